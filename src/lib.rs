@@ -1,0 +1,25 @@
+//! A userspace WireGuard tunnel that defends its traffic against traffic analysis.
+//!
+//! # Layers
+//! - [`tunnel`]: one peer, sans-IO: IP packets, datagrams and the time in; datagrams, IP packets, events and the next
+//!   deadline out. No clock, no socket, no task.
+//! - [`device`] (feature `device`): the tokio driver: sockets, TUN, many peers, cryptokey routing.
+//! - [`uapi`] (feature `uapi`): WireGuard's cross-platform configuration socket.
+//! - [`config`]: wg-quick files.
+//! - [`settings`] and [`keys`]: what the layers tell each other.
+//!
+//! # Features
+//! - `cli` (default): the `maybetun` command; needs `uapi`.
+//! - `uapi`: the configuration socket; needs `device`.
+//! - `device`: the tokio driver. Without it the crate is sans-IO and pulls neither tokio nor clap.
+//! - `virtual-time`: for tests: the handshake reads a clock that the test moves.
+
+pub mod config;
+pub mod keys;
+pub mod settings;
+pub mod tunnel;
+
+#[cfg(feature = "device")]
+pub mod device;
+#[cfg(feature = "uapi")]
+pub mod uapi;

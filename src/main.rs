@@ -1,0 +1,3 @@
+//! The `maybetun` command.
+
+fn main() {}

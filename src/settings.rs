@@ -1,0 +1,162 @@
+//! What can be set on a device and read from it: the common tongue of configuration files, the UAPI and the driver.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use ipnet::IpNet;
+
+use crate::keys::{PresharedKey, PrivateKey, PublicKey};
+
+/// A change to a running device. Whatever is `None` stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Update {
+    /// The new private key; `Some(None)` takes the key away, and with it every session.
+    pub private_key: Option<Option<PrivateKey>>,
+    /// The UDP port to listen on; 0 asks for any free one.
+    pub listen_port: Option<u16>,
+    /// The mark of outgoing datagrams (`SO_MARK` on Linux); 0 takes it away.
+    pub fwmark: Option<u32>,
+    /// Removes every peer first.
+    pub replace_peers: bool,
+    /// Changes to peers, in order.
+    pub peers: Vec<PeerUpdate>,
+}
+
+/// A change to one peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerUpdate {
+    /// Names the peer.
+    pub public_key: PublicKey,
+    /// What becomes of the peer.
+    pub action: PeerAction,
+    /// The new preshared key; all zeros takes it away.
+    pub preshared_key: Option<PresharedKey>,
+    /// Where the peer is, until an authenticated packet says otherwise.
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds of silence after which a keepalive is sent; 0 turns it off.
+    pub persistent_keepalive: Option<u16>,
+    /// Removes the peer's allowed IPs first.
+    pub replace_allowed_ips: bool,
+    /// Changes to the peer's allowed IPs, in order.
+    pub allowed_ips: Vec<AllowedIpChange>,
+}
+
+impl PeerUpdate {
+    /// Returns a change that adds the peer if it is not there, and alters nothing else.
+    pub fn new(public_key: PublicKey) -> Self {
+        Self {
+            public_key,
+            action: PeerAction::AddOrUpdate,
+            preshared_key: None,
+            endpoint: None,
+            persistent_keepalive: None,
+            replace_allowed_ips: false,
+            allowed_ips: Vec::new(),
+        }
+    }
+}
+
+/// What an update does with its peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerAction {
+    /// Changes the peer, or adds it.
+    AddOrUpdate,
+    /// Changes the peer if it is there.
+    UpdateOnly,
+    /// Removes the peer if it is there.
+    Remove,
+}
+
+/// One change to the allowed IPs of a peer. Host bits of the prefix are ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AllowedIpChange {
+    /// Gives the prefix to the peer, taking it from whichever peer holds it.
+    Add(IpNet),
+    /// Takes exactly this prefix from the peer, if the peer holds it.
+    Remove(IpNet),
+}
+
+/// The state of a device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The private key, if one is set.
+    pub private_key: Option<PrivateKey>,
+    /// The UDP port listened on; 0 while no socket is open and none was asked for.
+    pub listen_port: u16,
+    /// The mark of outgoing datagrams; 0 if none.
+    pub fwmark: u32,
+    /// Datagrams that belong to no peer, by reason.
+    pub dropped: DeviceDrops,
+    /// The peers, in the order they were added.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// The state of one peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Names the peer.
+    pub public_key: PublicKey,
+    /// The preshared key, if one is set.
+    pub preshared_key: Option<PresharedKey>,
+    /// Where the peer was last heard from, or is configured to be.
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds of silence after which a keepalive is sent; 0 if never.
+    pub persistent_keepalive: u16,
+    /// The peer's allowed IPs, in order of address.
+    pub allowed_ips: Vec<IpNet>,
+    /// When the last handshake completed (wall clock), if one ever did.
+    pub last_handshake: Option<SystemTime>,
+    /// How long ago the last handshake completed, if one ever did.
+    pub last_handshake_age: Option<Duration>,
+    /// What the tunnel has counted.
+    pub statistics: Statistics,
+}
+
+/// What one tunnel has counted since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Bytes of UDP payload received and authenticated: data, keepalives and handshake messages.
+    pub received_bytes: u64,
+    /// Bytes of UDP payload handed to the socket: data, keepalives and handshake messages.
+    pub sent_bytes: u64,
+    /// IP packets received from the peer and accepted.
+    pub received_packets: u64,
+    /// IP packets sealed for the peer.
+    pub sent_packets: u64,
+    /// Handshakes completed.
+    pub handshakes: u64,
+    /// IP packets and datagrams dropped, by reason.
+    pub dropped: Drops,
+}
+
+/// Packets that a tunnel dropped, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drops {
+    /// Outgoing IP packets that found the plaintext queue full.
+    pub queue_full: u64,
+    /// Outgoing IP packets given up because no handshake completed in time.
+    pub no_session: u64,
+    /// Outgoing IP packets for a peer whose endpoint is not known.
+    pub no_endpoint: u64,
+    /// Incoming IP packets whose inner source address is not among the peer's allowed IPs.
+    pub source_not_allowed: u64,
+    /// Incoming datagrams whose counter was seen before, or is too old to tell.
+    pub replayed: u64,
+    /// Incoming datagrams that did not authenticate, or belong to no session.
+    pub unauthenticated: u64,
+    /// Incoming payloads that authenticated but are neither IP nor a frame.
+    pub malformed: u64,
+}
+
+/// Datagrams and packets that a device dropped before they reached a tunnel, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeviceDrops {
+    /// Outgoing IP packets that no peer's allowed IPs cover, or that are not IP.
+    pub no_route: u64,
+    /// Incoming datagrams that are not WireGuard, or name no session or peer of ours.
+    pub unknown: u64,
+    /// Incoming handshake messages refused while under load.
+    pub rate_limited: u64,
+    /// Outgoing datagrams that the socket refused.
+    pub send_failed: u64,
+}

@@ -1,0 +1,1 @@
+//! WireGuard's cross-platform configuration socket.
