@@ -223,9 +223,9 @@ mod tests {
 
     #[test]
     fn private_key_gives_the_public_key_of_rfc_7748() {
-        // RFC 7748 §6.1, Alice's key pair.
-        let private = PrivateKey::from_hex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ac177fba51db92c2a").unwrap();
-        assert_eq!(private.public_key().to_hex(), "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a");
+        // RFC 7748 §6.1, Bob's key pair.
+        let private = PrivateKey::from_hex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb").unwrap();
+        assert_eq!(private.public_key().to_hex(), "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f");
     }
 
     #[test]
