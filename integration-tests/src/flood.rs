@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use blake2::digest::consts::U16;
 use blake2::digest::Mac as _;
+use blake2::digest::consts::U16;
 use blake2::{Blake2s256, Blake2sMac, Digest as _};
 use rand_core::{OsRng, RngCore as _, TryRngCore as _};
 

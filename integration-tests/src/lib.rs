@@ -13,6 +13,7 @@
 //! | `GOTATUN_BIN` | gotatun | `target/peers/bin/gotatun` |
 //! | `WIREGUARD_GO_BIN` | wireguard-go | `wireguard-go`, from the path |
 
+mod client_file;
 mod command;
 mod daemon;
 mod flood;
@@ -27,6 +28,7 @@ mod tunnel;
 mod wait;
 mod wire;
 
+pub use client_file::ClientFile;
 pub use command::{Finished, run};
 pub use daemon::{Daemon, Implementation, maybetun_program};
 pub use flood::{Flood, handshake_initiation};

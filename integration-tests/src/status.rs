@@ -53,10 +53,14 @@ fn parse(line: &str) -> PeerDump {
     }
 }
 
-/// Returns what `maybetun status INTERFACE --json` prints.
+/// Returns the only element of `interfaces` in what `maybetun status INTERFACE --json` prints.
 #[track_caller]
 pub fn status_json(host: &Host, interface: &str) -> Value {
     let mut command = host.command(maybetun_program());
     let text = run(command.args(["status", interface, "--json"]), "").success();
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("not JSON ({error}): {text}"))
+    let mut document: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("not JSON ({error}): {text}"));
+    let Some([only]) = document["interfaces"].as_array_mut().map(Vec::as_mut_slice) else {
+        panic!("not one interface in {text}");
+    };
+    only.take()
 }

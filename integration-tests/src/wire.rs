@@ -52,7 +52,8 @@ impl Wire {
     pub fn between(left: &Host, right: &Host, network: Network, mtu: u16) -> Self {
         let wire = Self { network, left: names::interface_name(), right: names::interface_name() };
         let (a, b) = (&wire.left, &wire.right);
-        let add = format!("link add {a} netns {} type veth peer name {b} netns {}", left.namespace(), right.namespace());
+        let add =
+            format!("link add {a} netns {} type veth peer name {b} netns {}", left.namespace(), right.namespace());
         run(Command::new("ip").args(add.split(' ')), "").success();
         for (host, interface, number) in [(left, a, 1), (right, b, 2)] {
             host.ip(&format!("link set {interface} mtu {mtu} up"));

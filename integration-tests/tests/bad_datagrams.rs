@@ -1,5 +1,7 @@
 //! Spoilt datagrams and floods disturb neither a running transfer nor the device.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -148,11 +150,8 @@ fn flood_on_a_device_without_peers_or_key() {
     let attacker = Host::new();
     let _wire = Wire::between(&attacker, &relay, Network::Second, 1500);
     relay.ip(&format!("route add 198.18.0.0/15 via {}", Network::Second.v4(1)));
-    let daemon = maybetun_integration_tests::Daemon::start(
-        Maybetun,
-        &relay,
-        &maybetun_integration_tests::interface_name(),
-    );
+    let daemon =
+        maybetun_integration_tests::Daemon::start(Maybetun, &relay, &maybetun_integration_tests::interface_name());
     daemon.wg(&relay, "set", "listen-port 51820").success();
     relay.ip(&format!("link set {} up", daemon.interface()));
     let flood = Flood::start(&attacker, flooded_port(), &Keys::new().public);
@@ -175,13 +174,16 @@ fn unreachable_peer_does_not_stop_the_device() {
         allowed_ips: "10.77.0.0/16".to_owned(),
     };
     add_peer(&pair.client, &config);
-    add_peer(&pair.client, &PeerConfig {
-        public_key: Keys::new().public,
-        // No route leads there.
-        endpoint: Some((IpAddr::from([203, 0, 113, 1]), 9).into()),
-        allowed_ips: "10.78.0.0/16".to_owned(),
-        ..config
-    });
+    add_peer(
+        &pair.client,
+        &PeerConfig {
+            public_key: Keys::new().public,
+            // No route leads there.
+            endpoint: Some((IpAddr::from([203, 0, 113, 1]), 9).into()),
+            allowed_ips: "10.78.0.0/16".to_owned(),
+            ..config
+        },
+    );
     for network in ["10.77.0.0/16", "10.78.0.0/16"] {
         pair.client.host.ip(&format!("route add {network} dev {}", pair.client.daemon.interface()));
     }

@@ -1,6 +1,9 @@
 //! Packets of every kind and size cross the tunnel, whoever is at its other end.
 
-use maybetun_integration_tests::{Outer, Setup, dump, for_every_pair, preshared_key, status_json};
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use maybetun_integration_tests::Implementation::{Gotatun, Maybetun};
+use maybetun_integration_tests::{Keys, Outer, Setup, dump, for_every_pair, preshared_key, status_json};
 
 for_every_pair!(
     pings_over_ipv4,
@@ -41,7 +44,9 @@ fn smallest_ipv6_mtu(setup: Setup) {
 }
 
 fn jumbo_mtu(setup: Setup) {
-    every_size(&Setup { mtu: 9000, ..setup });
+    // gotatun's buffers hold 4096 bytes with the tunnel's own.
+    let mtu = if [setup.client, setup.relay].contains(&Gotatun) { 4000 } else { 9000 };
+    every_size(&Setup { mtu, ..setup });
 }
 
 /// Pings with payloads from one byte up to what fills the MTU, in steps that are coprime to the padding's 16 bytes.
@@ -77,16 +82,12 @@ fn wrong_preshared_key(setup: Setup) {
 
     // Nothing has broken: with the keys taken away, the tunnel comes up.
     for (end, other) in [(&pair.client, &pair.relay), (&pair.relay, &pair.client)] {
-        end.daemon
-            .wg_with_input(&end.host, "set", &format!("peer {} preshared-key /dev/stdin", other.public_key), "\n")
-            .success();
+        end.wg("set", &format!("peer {} preshared-key /dev/null", other.public_key)).success();
     }
     pair.client.host.reaches(&pair.relay.v4());
 }
 
 fn wrong_public_key(setup: Setup) {
-    use maybetun_integration_tests::Keys;
-
     let pair = setup.start();
     pair.client.host.reaches(&pair.relay.v4());
     let stranger = Keys::new();
@@ -100,8 +101,6 @@ fn wrong_public_key(setup: Setup) {
 
 #[test]
 fn status_counts_the_packets() {
-    use maybetun_integration_tests::Implementation::Maybetun;
-
     let pair = Setup::between(Maybetun, Maybetun).start();
     pair.client.host.reaches(&pair.relay.v4());
     assert_eq!(pair.client.host.count_replies(&pair.relay.v4(), 5), 5);

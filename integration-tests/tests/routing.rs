@@ -2,7 +2,8 @@
 
 use maybetun_integration_tests::Implementation::{Gotatun, Maybetun, WireguardGo};
 use maybetun_integration_tests::{
-    Config, End, Implementation, Keys, MEGABYTE, Network, Pair, PeerConfig, Setup, Stream, Wire, eventually, status_json,
+    Config, End, Implementation, Keys, MEGABYTE, Network, Pair, PeerConfig, Setup, Stream, Wire, eventually,
+    status_json,
 };
 use std::time::Duration;
 

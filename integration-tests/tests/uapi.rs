@@ -1,5 +1,7 @@
 //! The configuration socket answers every request with an errno, and outlives the malformed ones.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -72,16 +74,8 @@ fn noise_ends_the_connection_and_nothing_else() {
     let host = Host::new();
     let daemon = Daemon::start(Maybetun, &host, &interface_name());
     let binary: Vec<u8> = (0..=255).cycle().take(100_000).collect();
-    let requests: [&[u8]; 8] = [
-        b"",
-        b"\n",
-        b"\n\n\n\n",
-        b"get=2\n\n",
-        b"delete=1\n\n",
-        b"set=1\nlisten_port=1",
-        &binary,
-        &[b'x'; 5_000_000],
-    ];
+    let requests: [&[u8]; 8] =
+        [b"", b"\n", b"\n\n\n\n", b"get=2\n\n", b"delete=1\n\n", b"set=1\nlisten_port=1", &binary, &[b'x'; 5_000_000]];
     for request in requests {
         let answer = ask(&daemon, request);
         assert_ne!(errno(&answer), Some(0), "{:?} was accepted", &request[..request.len().min(32)]);
