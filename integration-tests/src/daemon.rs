@@ -1,7 +1,7 @@
 //! Running implementations of WireGuard: each a process with a TUN device and a UAPI socket.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
@@ -66,7 +66,7 @@ impl Daemon {
     #[track_caller]
     pub fn start(implementation: Implementation, host: &Host, interface: &str) -> Self {
         let mut command = host.command(implementation.program());
-        command.args(["-f", interface]).env("LOG_LEVEL", "error").env("WG_SUDO", "1").env("RUST_BACKTRACE", "1");
+        command.args(["-f", interface]).env("WG_SUDO", "1").env("RUST_BACKTRACE", "1");
         let mut daemon = Self::spawn(&mut command, interface);
         eventually(&format!("the UAPI socket of {interface} answers"), Duration::from_secs(20), || {
             if let Some(status) = daemon.exit_status() {
@@ -150,12 +150,6 @@ impl Daemon {
     /// Asks the process to end, waits until it has, and panics unless it succeeded.
     #[track_caller]
     pub fn terminate(mut self) {
-        self.stop();
-    }
-
-    /// As [`Daemon::terminate`], and keeps the log.
-    #[track_caller]
-    pub fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
         let status = self.wait_for_exit();
         assert!(status.success(), "{status}:\n{}", self.log());
@@ -163,14 +157,9 @@ impl Daemon {
 
     /// Returns what the process has written so far.
     pub fn log(&self) -> String {
-        let mut text = Vec::new();
         // The descriptor shares its offset with the process: read through one of our own.
-        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.log));
-        if let Ok(mut file) = File::open(path) {
-            file.rewind().ok();
-            file.read_to_end(&mut text).ok();
-        }
-        String::from_utf8_lossy(&text).into_owned()
+        let text = fs::read(format!("/proc/self/fd/{}", self.log.as_raw_fd()));
+        text.map_or_else(|error| format!("(no log: {error})"), |text| String::from_utf8_lossy(&text).into_owned())
     }
 }
 

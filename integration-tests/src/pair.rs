@@ -2,6 +2,9 @@
 
 use std::net::SocketAddr;
 
+use nix::sys::signal::Signal;
+
+use crate::command::Finished;
 use crate::daemon::{Daemon, Implementation};
 use crate::host::Host;
 use crate::names;
@@ -127,11 +130,10 @@ impl End {
     /// Ends the process and starts another with the same configuration.
     #[track_caller]
     pub fn restart(&mut self) {
-        let fresh = || Daemon::start(self.implementation, &self.host, &names::interface_name());
         // The old device's port and addresses must be free before the new one takes them.
-        self.daemon.signal(nix::sys::signal::Signal::SIGTERM);
+        self.daemon.signal(Signal::SIGTERM);
         self.daemon.wait_for_exit();
-        self.daemon = fresh();
+        self.daemon = Daemon::start(self.implementation, &self.host, &names::interface_name());
         self.bring_up();
     }
 
@@ -153,7 +155,7 @@ impl End {
 
     /// Runs `wg COMMAND INTERFACE ARGUMENTS`.
     #[track_caller]
-    pub fn wg(&self, command: &str, arguments: &str) -> crate::command::Finished {
+    pub fn wg(&self, command: &str, arguments: &str) -> Finished {
         self.daemon.wg(&self.host, command, arguments)
     }
 

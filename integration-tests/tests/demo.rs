@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ fn without_privileges_it_makes_a_user_namespace() {
 fn interrupt(signal: Signal, processes: usize, wait: Duration) {
     let mark = interface_name();
     let mut command = Command::new(maybetun_program());
-    command.args(["demo", "--json"]).env(MARK, &mark).stdout(Stdio::null()).process_group(0);
+    command.args(["demo", "--json"]).env(MARK, &mark).process_group(0);
     let mut demo = Daemon::spawn(&mut command, &mark);
     eventually("the demo has started", Duration::from_secs(20), || {
         marked(&mark).len() >= processes || demo.exit_status().is_some()
