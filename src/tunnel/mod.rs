@@ -31,6 +31,8 @@ mod batch;
 mod frame;
 mod ip;
 mod queue;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use allowed_ips::AllowedIps;
