@@ -14,6 +14,8 @@ mod schedule;
 mod shared;
 mod sockets;
 mod supervise;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;

@@ -66,7 +66,11 @@ async fn supervise<T: Tun>(tun: Arc<T>, shared: &Arc<Shared>) -> StopReason {
 fn reason_of(error: &io::Error) -> StopReason {
     use rustix::io::Errno;
     let gone = [Errno::BADFD, Errno::BADF, Errno::NODEV].map(|errno| Some(errno.raw_os_error()));
-    if gone.contains(&error.raw_os_error()) { StopReason::TunGone } else { StopReason::TunFailed(error.to_string()) }
+    if error.kind() == io::ErrorKind::BrokenPipe || gone.contains(&error.raw_os_error()) {
+        StopReason::TunGone
+    } else {
+        StopReason::TunFailed(error.to_string())
+    }
 }
 
 /// Follows the interface: its MTU, up and down, its end.

@@ -39,6 +39,8 @@ pub use allowed_ips::AllowedIps;
 pub use batch::{DatagramBatch, Run, Runs};
 pub use boringtun::noise::rate_limiter::RateLimiter;
 pub use ip::IpHeader;
+#[cfg(all(test, feature = "device"))]
+pub(crate) use ip::tests as ip_tests;
 pub use queue::{MAX_QUEUED_BYTES, MAX_QUEUED_PACKETS};
 
 use std::collections::VecDeque;
@@ -54,8 +56,8 @@ use crate::settings::Statistics;
 use frame::Frame;
 use queue::Queue;
 use timers::{
-    FORGET_AFTER, KEEPALIVE_TIMEOUT, MAX_JITTER_MS, REKEY_AFTER_TIME, REKEY_ON_RECEIVE, REKEY_TIMEOUT, SILENCE_TIMEOUT,
-    Timer, Timers,
+    FORGET_AFTER, KEEPALIVE_TIMEOUT, MAX_JITTER_MS, REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_ON_RECEIVE,
+    REKEY_TIMEOUT, SILENCE_TIMEOUT, Timer, Timers,
 };
 
 /// Bytes that sealing adds to a plaintext: type, receiver, counter (16) and tag (16).
@@ -78,6 +80,9 @@ const MAX_EVENTS: usize = 16;
 
 /// Largest handshake message, in bytes: the initiation.
 const HANDSHAKE_INITIATION: usize = 148;
+
+/// Most sessions that boringtun keeps; a new one takes the place of the oldest.
+const MAX_SESSIONS: usize = 8;
 
 /// Bits of a session index that name the tunnel; boringtun counts sessions in the other eight.
 pub const INDEX_BITS: u32 = 24;
@@ -151,6 +156,8 @@ pub struct Tunnel {
     session: Option<Session>,
     /// Index of a session that we answered for and that the peer has not used yet.
     unconfirmed: Option<u32>,
+    /// When the sessions that may still be in use were made, the oldest first; boringtun keeps eight.
+    started: VecDeque<Instant>,
     handshakes_sent: u32,
     last_handshake: Option<Instant>,
     statistics: Statistics,
@@ -205,6 +212,7 @@ impl Tunnel {
             ticked: None,
             session: None,
             unconfirmed: None,
+            started: VecDeque::with_capacity(MAX_SESSIONS),
             handshakes_sent: 0,
             last_handshake: None,
             statistics: Statistics::default(),
@@ -227,7 +235,7 @@ impl Tunnel {
             self.statistics.dropped.no_endpoint += 1;
             return;
         }
-        self.tick(now, out);
+        self.end_old_sessions(now, out);
         if self.session.is_some() && self.queue.is_empty() && !out.is_full() {
             self.seal(buffer, length, now, out);
             self.rekey_if_older(REKEY_AFTER_TIME, now, out);
@@ -260,13 +268,17 @@ impl Tunnel {
         out: &mut DatagramBatch,
     ) -> Option<usize> {
         assert!(packet.len() >= datagram.len() && !out.is_full(), "a tunnel needs room for what it is given");
-        self.tick(now, out);
         match Tunn::parse_incoming_packet(datagram) {
             Ok(Packet::PacketData(data)) => {
                 let receiver = data.receiver_idx;
+                self.end_old_sessions(now, out);
                 self.receive_data(datagram, receiver, from, now, source_is_allowed, packet, out)
             }
             Ok(Packet::HandshakeInit(_) | Packet::HandshakeResponse(_) | Packet::PacketCookieReply(_)) => {
+                self.tick(now, out);
+                if out.is_full() {
+                    return None;
+                }
                 self.receive_handshake(datagram, from, now, out);
                 None
             }
@@ -353,7 +365,7 @@ impl Tunnel {
         if self.endpoint.is_none() || out.is_full() {
             return;
         }
-        self.tick(now, out);
+        self.end_old_sessions(now, out);
         if self.session.is_none() {
             self.start_handshake(now, out);
             return;
@@ -520,6 +532,10 @@ impl Tunnel {
         };
         out.commit(length);
         self.received(datagram.len(), from, now);
+        if self.started.len() == MAX_SESSIONS {
+            self.started.pop_front();
+        }
+        self.started.push_back(now);
         match MessageType::of(first_byte) {
             MessageType::Response => {
                 let sender = &out.iter().last().unwrap_or_default()[4..8];
@@ -537,7 +553,19 @@ impl Tunnel {
         }
     }
 
-    /// Brings boringtun's view of time up to date if it is old.
+    /// Lets boringtun end the sessions that are too old to be used.
+    ///
+    /// It is polled for nothing else while data flows: it takes any packet sent after a silence for an unanswered one.
+    fn end_old_sessions(&mut self, now: Instant, out: &mut DatagramBatch) {
+        let is_old = |started: &Instant| now.saturating_duration_since(*started) > REJECT_AFTER_TIME;
+        if self.started.front().is_none_or(|started| !is_old(started)) || out.is_full() {
+            return;
+        }
+        self.started.retain(|started| !is_old(started));
+        self.poll_boringtun(now, out);
+    }
+
+    /// Brings boringtun's view of time up to date, before it makes or reads a handshake message.
     fn tick(&mut self, now: Instant, out: &mut DatagramBatch) {
         if self.ticked.is_none_or(|ticked| now.saturating_duration_since(ticked) >= TICK) && !out.is_full() {
             self.poll_boringtun(now, out);
@@ -646,6 +674,7 @@ impl Tunnel {
         self.tunn = new_tunn(&self.private_key, self.peer, self.preshared_key.as_ref(), self.index);
         self.session = None;
         self.unconfirmed = None;
+        self.started.clear();
         self.handshakes_sent = 0;
         self.ticked = None;
         self.timers = Timers::default();
