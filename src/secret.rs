@@ -34,6 +34,7 @@ impl SecretBuffer {
     }
 
     /// Takes the first `count` bytes out, as text; `None` unless they are UTF-8. Either way they leave the buffer.
+    #[cfg(feature = "uapi")]
     pub(crate) fn take_text(&mut self, count: usize) -> Option<Zeroizing<String>> {
         let taken = std::str::from_utf8(&self.bytes[..count]).map(|text| Zeroizing::new(text.to_owned())).ok();
         self.bytes.drain(..count);
@@ -51,6 +52,7 @@ impl SecretBuffer {
     }
 
     /// Returns the bytes.
+    #[cfg(feature = "uapi")]
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -76,6 +78,7 @@ mod tests {
         assert_eq!(*buffer.into_text(), "0123456789".repeat(100));
     }
 
+    #[cfg(feature = "uapi")]
     #[test]
     fn taken_text_leaves_the_rest_in_place() {
         let mut buffer = SecretBuffer::with_capacity(0);

@@ -10,7 +10,7 @@ use crate::secret::SecretBuffer;
 use crate::settings::{AllowedIpChange, PeerAction, PeerUpdate, Update};
 use crate::text;
 
-/// Longest request, in bytes: some 100,000 peers with a few allowed IPs each.
+/// Longest request, in bytes: some 60,000 peers, each with an endpoint and two allowed IPs.
 pub const MAX_REQUEST: usize = 16 * 1024 * 1024;
 
 /// Longest line of a request, in bytes. The longest that means anything has fewer than 100.
@@ -272,7 +272,8 @@ fn only_true(value: &str) -> Result<(), &'static str> {
     if value == TRUE { Ok(()) } else { Err(TRUE) }
 }
 
-fn private_key(value: &str) -> Result<Option<PrivateKey>, &'static str> {
+/// Parses a private key; one of zeros stands for none.
+pub(super) fn private_key(value: &str) -> Result<Option<PrivateKey>, &'static str> {
     // Clamping makes a key of zeros look like any other, so look before.
     if value.len() == 2 * KEY_LENGTH && value.bytes().all(|digit| digit == b'0') {
         return Ok(None);

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::request;
-use crate::keys::{KEY_LENGTH, PresharedKey, PrivateKey, PublicKey};
+use crate::keys::{KEY_LENGTH, PresharedKey, PublicKey};
 use crate::secret::SecretBuffer;
 use crate::settings::{PeerStatus, Statistics, Status};
 use crate::text;
@@ -110,8 +110,8 @@ pub fn parse(response: &str) -> Result<Status, ResponseError> {
     let mut status = Status::default();
     let mut errno = None;
     for (line, key, value) in lines(response)? {
-        let Some(key) = Key::from_name(key) else { continue };
-        let read = if let Key::Errno = key {
+        let Some(key) = StatusKey::from_name(key) else { continue };
+        let read = if let StatusKey::Errno = key {
             errno = parse_errno_value(value);
             errno.map(drop)
         } else {
@@ -156,9 +156,9 @@ fn check_errno(errno: Option<i32>) -> Result<(), ResponseError> {
 macro_rules! keys {
     ($($key:ident $text:literal),* $(,)?) => {
         #[derive(Clone, Copy)]
-        enum Key { $($key),* }
+        enum StatusKey { $($key),* }
 
-        impl Key {
+        impl StatusKey {
             fn from_name(name: &str) -> Option<Self> {
                 match name {
                     $($text => Some(Self::$key),)*
@@ -193,40 +193,40 @@ keys! {
 }
 
 /// Takes `value` into `status`; `None` if the key cannot have it, or cannot stand here.
-fn read_key(status: &mut Status, key: Key, value: &str) -> Option<()> {
+fn read_key(status: &mut Status, key: StatusKey, value: &str) -> Option<()> {
     match (key, status.peers.last_mut()) {
-        (Key::PrivateKey, None) => status.private_key = Some(PrivateKey::from_hex(value).ok()?),
-        (Key::ListenPort, None) => status.listen_port = text::decimal(value)?,
-        (Key::Fwmark, None) => status.fwmark = text::decimal(value)?,
-        (Key::PublicKey, _) => status.peers.push(new_peer(PublicKey::from_hex(value).ok()?)),
-        (Key::PresharedKey, Some(peer)) => {
+        (StatusKey::PrivateKey, None) => status.private_key = request::private_key(value).ok()?,
+        (StatusKey::ListenPort, None) => status.listen_port = text::decimal(value)?,
+        (StatusKey::Fwmark, None) => status.fwmark = text::decimal(value)?,
+        (StatusKey::PublicKey, _) => status.peers.push(new_peer(PublicKey::from_hex(value).ok()?)),
+        (StatusKey::PresharedKey, Some(peer)) => {
             peer.preshared_key = Some(PresharedKey::from_hex(value).ok()?).filter(|key| !key.is_zero());
         }
         // Version 1 is the only one there is, and nothing of the status depends on it.
-        (Key::ProtocolVersion, Some(_)) | (Key::Errno, _) => {}
-        (Key::Endpoint, Some(peer)) => peer.endpoint = Some(request::endpoint(value, &|_| None)?),
-        (Key::LastHandshakeSeconds, Some(peer)) => {
+        (StatusKey::ProtocolVersion, Some(_)) | (StatusKey::Errno, _) => {}
+        (StatusKey::Endpoint, Some(peer)) => peer.endpoint = Some(request::endpoint(value, &|_| None)?),
+        (StatusKey::LastHandshakeSeconds, Some(peer)) => {
             add_to_handshake(peer, Duration::from_secs(text::decimal(value)?))?;
         }
-        (Key::LastHandshakeNanoseconds, Some(peer)) => {
+        (StatusKey::LastHandshakeNanoseconds, Some(peer)) => {
             let nanoseconds = text::decimal(value).filter(|nanoseconds: &u32| *nanoseconds < SECOND)?;
             add_to_handshake(peer, Duration::from_nanos(nanoseconds.into()))?;
         }
-        (Key::SentBytes, Some(peer)) => peer.statistics.sent_bytes = text::decimal(value)?,
-        (Key::ReceivedBytes, Some(peer)) => peer.statistics.received_bytes = text::decimal(value)?,
-        (Key::PersistentKeepalive, Some(peer)) => peer.persistent_keepalive = text::decimal(value)?,
-        (Key::AllowedIp, Some(peer)) => peer.allowed_ips.push(text::prefix(value)?.trunc()),
-        (Key::PrivateKey | Key::ListenPort | Key::Fwmark, Some(_)) => return None,
+        (StatusKey::SentBytes, Some(peer)) => peer.statistics.sent_bytes = text::decimal(value)?,
+        (StatusKey::ReceivedBytes, Some(peer)) => peer.statistics.received_bytes = text::decimal(value)?,
+        (StatusKey::PersistentKeepalive, Some(peer)) => peer.persistent_keepalive = text::decimal(value)?,
+        (StatusKey::AllowedIp, Some(peer)) => peer.allowed_ips.push(text::prefix(value)?.trunc()),
+        (StatusKey::PrivateKey | StatusKey::ListenPort | StatusKey::Fwmark, Some(_)) => return None,
         (
-            Key::PresharedKey
-            | Key::ProtocolVersion
-            | Key::Endpoint
-            | Key::LastHandshakeSeconds
-            | Key::LastHandshakeNanoseconds
-            | Key::SentBytes
-            | Key::ReceivedBytes
-            | Key::PersistentKeepalive
-            | Key::AllowedIp,
+            StatusKey::PresharedKey
+            | StatusKey::ProtocolVersion
+            | StatusKey::Endpoint
+            | StatusKey::LastHandshakeSeconds
+            | StatusKey::LastHandshakeNanoseconds
+            | StatusKey::SentBytes
+            | StatusKey::ReceivedBytes
+            | StatusKey::PersistentKeepalive
+            | StatusKey::AllowedIp,
             None,
         ) => return None,
     }
@@ -304,6 +304,14 @@ mod tests {
         let status = parse(&format!("jc=4\nlisten_port=1\npublic_key={A}\ndaita=1\ntx_bytes=3\nerrno=0\n\n")).unwrap();
         assert_eq!(status.listen_port, 1);
         assert_eq!(status.peers[0].statistics.sent_bytes, 3);
+    }
+
+    #[test]
+    fn keys_of_zeros_are_none() {
+        let zeros = "0".repeat(64);
+        let status =
+            parse(&format!("private_key={zeros}\npublic_key={A}\npreshared_key={zeros}\nerrno=0\n\n")).unwrap();
+        assert_eq!((&status.private_key, &status.peers[0].preshared_key), (&None, &None));
     }
 
     #[test]
