@@ -1,6 +1,7 @@
 //! Configuration files: where one is, and what it says.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -35,15 +36,17 @@ impl Source {
     /// # Errors
     /// When it cannot be read, or is wrong; the message names file, line and key.
     pub(crate) fn read(given: &Path) -> anyhow::Result<Self> {
-        let path = locate(given);
-        let unreadable = || format!("cannot read {}", path.display());
-        let path = std::path::absolute(&path).or_exit(Exit::Config, unreadable())?;
-        let text = fs::read_to_string(&path).map(Zeroizing::new).or_exit(Exit::Config, unreadable())?;
-        if fs::metadata(&path).is_ok_and(|metadata| metadata.permissions().mode() & WORLD != 0) {
+        let given = locate(given);
+        let unreadable = || format!("cannot read {}", given.display());
+        let path = std::path::absolute(&given).or_exit(Exit::Config, unreadable())?;
+        let text = read_bounded(&path).or_exit(Exit::Config, unreadable())?;
+        if fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & WORLD != 0) {
             tracing::warn!("{} holds keys, but is accessible to everyone: chmod 600 it", path.display());
         }
-        let config =
-            config::parse(&text).map_err(|error| Failure::new(Exit::Config, format!("{}:{error}", path.display())))?;
+        let config = config::parse(&text).map_err(|error| {
+            let key = error.key.map(|key| format!("{key}: ")).unwrap_or_default();
+            Failure::new(Exit::Config, format!("{}:{}: {key}{}", given.display(), error.line, error.message))
+        })?;
         Ok(Self { path, config })
     }
 
@@ -64,6 +67,17 @@ impl Source {
         };
         Ok(name)
     }
+}
+
+/// Reads a file to its end, or a little beyond the size that the parser takes.
+fn read_bounded(path: &Path) -> io::Result<Zeroizing<String>> {
+    let limit = config::MAX_FILE + 1;
+    let file = File::open(path)?;
+    // Room for all of it at once: a buffer that grew would leave copies of keys behind.
+    let size = file.metadata().map_or(0, |metadata| usize::try_from(metadata.len()).unwrap_or(limit));
+    let mut text = Zeroizing::new(String::with_capacity(size.min(limit) + 1));
+    file.take(limit as u64).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Returns the file that `given` names. What has a `/` or ends in `.conf` is a path; anything else is a name.
@@ -92,6 +106,31 @@ mod tests {
     fn a_path_is_taken_as_it_is() {
         for path in ["./wg0", "wg0.conf", "/tmp/wg0.conf", "conf/wg0", "../x", "/dev/stdin"] {
             assert_eq!(locate(Path::new(path)), Path::new(path));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_is_named_with_line_and_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("wg0.conf");
+        fs::write(&path, "[Interface]\nMTU = huge\n").unwrap();
+        let error = Source::read(&path).unwrap_err();
+        assert_eq!(crate::cli::exit::of(&error), Exit::Config);
+        let place = format!("{}:2: MTU: ", path.display());
+        assert!(error.to_string().starts_with(&place), "{error}");
+    }
+
+    #[test]
+    fn an_interface_is_named_for_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let named = |name: &str| {
+            let path = directory.path().join(name);
+            fs::write(&path, format!("[Interface]\nPrivateKey = {}=\n", "A".repeat(43))).unwrap();
+            Source::read(&path).unwrap().interface()
+        };
+        assert_eq!(named("wg.office.conf").unwrap(), "wg.office");
+        for name in ["wg0.txt", "a-name-that-is-too-long.conf", "wg 0.conf"] {
+            assert_eq!(crate::cli::exit::of(&named(name).unwrap_err()), Exit::Usage, "{name}");
         }
     }
 

@@ -57,7 +57,7 @@ pub(crate) fn run(args: UpArgs, log: &Log) -> anyhow::Result<()> {
         None => source.interface()?,
     };
     let permission = if args.allow_hooks { Permission::Allowed } else { Permission::Skipped };
-    let hooks = Hooks::new(&source.path, &source.config.interface.hooks, permission);
+    let hooks = Hooks::new(&source.path, &source.config.interface, permission);
     runtime::run(serve(&name, &source, &hooks, log))
 }
 

@@ -1,6 +1,5 @@
 //! SaveConfig: the state of a tunnel, written back to its configuration file.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -8,9 +7,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use ipnet::IpNet;
-use maybetun::config::{Config, Dns, Table};
+use maybetun::config::{self, Config, Endpoint, Peer};
 use maybetun::settings::{PeerStatus, Status};
-use zeroize::Zeroizing;
 
 /// Mode of the file: it holds keys.
 const MODE: u32 = 0o600;
@@ -23,7 +21,7 @@ pub(super) struct Snapshot<'a> {
     /// The state of the device.
     pub(super) status: &'a Status,
     /// The addresses of the interface.
-    pub(super) addresses: &'a [IpNet],
+    pub(super) addresses: Vec<IpNet>,
     /// The mark that a default route asked for, which the file should not have.
     pub(super) own_mark: Option<u32>,
 }
@@ -33,7 +31,8 @@ pub(super) struct Snapshot<'a> {
 /// # Errors
 /// When the file's directory cannot be written to.
 pub(super) fn save(path: &Path, snapshot: &Snapshot<'_>) -> anyhow::Result<()> {
-    replace(path, render(snapshot).as_bytes()).with_context(|| format!("cannot save {}", path.display()))
+    replace(path, config::format(&current(snapshot)).as_bytes())
+        .with_context(|| format!("cannot save {}", path.display()))
 }
 
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -54,89 +53,26 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     renamed
 }
 
-fn render(snapshot: &Snapshot<'_>) -> Zeroizing<String> {
+/// Returns the file that makes a tunnel what this one is now.
+fn current(snapshot: &Snapshot<'_>) -> Config {
     let Snapshot { config, status, addresses, own_mark } = snapshot;
-    let mut text = Text::default();
-    text.section("Interface");
-    text.list("Address", addresses);
-    text.list("DNS", &dns(config));
-    text.optional("MTU", config.interface.mtu);
-    text.optional("Table", table(config));
-    for hook in &config.interface.hooks {
-        text.line(hook.kind, &hook.command);
-    }
-    text.line("SaveConfig", true);
-    text.optional("ListenPort", Some(status.listen_port).filter(|&port| port != 0));
-    let mark = Some(status.fwmark).filter(|&mark| mark != 0 && Some(mark) != *own_mark);
-    text.optional("FwMark", mark.map(|mark| format!("{mark:#x}")));
+    let mut interface = config.interface.clone();
     if let Some(key) = &status.private_key {
-        text.line("PrivateKey", Zeroizing::new(key.to_base64()).as_str());
+        interface.private_key = key.clone();
     }
-    for peer in &status.peers {
-        render_peer(&mut text, peer);
-    }
-    text.0
+    interface.addresses = addresses.to_vec();
+    interface.listen_port = Some(status.listen_port).filter(|&port| port != 0);
+    interface.fwmark = Some(status.fwmark).filter(|&mark| mark != 0 && Some(mark) != *own_mark);
+    Config { interface, peers: status.peers.iter().map(peer).collect() }
 }
 
-fn render_peer(text: &mut Text, peer: &PeerStatus) {
-    text.section("Peer");
-    text.line("PublicKey", peer.public_key);
-    if let Some(key) = &peer.preshared_key {
-        text.line("PresharedKey", Zeroizing::new(key.to_base64()).as_str());
-    }
-    text.list("AllowedIPs", &peer.allowed_ips);
-    text.optional("Endpoint", peer.endpoint);
-    text.optional("PersistentKeepalive", Some(peer.persistent_keepalive).filter(|&seconds| seconds != 0));
-}
-
-fn dns(config: &Config) -> Vec<String> {
-    let text = |dns: &Dns| match dns {
-        Dns::Server(server) => server.to_string(),
-        Dns::Search(domain) => domain.clone(),
-    };
-    config.interface.dns.iter().map(text).collect()
-}
-
-fn table(config: &Config) -> Option<String> {
-    match config.interface.table {
-        Table::Auto => None,
-        Table::Off => Some("off".to_owned()),
-        Table::Number(number) => Some(number.to_string()),
-    }
-}
-
-/// A configuration file in the making.
-#[derive(Default)]
-struct Text(Zeroizing<String>);
-
-impl Text {
-    fn section(&mut self, name: &str) {
-        if !self.0.is_empty() {
-            self.0.push('\n');
-        }
-        self.push(format_args!("[{name}]\n"));
-    }
-
-    fn line(&mut self, key: impl std::fmt::Display, value: impl std::fmt::Display) {
-        self.push(format_args!("{key} = {value}\n"));
-    }
-
-    fn optional(&mut self, key: &str, value: Option<impl std::fmt::Display>) {
-        if let Some(value) = value {
-            self.line(key, value);
-        }
-    }
-
-    fn list(&mut self, key: &str, values: &[impl ToString]) {
-        if !values.is_empty() {
-            let values: Vec<String> = values.iter().map(ToString::to_string).collect();
-            self.line(key, values.join(", "));
-        }
-    }
-
-    fn push(&mut self, arguments: std::fmt::Arguments<'_>) {
-        // Writing to a String does not fail.
-        let _ = self.0.write_fmt(arguments);
+fn peer(status: &PeerStatus) -> Peer {
+    Peer {
+        public_key: status.public_key,
+        preshared_key: status.preshared_key.clone(),
+        allowed_ips: status.allowed_ips.clone(),
+        endpoint: status.endpoint.map(Endpoint::Address),
+        persistent_keepalive: Some(status.persistent_keepalive).filter(|&seconds| seconds != 0),
     }
 }
 
@@ -145,7 +81,6 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-    use maybetun::config;
     use maybetun::keys::{PresharedKey, PrivateKey, PublicKey};
     use maybetun::settings::Statistics;
 
@@ -183,22 +118,42 @@ PersistentKeepalive = 25
         Status { private_key: Some(private_key), listen_port: 51_820, peers: vec![peer], ..Status::default() }
     }
 
-    fn rendered(status: &Status, own_mark: Option<u32>) -> String {
-        let config = config::parse(FILE).unwrap();
-        let addresses = ["10.0.0.1/24".parse().unwrap()];
-        render(&Snapshot { config: &config, status, addresses: &addresses, own_mark }).to_string()
+    fn saved(status: &Status, own_mark: Option<u32>) -> Config {
+        let addresses = vec!["10.0.0.1/24".parse().unwrap()];
+        current(&Snapshot { config: &config::parse(FILE).unwrap(), status, addresses, own_mark })
+    }
+
+    /// Parses the file as it would be saved, less the line of the hook.
+    fn reparsed(config: &Config) -> Config {
+        let mut config = config::parse(&config::format(config)).unwrap();
+        config.interface.post_up[0].line = 6;
+        config
     }
 
     #[test]
-    fn a_state_that_did_not_change_gives_the_same_file() {
-        assert_eq!(rendered(&status(), None), FILE);
+    fn a_state_that_did_not_change_gives_the_same_configuration() {
+        let before = config::parse(FILE).unwrap();
+        assert_eq!(reparsed(&saved(&status(), None)), before);
+    }
+
+    #[test]
+    fn what_changed_while_the_tunnel_ran_is_saved() {
+        let mut changed = Status { listen_port: 7, ..status() };
+        changed.peers[0].endpoint = Some("192.0.2.9:9".parse().unwrap());
+        changed.peers[0].preshared_key = None;
+        let config = reparsed(&saved(&changed, None));
+        assert_eq!(config.interface.listen_port, Some(7));
+        assert_eq!(config.peers[0].endpoint, Some(Endpoint::Address("192.0.2.9:9".parse().unwrap())));
+        assert_eq!(config.peers[0].preshared_key, None);
+        assert_eq!(config.interface.dns_search, ["example.org"]);
+        assert!(config.interface.save_config);
     }
 
     #[test]
     fn a_mark_that_was_set_is_kept_and_one_of_our_own_is_not() {
         let marked = Status { fwmark: 51_820, ..status() };
-        assert!(rendered(&marked, None).contains("\nFwMark = 0xca6c\n"));
-        assert_eq!(rendered(&marked, Some(51_820)), FILE);
+        assert_eq!(saved(&marked, None).interface.fwmark, Some(51_820));
+        assert_eq!(saved(&marked, Some(51_820)).interface.fwmark, None);
     }
 
     #[test]

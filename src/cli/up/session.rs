@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use anyhow::Context as _;
 use ipnet::IpNet;
-use maybetun::config::{Config, Dns, Endpoint, HookKind};
+use maybetun::config::{Config, Endpoint};
 use maybetun::settings::Update;
 
-use super::hooks::Hooks;
+use super::hooks::{Hooks, Moment};
 use super::resolve::{Host, resolve};
 use super::save::{Snapshot, save};
 use super::undo::{Step, Undo};
@@ -39,8 +39,9 @@ impl<'a> Session<'a> {
     /// When DNS cannot be set on this host, or the port is taken.
     pub(super) fn prepare(source: &'a Source, hooks: &'a Hooks) -> anyhow::Result<Self> {
         let interface = &source.config.interface;
-        let dns = if interface.dns.is_empty() { None } else { Some(Manager::find()?) };
-        if let Some(port) = interface.listen_port {
+        let has_dns = !interface.dns_servers.is_empty() || !interface.dns_search.is_empty();
+        let dns = if has_dns { Some(Manager::find()?) } else { None };
+        if let Some(port) = interface.listen_port.filter(|&port| port != 0) {
             probe_port(port)?;
         }
         Ok(Self { source, hooks, dns })
@@ -82,7 +83,7 @@ impl<'a> Session<'a> {
 
     /// Runs the hooks that are due when the interface is gone.
     pub(super) async fn after_down(&self, name: &str) {
-        if let Err(error) = self.hooks.run(HookKind::PostDown, name).await {
+        if let Err(error) = self.hooks.run(Moment::PostDown, name).await {
             tracing::warn!("{error:#}");
         }
     }
@@ -95,7 +96,7 @@ impl<'a> Session<'a> {
         undo: &mut Undo,
     ) -> anyhow::Result<Plan> {
         let interface = &self.source.config.interface;
-        self.hooks.run(HookKind::PreUp, name).await?;
+        self.hooks.run(Moment::PreUp, name).await?;
 
         let mut update = self.resolved().await?;
         let own_table = plan::own_table(interface.fwmark.unwrap_or(0), &network.tables_in_use().await?);
@@ -117,12 +118,12 @@ impl<'a> Session<'a> {
         network.bring_up(mtu).await?;
         if let Some(manager) = self.dns {
             undo.record(Step::Dns(manager));
-            manager.set(name, &self.servers(), &self.domains()).await.context("cannot set DNS")?;
+            manager.set(name, &interface.dns_servers, &interface.dns_search).await.context("cannot set DNS")?;
         }
         self.route(name, network, &plan, undo).await?;
 
         undo.record(Step::PreDown);
-        self.hooks.run(HookKind::PostUp, name).await?;
+        self.hooks.run(Moment::PostUp, name).await?;
         Ok(plan)
     }
 
@@ -148,17 +149,8 @@ impl<'a> Session<'a> {
         let config = &self.source.config;
         let hosts = config.peers.iter().filter_map(|peer| peer.endpoint.as_ref()).map(host);
         let addresses = resolve(hosts).await?;
-        config.to_update(|endpoint| addresses.get(&host(endpoint)).copied().context("an endpoint was left unresolved"))
-    }
-
-    fn servers(&self) -> Vec<IpAddr> {
-        let dns = self.source.config.interface.dns.iter();
-        dns.filter_map(|dns| if let Dns::Server(server) = dns { Some(*server) } else { None }).collect()
-    }
-
-    fn domains(&self) -> Vec<String> {
-        let dns = self.source.config.interface.dns.iter();
-        dns.filter_map(|dns| if let Dns::Search(domain) = dns { Some(domain.clone()) } else { None }).collect()
+        let resolved = |endpoint: &Endpoint| addresses.get(&host(endpoint)).copied();
+        Ok(config.to_update(|endpoint| resolved(endpoint).ok_or_else(|| io::ErrorKind::NotFound.into()))?)
     }
 
     /// Writes the state back to the file, if it asks for that.
@@ -170,7 +162,7 @@ impl<'a> Session<'a> {
         let saved = match network.addresses().await {
             Ok(addresses) => {
                 let own_mark = if config.interface.fwmark.is_none() { plan.mark } else { None };
-                let snapshot = Snapshot { config, status: &device.status(), addresses: &addresses, own_mark };
+                let snapshot = Snapshot { config, status: &device.status(), addresses, own_mark };
                 save(&self.source.path, &snapshot)
             }
             Err(error) => Err(error),
@@ -184,7 +176,7 @@ impl<'a> Session<'a> {
 fn host(endpoint: &Endpoint) -> Host {
     match endpoint {
         Endpoint::Address(address) => (address.ip().to_string(), address.port()),
-        Endpoint::Name(name, port) => (name.clone(), *port),
+        Endpoint::Host { name, port } => (name.clone(), *port),
     }
 }
 

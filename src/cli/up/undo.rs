@@ -1,8 +1,6 @@
 //! What a tunnel must undo before it ends, whatever ends it.
 
-use maybetun::config::HookKind;
-
-use super::hooks::Hooks;
+use super::hooks::{Hooks, Moment};
 use crate::cli::network::dns::Manager;
 use crate::cli::network::plan::Rule;
 use crate::cli::network::{Network, firewall};
@@ -44,7 +42,7 @@ impl Undo {
     pub(super) async fn run(&mut self, interface: &str, network: &Network, hooks: &Hooks) {
         while let Some(step) = self.steps.pop() {
             let undone = match step {
-                Step::PreDown => hooks.run(HookKind::PreDown, interface).await,
+                Step::PreDown => hooks.run(Moment::PreDown, interface).await,
                 Step::Dns(manager) => manager.unset(interface).await,
                 Step::Firewall => {
                     firewall::remove(interface).await;
