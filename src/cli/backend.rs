@@ -33,7 +33,7 @@ impl BackendArgs {
 /// Serves the interface until it is told to stop; in the background unless told otherwise.
 pub(crate) fn run(args: BackendArgs, log: &Log) -> anyhow::Result<()> {
     let Some(name) = args.interface else {
-        return Err(Failure::new(Exit::Usage, "expected an interface"));
+        return Err(Failure::error(Exit::Usage, "expected an interface"));
     };
     let stay = args.foreground || std::env::var_os(FOREGROUND_VARIABLE).is_some_and(|value| value == "1");
     match detach::role() {

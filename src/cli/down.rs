@@ -47,9 +47,9 @@ fn not_running(name: &str) -> anyhow::Error {
     if interface::exists(name) {
         let message =
             format!("interface {name} has no configuration socket in {DIRECTORY}: it is not a userspace tunnel");
-        return Failure::new(Exit::Failure, message);
+        return Failure::error(Exit::Failure, message);
     }
-    Failure::new(Exit::NoInterface, format!("no tunnel called {name} is running"))
+    Failure::error(Exit::NoInterface, format!("no tunnel called {name} is running"))
 }
 
 fn wait_until_gone(name: &str) -> anyhow::Result<()> {
@@ -57,7 +57,7 @@ fn wait_until_gone(name: &str) -> anyhow::Result<()> {
     while interface::exists(name) {
         if Instant::now() >= deadline {
             let message = format!("{name} was asked to stop, but is still there after {} s", PATIENCE.as_secs());
-            return Err(Failure::new(Exit::Failure, message));
+            return Err(Failure::error(Exit::Failure, message));
         }
         std::thread::sleep(POLL);
     }

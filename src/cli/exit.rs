@@ -53,7 +53,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// Returns an error without a cause.
-    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> anyhow::Error {
+    pub(crate) fn error(exit: Exit, message: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Self::because(exit, message))
     }
 
@@ -147,14 +147,14 @@ mod tests {
 
     #[test]
     fn a_code_survives_the_context_around_it() {
-        let error = Failure::new(Exit::NoInterface, "no interface wg0").context("cannot stop").context("outer");
+        let error = Failure::error(Exit::NoInterface, "no interface wg0").context("cannot stop").context("outer");
         assert_eq!(of(&error), Exit::NoInterface);
         assert_eq!(chain(&error), "outer: cannot stop: no interface wg0");
     }
 
     #[test]
     fn the_code_nearest_to_the_user_counts() {
-        let inner: anyhow::Result<()> = Err(Failure::new(Exit::Failure, "inner"));
+        let inner: anyhow::Result<()> = Err(Failure::error(Exit::Failure, "inner"));
         assert_eq!(of(&inner.or_exit(Exit::Config, "outer").unwrap_err()), Exit::Config);
     }
 

@@ -45,7 +45,7 @@ impl Source {
         }
         let config = config::parse(&text).map_err(|error| {
             let key = error.key.map(|key| format!("{key}: ")).unwrap_or_default();
-            Failure::new(Exit::Config, format!("{}:{}: {key}{}", given.display(), error.line, error.message))
+            Failure::error(Exit::Config, format!("{}:{}: {key}{}", given.display(), error.line, error.message))
         })?;
         Ok(Self { path, config })
     }
@@ -63,7 +63,7 @@ impl Source {
                 "{} is not named IFACE.conf with at most 15 of a-z A-Z 0-9 _=+.-: say --name IFACE",
                 self.path.display()
             );
-            return Err(Failure::new(Exit::Usage, message));
+            return Err(Failure::error(Exit::Usage, message));
         };
         Ok(name)
     }

@@ -97,7 +97,7 @@ fn end_of_server(end: Option<ServeEnd>) -> anyhow::Result<End> {
 fn end_of_device(reason: StopReason) -> anyhow::Result<End> {
     match reason {
         StopReason::TunGone => Ok(End::InterfaceDeleted),
-        StopReason::TunFailed(cause) => Err(Failure::new(Exit::Tun, format!("the TUN device failed: {cause}"))),
+        StopReason::TunFailed(cause) => Err(Failure::error(Exit::Tun, format!("the TUN device failed: {cause}"))),
         StopReason::Requested => anyhow::bail!("the device stopped by itself"),
     }
 }

@@ -41,7 +41,7 @@ impl Manager {
         }
         let message = "the configuration has DNS, but neither resolvconf nor resolvectl is installed: \
                        install one, or remove DNS";
-        Err(Failure::new(Exit::Failure, message))
+        Err(Failure::error(Exit::Failure, message))
     }
 
     /// Makes `servers` the host's DNS servers and `domains` its search domains, for as long as `interface` is up.

@@ -9,7 +9,7 @@ use rtnetlink::LinkUnspec;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::LinkAttribute;
 
-use super::{Network, os_error};
+use super::{Network, explain, os_error};
 
 impl Network {
     /// Gives `address` to the interface.
@@ -17,16 +17,9 @@ impl Network {
     /// # Errors
     /// When the kernel refuses it: the interface has it already, or IPv6 is disabled.
     pub(crate) async fn add_address(&self, address: IpNet) -> anyhow::Result<()> {
-        self.handle
-            .address()
-            .add(self.index, address.addr(), address.prefix_len())
-            .execute()
-            .await
-            .map_err(os_error)
-            .with_context(|| match address {
-                IpNet::V4(_) => format!("cannot add the address {address}"),
-                IpNet::V6(_) => format!("cannot add the address {address} (is IPv6 disabled on this host?)"),
-            })
+        let request = self.handle.address().add(self.index, address.addr(), address.prefix_len());
+        let added = request.execute().await.map_err(os_error);
+        explain(added, address, format!("cannot add the address {address}"))
     }
 
     /// Returns the addresses of the interface, without those that the kernel made for the link itself.
@@ -57,24 +50,24 @@ impl Network {
         let mut links = self.handle.link().get().match_index(index).execute();
         let link = links.try_next().await.map_err(os_error).context("cannot read an interface")?;
         Ok(link.and_then(|link| {
-            link.attributes.into_iter().find_map(|attribute| match attribute {
-                LinkAttribute::Mtu(mtu) => Some(mtu),
-                _ => None,
-            })
+            link.attributes
+                .into_iter()
+                .find_map(|attribute| if let LinkAttribute::Mtu(mtu) = attribute { Some(mtu) } else { None })
         }))
     }
 }
 
 fn address_of(message: &AddressMessage) -> Option<IpNet> {
+    let local = message
+        .attributes
+        .iter()
+        .find_map(|attribute| if let AddressAttribute::Local(address) = attribute { Some(*address) } else { None });
+    let address = message
+        .attributes
+        .iter()
+        .find_map(|attribute| if let AddressAttribute::Address(address) = attribute { Some(*address) } else { None });
     // On a point-to-point link `Address` is the other end's, and `Local` our own.
-    let find = |want_local| {
-        message.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Local(address) if want_local => Some(*address),
-            AddressAttribute::Address(address) if !want_local => Some(*address),
-            _ => None,
-        })
-    };
-    let address: IpAddr = find(true).or_else(|| find(false))?;
+    let address: IpAddr = local.or(address)?;
     let is_link_local = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
     if is_link_local { None } else { IpNet::new(address, message.header.prefix_len).ok() }
 }

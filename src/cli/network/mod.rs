@@ -13,8 +13,11 @@ pub(crate) mod sysctl;
 use std::io;
 
 use anyhow::Context as _;
+use ipnet::IpNet;
+use nix::errno::Errno;
 use tokio::task::JoinHandle;
 
+use crate::cli::exit::{Exit, OrExit as _};
 pub(crate) use command::{find_program, run_program};
 
 /// A connection to the kernel's rtnetlink, for one interface.
@@ -46,8 +49,40 @@ impl Drop for Network {
 
 /// Returns what the operating system said, without the netlink envelope around it.
 fn os_error(error: rtnetlink::Error) -> io::Error {
-    match error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io(),
-        other => io::Error::other(other.to_string()),
+    if let rtnetlink::Error::NetlinkError(message) = error {
+        return message.to_io();
+    }
+    io::Error::other(error.to_string())
+}
+
+/// Adds `message` to an error. Linux refuses IPv6 on a host that has it disabled as if a permission were missing
+/// (`EACCES`; one that really is missing is `EPERM`): the message then says so.
+fn explain(result: io::Result<()>, prefix: IpNet, message: String) -> anyhow::Result<()> {
+    let is_disabled = |error: &io::Error| error.raw_os_error() == Some(Errno::EACCES as i32);
+    match (result, prefix) {
+        (Err(error), IpNet::V6(_)) if is_disabled(&error) => {
+            Err(error).or_exit(Exit::Failure, format!("{message}: IPv6 is disabled on this host"))
+        }
+        (result, _) => result.context(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::exit;
+
+    #[test]
+    fn disabled_ipv6_is_told_from_a_missing_permission() {
+        let refused = |errno: Errno, prefix: &str| {
+            let error = io::Error::from_raw_os_error(errno as i32);
+            explain(Err(error), prefix.parse().unwrap(), "cannot add".to_owned()).unwrap_err()
+        };
+        let disabled = refused(Errno::EACCES, "fd00::/64");
+        assert_eq!(exit::of(&disabled), Exit::Failure);
+        assert_eq!(disabled.to_string(), "cannot add: IPv6 is disabled on this host");
+        for (errno, prefix) in [(Errno::EPERM, "fd00::/64"), (Errno::EPERM, "10.0.0.0/8")] {
+            assert_eq!(exit::of(&refused(errno, prefix)), Exit::Permission);
+        }
     }
 }

@@ -10,7 +10,7 @@ use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteMetric, RouteScope};
 
 use super::plan::{MAIN_TABLE, Route};
-use super::{Network, mtu, os_error};
+use super::{Network, explain, mtu, os_error};
 
 impl Network {
     /// Adds a route through the interface. It vanishes with the interface.
@@ -32,7 +32,7 @@ impl Network {
                 .build(),
         };
         let added = self.handle.route().add(message).execute().await.map_err(os_error);
-        added.with_context(|| format!("cannot add the route to {}", route.destination))
+        explain(added, route.destination, format!("cannot add the route to {}", route.destination))
     }
 
     /// Returns every routing table that has a route, of either family.
@@ -93,27 +93,25 @@ impl Network {
 }
 
 fn table_of(route: &RouteMessage) -> u32 {
-    let table = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Table(table) => Some(*table),
-        _ => None,
-    });
+    let table = route
+        .attributes
+        .iter()
+        .find_map(|attribute| if let RouteAttribute::Table(table) = attribute { Some(*table) } else { None });
     table.unwrap_or(u32::from(route.header.table))
 }
 
 fn route_link(route: &RouteMessage) -> Option<u32> {
-    route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Oif(index) => Some(*index),
-        _ => None,
-    })
+    route.attributes.iter().find_map(
+        |attribute| {
+            if let RouteAttribute::Oif(index) = attribute { Some(*index) } else { None }
+        },
+    )
 }
 
 fn metric_mtu(route: &RouteMessage) -> Option<u32> {
-    let metrics = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Metrics(metrics) => Some(metrics),
-        _ => None,
-    })?;
-    metrics.iter().find_map(|metric| match metric {
-        RouteMetric::Mtu(mtu) => Some(*mtu),
-        _ => None,
-    })
+    let metrics = route
+        .attributes
+        .iter()
+        .find_map(|attribute| if let RouteAttribute::Metrics(metrics) = attribute { Some(metrics) } else { None })?;
+    metrics.iter().find_map(|metric| if let RouteMetric::Mtu(mtu) = metric { Some(*mtu) } else { None })
 }

@@ -70,6 +70,6 @@ async fn serve(name: &str, source: &Source, hooks: &Hooks, log: &Log) -> anyhow:
     session.after_down(name).await;
     match outcome? {
         End::Signal(_) | End::SocketRemoved => Ok(()),
-        End::InterfaceDeleted => Err(Failure::new(Exit::Tun, format!("interface {name} was deleted"))),
+        End::InterfaceDeleted => Err(Failure::error(Exit::Tun, format!("interface {name} was deleted"))),
     }
 }
