@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -28,19 +29,24 @@ pub(crate) struct DownArgs {
 
 /// Removes the tunnel's configuration socket, which it takes as a request to stop.
 pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
-    let name = &args.interface;
-    let socket = Path::new(DIRECTORY).join(format!("{name}.sock"));
+    stop(Path::new(DIRECTORY), &args.interface)
+}
+
+fn stop(directory: &Path, name: &str) -> anyhow::Result<()> {
+    let socket = directory.join(format!("{name}.sock"));
+    // A tunnel that was killed leaves its socket behind, and nobody listens.
+    let is_stale = UnixStream::connect(&socket).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
     match fs::remove_file(&socket) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_running(name)),
+        Ok(()) if is_stale => Err(not_running(name)),
+        Ok(()) => wait_until_gone(name),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(not_running(name)),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let message =
                 format!("cannot remove {}: run as root, or as the user who runs the tunnel", socket.display());
-            return Err(error).or_exit(Exit::Permission, message);
+            Err(error).or_exit(Exit::Permission, message)
         }
-        Err(error) => return Err(error).or_exit(Exit::Failure, format!("cannot remove {}", socket.display())),
+        Err(error) => Err(error).or_exit(Exit::Failure, format!("cannot remove {}", socket.display())),
     }
-    wait_until_gone(name)
 }
 
 fn not_running(name: &str) -> anyhow::Error {
@@ -68,6 +74,7 @@ fn wait_until_gone(name: &str) -> anyhow::Result<()> {
 mod tests {
     use super::*;
     use crate::cli::exit;
+    use std::os::unix::net::UnixListener;
 
     #[test]
     fn a_tunnel_that_is_not_there_has_its_own_exit_code() {
@@ -81,6 +88,21 @@ mod tests {
         let error = run(&DownArgs { interface: "lo".to_owned() }).unwrap_err();
         assert_eq!(exit::of(&error), Exit::Failure);
         assert!(error.to_string().contains("not a userspace tunnel"), "{error}");
+    }
+
+    #[test]
+    fn a_socket_that_listens_is_removed_and_a_stale_one_is_no_tunnel() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("no-such-tunnel.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        stop(directory.path(), "no-such-tunnel").unwrap();
+        assert!(!socket.exists());
+        drop(listener);
+
+        drop(UnixListener::bind(&socket).unwrap());
+        let error = stop(directory.path(), "no-such-tunnel").unwrap_err();
+        assert_eq!(exit::of(&error), Exit::NoInterface);
+        assert!(!socket.exists());
     }
 
     #[test]
