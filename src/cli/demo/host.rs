@@ -1,7 +1,7 @@
 //! A host: a process with a network of its own that does what it is told, line by line.
 
 use std::fs;
-use std::io::{self, BufRead as _, Write as _};
+use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;

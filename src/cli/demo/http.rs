@@ -13,10 +13,10 @@ use super::site::{self, Object};
 const THINKING: Duration = Duration::from_millis(20);
 
 /// Bytes sent at once on one connection.
-const CHUNK: usize = 16 * 1024;
+const CHUNK: usize = 4 * 1024;
 
-/// Time between two chunks: with [`CHUNK`] about 4 MB a second for each connection.
-const CHUNK_INTERVAL: Duration = Duration::from_millis(4);
+/// Time between two chunks: with [`CHUNK`] at most 2 MB a second for each connection.
+const CHUNK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Most bytes of a request.
 const MAX_REQUEST: u64 = 8 * 1024;

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
@@ -48,9 +47,8 @@ impl HostProcess {
     /// # Errors
     /// When the process cannot be started.
     pub(super) fn spawn(role: Role, deadline: Instant) -> anyhow::Result<Self> {
-        // Unlike the program's path, this link still works after the program's file was replaced.
-        let mut child = Command::new("/proc/self/exe")
-            .arg0("maybetun")
+        let program = std::env::current_exe().context("cannot find this program's own file: is /proc mounted?")?;
+        let mut child = Command::new(program)
             .args(["demo", "--role", &role.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
