@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use ipnet::IpNet;
 use maybetun::device::{Device, Options};
 use maybetun::keys::{PrivateKey, PublicKey};
@@ -100,7 +100,7 @@ impl Host {
             }
             Order::Forward => return Ok(Reply::Forwarding { forwarding: forward()? }),
             Order::Serve { address } => serve(address).await?,
-            Order::Tunnel(order) => self.tunnel(order).await?,
+            Order::Tunnel(order) => return Ok(Reply::Listening { port: self.tunnel(order).await? }),
             Order::Observe { link, ends } => self.capture = Some(Capture::start(&link, ends)?),
             Order::Load { server } => return Ok(Reply::Loaded { page: browser::load(server).await? }),
             Order::Report => {
@@ -113,8 +113,8 @@ impl Host {
         Ok(Reply::Done)
     }
 
-    /// Brings up maybetun on a TUN interface.
-    async fn tunnel(&mut self, order: TunnelOrder) -> anyhow::Result<()> {
+    /// Brings up maybetun on a TUN interface and returns the UDP port that it listens on.
+    async fn tunnel(&mut self, order: TunnelOrder) -> anyhow::Result<u16> {
         ensure!(self.device.is_none(), "the host has a tunnel already");
         let tun = LinuxTun::create(TUN).with_context(|| format!("cannot make the TUN interface {TUN}"))?;
         for address in &order.addresses {
@@ -126,21 +126,30 @@ impl Host {
         }
         let device = Device::start(tun, Options::default());
         device.apply(update(self.key.clone(), &order)?).context("cannot configure the tunnel")?;
+        let port = listening(&device).await?;
         self.device = Some(device);
-        Ok(())
+        Ok(port)
     }
+}
+
+/// Waits until the device has opened its sockets, which it does once it has noticed that the interface is up. A
+/// handshake begun before would be lost, and begun again only seconds later.
+async fn listening(device: &Device) -> anyhow::Result<u16> {
+    for _ in 0..1_000 {
+        let port = device.status().listen_port;
+        if port != 0 {
+            return Ok(port);
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    bail!("the tunnel opened no UDP socket")
 }
 
 fn update(key: PrivateKey, order: &TunnelOrder) -> anyhow::Result<Update> {
     let mut peer = PeerUpdate::new(PublicKey::from_base64(&order.peer)?);
     peer.endpoint = order.endpoint;
     peer.allowed_ips = order.allowed_ips.iter().map(allowed_ip).collect::<Result<_, _>>()?;
-    Ok(Update {
-        private_key: Some(Some(key)),
-        listen_port: Some(order.listen_port),
-        peers: vec![peer],
-        ..Update::default()
-    })
+    Ok(Update { private_key: Some(Some(key)), listen_port: Some(0), peers: vec![peer], ..Update::default() })
 }
 
 fn allowed_ip(address: &Address) -> anyhow::Result<AllowedIpChange> {

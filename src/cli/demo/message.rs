@@ -33,7 +33,7 @@ pub(super) enum Order {
     Forward,
     /// Serve the web site.
     Serve { address: SocketAddr },
-    /// Bring up maybetun.
+    /// Bring up maybetun. Answered with [`Reply::Listening`].
     Tunnel(TunnelOrder),
     /// Start to capture what passes on an interface.
     Observe { link: String, ends: Ends },
@@ -50,8 +50,6 @@ pub(super) struct TunnelOrder {
     pub(super) addresses: Vec<Address>,
     /// MTU of the TUN interface, in bytes.
     pub(super) mtu: u16,
-    /// UDP port to listen on; 0 for any.
-    pub(super) listen_port: u16,
     /// The other end's public key, in base64.
     pub(super) peer: String,
     /// Where the other end is, if this one is to call it.
@@ -70,6 +68,8 @@ pub(super) enum Reply {
     Ready { public_key: String },
     /// The order was carried out.
     Done,
+    /// The tunnel is up and listens on this UDP port.
+    Listening { port: u16 },
     /// Whether the host passes packets on.
     Forwarding { forwarding: Forwarding },
     /// The page was loaded, every byte as it should be.

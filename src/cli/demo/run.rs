@@ -1,6 +1,6 @@
 //! One run: fresh hosts, wires between them, a tunnel, a page load, and what the observer saw.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::message::{Address, Forwarding, Order, Reply, TunnelOrder};
@@ -31,8 +31,7 @@ const INNER_NETWORK_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0);
 const INNER_RELAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
 const INNER_CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 
-/// WireGuard's usual port and MTU (1500 less its overhead over IPv6).
-const PORT: u16 = 51_820;
+/// WireGuard's usual MTU: 1500 less its overhead over IPv6.
 const INNER_MTU: u16 = 1_420;
 
 /// What sets one run apart from another: the column of the table and the key of the JSON object.
@@ -90,8 +89,8 @@ impl Run {
         let server_place = place_server(&mut relay, &mut server)?;
 
         client.tell(&Order::Observe { link: WIRE.to_owned(), ends: ENDS })?;
-        relay.tell(&relay_tunnel(client_key))?;
-        client.tell(&client_tunnel(relay_key))?;
+        let port = start_tunnel(&mut relay, relay_tunnel(client_key))?;
+        start_tunnel(&mut client, client_tunnel(relay_key, port))?;
 
         let reply = client.ask(&Order::Load { server: SocketAddr::from((LAN_SERVER, 80)) })?;
         let Reply::Loaded { page } = reply else { return Err(client.unexpected(&reply)) };
@@ -131,29 +130,34 @@ fn link(link: &str, address: Address, gateway: Option<Ipv4Addr>) -> Order {
     Order::Link { link: link.to_owned(), address, gateway }
 }
 
-fn relay_tunnel(client_key: String) -> Order {
-    Order::Tunnel(TunnelOrder {
+/// Brings up one end of the tunnel and returns the UDP port that it listens on.
+fn start_tunnel(host: &mut HostProcess, order: TunnelOrder) -> anyhow::Result<u16> {
+    let reply = host.ask(&Order::Tunnel(order))?;
+    let Reply::Listening { port } = reply else { return Err(host.unexpected(&reply)) };
+    Ok(port)
+}
+
+fn relay_tunnel(client_key: String) -> TunnelOrder {
+    TunnelOrder {
         addresses: vec![Address::new(INNER_RELAY, 24), Address::new(INNER_RELAY_V6, 64)],
         mtu: INNER_MTU,
-        listen_port: PORT,
         peer: client_key,
         endpoint: None,
         allowed_ips: vec![Address::new(INNER_CLIENT, 32), Address::new(INNER_CLIENT_V6, 128)],
         routes: Vec::new(),
-    })
+    }
 }
 
-fn client_tunnel(relay_key: String) -> Order {
+fn client_tunnel(relay_key: String, relay_port: u16) -> TunnelOrder {
     let network = Address::new(LAN_NETWORK, 24);
-    Order::Tunnel(TunnelOrder {
+    TunnelOrder {
         addresses: vec![Address::new(INNER_CLIENT, 24), Address::new(INNER_CLIENT_V6, 64)],
         mtu: INNER_MTU,
-        listen_port: 0,
         peer: relay_key,
-        endpoint: Some(SocketAddr::new(IpAddr::V4(ENDS.relay), PORT)),
+        endpoint: Some(SocketAddr::from((ENDS.relay, relay_port))),
         allowed_ips: vec![Address::new(INNER_NETWORK, 24), Address::new(INNER_NETWORK_V6, 64), network],
         routes: vec![network],
-    })
+    }
 }
 
 #[cfg(test)]
@@ -185,11 +189,11 @@ pub(super) mod tests {
 
     #[test]
     fn the_client_may_send_to_the_server_and_the_relay_takes_only_the_clients_addresses() {
-        let Order::Tunnel(client) = client_tunnel(String::new()) else { panic!("not a tunnel") };
-        let Order::Tunnel(relay) = relay_tunnel(String::new()) else { panic!("not a tunnel") };
+        let (client, relay) = (client_tunnel(String::new(), 4_242), relay_tunnel(String::new()));
         assert!(client.routes.iter().all(|route| client.allowed_ips.contains(route)));
         let own: Vec<_> = client.addresses.iter().map(|address| address.ip).collect();
         assert_eq!(relay.allowed_ips.iter().map(|address| address.ip).collect::<Vec<_>>(), own);
-        assert_eq!(client.endpoint.map(|endpoint| endpoint.port()), Some(relay.listen_port));
+        assert_eq!(client.endpoint, Some("192.0.2.1:4242".parse().unwrap()));
+        assert_eq!(relay.endpoint, None);
     }
 }
