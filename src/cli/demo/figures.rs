@@ -77,10 +77,7 @@ pub(super) fn groups(runs: &[Run]) -> Vec<Group> {
 pub(super) fn remarks(runs: &[Run]) -> Vec<&'static str> {
     let on_relay = runs.iter().any(|run| run.server_place == ServerPlace::OnRelay);
     on_relay
-        .then_some(
-            "/proc/sys is read-only here, so the relay cannot forward: the web server ran on the relay itself. \
-             What passes on the wire is the same.",
-        )
+        .then_some("/proc/sys is read-only here: the web server ran on the relay itself. The wire looks the same.")
         .into_iter()
         .collect()
 }

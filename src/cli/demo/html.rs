@@ -61,7 +61,7 @@ fn section(html: &mut String, run: &Run) {
         false,
         &chart::histogram(packets),
     );
-    figure(html, "Bytes so far", "Each step is a packet; each plateau a pause.", false, &chart::cumulative(packets));
+    figure(html, "Bytes so far", "Each plateau is a pause.", false, &chart::cumulative(packets));
     let _ = writeln!(html, "<p class=\"reading\">{}</p>\n</section>", escape(&reading(run)));
 }
 

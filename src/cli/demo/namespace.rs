@@ -14,23 +14,44 @@ use nix::unistd::{getegid, geteuid};
 /// for interfaces, `CAP_NET_RAW` for the capture, `CAP_SYS_ADMIN` for the namespaces.
 const NEEDED_CAPABILITIES: u64 = 1 << 12 | 1 << 13 | 1 << 21;
 
+/// Why the kernel refuses a user namespace, by error number (unshare(2)).
+const USER_NAMESPACE_REASONS: [(&[Errno], &str); 3] = [
+    (
+        &[Errno::EPERM, Errno::EACCES],
+        "unprivileged user namespaces are disabled here; see the sysctls kernel.unprivileged_userns_clone and \
+         kernel.apparmor_restrict_unprivileged_userns, or the container's seccomp profile",
+    ),
+    (
+        &[Errno::ENOSPC, Errno::EUSERS],
+        "no more user namespaces are allowed; see the sysctl user.max_user_namespaces (0 disables them)",
+    ),
+    (&[Errno::EINVAL, Errno::ENOSYS], "the kernel has no user namespaces (CONFIG_USER_NS)"),
+];
+
+/// Why the kernel refuses a network namespace, by error number (unshare(2)).
+const NETWORK_REASONS: [(&[Errno], &str); 3] = [
+    (
+        &[Errno::EPERM, Errno::EACCES],
+        "making a network namespace is not allowed: a security policy (AppArmor, SELinux, seccomp) takes \
+         CAP_SYS_ADMIN away, even inside a user namespace; run as root outside the container",
+    ),
+    (&[Errno::ENOSPC], "no more network namespaces are allowed; see the sysctl user.max_net_namespaces"),
+    (&[Errno::EINVAL, Errno::ENOSYS], "the kernel has no network namespaces (CONFIG_NET_NS)"),
+];
+
 /// Checks that TUN devices can be had.
 ///
 /// # Errors
 /// When `/dev/net/tun` is missing or may not be opened.
 pub(super) fn check_tun() -> anyhow::Result<()> {
     let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/net/tun") else { return Ok(()) };
-    match error.kind() {
-        ErrorKind::NotFound => {
-            bail!(
-                "there is no /dev/net/tun: load the kernel module (modprobe tun), or pass the device to the container"
-            )
-        }
-        ErrorKind::PermissionDenied => {
-            bail!("/dev/net/tun may not be opened for reading and writing by this user: run as root, or chmod 666 it")
-        }
-        _ => Err(error).context("/dev/net/tun does not work: is the kernel module tun there?"),
+    if error.kind() == ErrorKind::NotFound {
+        bail!("there is no /dev/net/tun: load the kernel module (modprobe tun), or pass the device to the container");
     }
+    if error.kind() == ErrorKind::PermissionDenied {
+        bail!("/dev/net/tun may not be opened for reading and writing by this user: run as root, or chmod 666 it");
+    }
+    Err(error).context("/dev/net/tun does not work: is the kernel module tun there?")
 }
 
 /// Makes sure that this process may make network namespaces: if it may not already, it enters a user namespace of its
@@ -65,17 +86,7 @@ fn has_capabilities(status: &str) -> bool {
 }
 
 fn explain_user_namespace(errno: Errno) -> String {
-    let reason = match errno {
-        Errno::EPERM | Errno::EACCES => {
-            "unprivileged user namespaces are disabled here; see the sysctls kernel.unprivileged_userns_clone and \
-             kernel.apparmor_restrict_unprivileged_userns, or the container's seccomp profile"
-        }
-        Errno::ENOSPC | Errno::EUSERS => {
-            "no more user namespaces are allowed; see the sysctl user.max_user_namespaces (0 disables them)"
-        }
-        Errno::EINVAL | Errno::ENOSYS => "the kernel has no user namespaces (CONFIG_USER_NS)",
-        _ => "the kernel refused a user namespace",
-    };
+    let reason = match_reason(errno, &USER_NAMESPACE_REASONS).unwrap_or("the kernel refused a user namespace");
     format!("{reason} ({errno}). Run the demo as root instead")
 }
 
@@ -86,17 +97,14 @@ fn explain_user_namespace(errno: Errno) -> String {
 pub(super) fn isolate() -> anyhow::Result<()> {
     set_pdeathsig(Signal::SIGKILL).context("cannot tie the host's life to the demo's")?;
     unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| {
-        let reason = match errno {
-            Errno::EPERM | Errno::EACCES => {
-                "making a network namespace is not allowed: a security policy (AppArmor, SELinux, seccomp) takes \
-                 CAP_SYS_ADMIN away, even inside a user namespace; run as root outside the container"
-            }
-            Errno::ENOSPC => "no more network namespaces are allowed; see the sysctl user.max_net_namespaces",
-            Errno::EINVAL | Errno::ENOSYS => "the kernel has no network namespaces (CONFIG_NET_NS)",
-            _ => "the kernel refused a network namespace",
-        };
+        let reason = match_reason(errno, &NETWORK_REASONS).unwrap_or("the kernel refused a network namespace");
         anyhow!("{reason} ({errno})")
     })
+}
+
+/// Finds what an error number means among `reasons`.
+fn match_reason(errno: Errno, reasons: &[(&[Errno], &'static str)]) -> Option<&'static str> {
+    reasons.iter().find(|(numbers, _)| numbers.contains(&errno)).map(|(_, reason)| *reason)
 }
 
 #[cfg(test)]
@@ -112,9 +120,17 @@ mod tests {
     #[test]
     fn each_needed_capability_counts() {
         for bit in [12, 13, 21] {
-            let mask = u64::MAX & !(1 << bit);
+            let mask = !(1u64 << bit);
             assert!(!has_capabilities(&format!("CapEff:\t{mask:016x}")), "without capability {bit}");
         }
+    }
+
+    #[test]
+    fn a_refusal_names_what_forbids_it() {
+        assert!(explain_user_namespace(Errno::EPERM).contains("kernel.unprivileged_userns_clone"));
+        assert!(explain_user_namespace(Errno::ENOSPC).contains("user.max_user_namespaces"));
+        assert!(explain_user_namespace(Errno::EINVAL).contains("CONFIG_USER_NS"));
+        assert!(explain_user_namespace(Errno::EIO).contains("EIO"));
     }
 
     #[test]

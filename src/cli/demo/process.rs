@@ -90,10 +90,8 @@ impl HostProcess {
     /// # Errors
     /// When the host failed.
     pub(super) fn tell(&mut self, order: &Order) -> anyhow::Result<()> {
-        match self.ask(order)? {
-            Reply::Done => Ok(()),
-            reply => Err(self.unexpected(&reply)),
-        }
+        let reply = self.ask(order)?;
+        if matches!(reply, Reply::Done) { Ok(()) } else { Err(self.unexpected(&reply)) }
     }
 
     /// Gives an order and waits for the answer.
