@@ -84,7 +84,7 @@ pub(super) fn histogram(packets: &[Packet]) -> String {
         let _ = write!(
             svg,
             "<rect class=\"bar {class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{height:.1}\" rx=\"1.5\">\
-             <title>{count} packets of {} to {} bytes, {name}</title></rect>",
+             <title>{name}, {} to {} bytes: {count}</title></rect>",
             end - x,
             bin * BIN,
             (bin + 1) * BIN - 1,
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn the_histogram_tells_each_bars_count_and_sizes() {
         let svg = histogram(&example().observation.packets);
-        assert!(svg.contains("<title>1 packets of 1440 to 1471 bytes, download</title>"), "{svg}");
+        assert!(svg.contains("<title>download, 1440 to 1471 bytes: 1</title>"), "{svg}");
         assert_eq!(svg.matches("<rect").count(), 4);
     }
 
