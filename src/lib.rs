@@ -16,7 +16,9 @@
 
 pub mod config;
 pub mod keys;
+mod secret;
 pub mod settings;
+mod text;
 pub mod tunnel;
 
 #[cfg(feature = "device")]

@@ -1,1 +1,252 @@
-//! wg-quick files.
+//! wg-quick files: what they can say, [`parse`] and [`format`](format()).
+//!
+//! The files are those of `wg-quick(8)`, read strictly: what `wg-quick` would pass over in silence, or hand on to fail
+//! later, is an error that names the line.
+
+mod error;
+mod format;
+mod key;
+mod parse;
+mod value;
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+pub use error::ConfigError;
+pub use format::format;
+pub use parse::{MAX_FILE, parse};
+
+use crate::keys::{PresharedKey, PrivateKey, PublicKey};
+use crate::settings::{AllowedIpChange, PeerUpdate, Update};
+
+/// A wg-quick file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The `[Interface]` section.
+    pub interface: Interface,
+    /// The `[Peer]` sections, in order; no two have the same public key.
+    pub peers: Vec<Peer>,
+}
+
+/// The `[Interface]` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// `PrivateKey`.
+    pub private_key: PrivateKey,
+    /// `ListenPort`; `None` or 0 asks for any free one.
+    pub listen_port: Option<u16>,
+    /// `FwMark`; `None` if the file does not say, 0 if it says `off`.
+    pub fwmark: Option<u32>,
+    /// `Address`: the addresses of the interface, with their host bits.
+    pub addresses: Vec<IpNet>,
+    /// `DNS`, as far as it lists servers.
+    pub dns_servers: Vec<IpAddr>,
+    /// `DNS`, as far as it lists search domains.
+    pub dns_search: Vec<String>,
+    /// `MTU`, 576 to 65535 bytes, and at least 1280 if there is an IPv6 address.
+    pub mtu: Option<u16>,
+    /// `Table`.
+    pub table: Table,
+    /// `PreUp`: commands to run before the interface is up.
+    pub pre_up: Vec<Hook>,
+    /// `PostUp`: commands to run after the interface is up.
+    pub post_up: Vec<Hook>,
+    /// `PreDown`: commands to run before the interface is down.
+    pub pre_down: Vec<Hook>,
+    /// `PostDown`: commands to run after the interface is down.
+    pub post_down: Vec<Hook>,
+    /// `SaveConfig`: whether the file is written anew from the state of the interface when it goes down.
+    pub save_config: bool,
+}
+
+impl Interface {
+    /// Returns a section that says nothing but the private key.
+    pub fn new(private_key: PrivateKey) -> Self {
+        Self {
+            private_key,
+            listen_port: None,
+            fwmark: None,
+            addresses: Vec::new(),
+            dns_servers: Vec::new(),
+            dns_search: Vec::new(),
+            mtu: None,
+            table: Table::Auto,
+            pre_up: Vec::new(),
+            post_up: Vec::new(),
+            pre_down: Vec::new(),
+            post_down: Vec::new(),
+            save_config: false,
+        }
+    }
+
+    /// Tells whether the file asks for any command to be run.
+    pub fn has_hooks(&self) -> bool {
+        [&self.pre_up, &self.post_up, &self.pre_down, &self.post_down].iter().any(|hooks| !hooks.is_empty())
+    }
+}
+
+/// Where the routes to the peers' allowed IPs go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Table {
+    /// The main table, with rules for a default route: `auto`, or not said.
+    #[default]
+    Auto,
+    /// Nowhere: `off`.
+    Off,
+    /// The table of this number, 1 to 4294967295.
+    Number(u32),
+}
+
+/// A command of the user's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// The line of the file, counted from 1.
+    pub line: usize,
+    /// The command for the shell, with `%i` standing for the interface's name.
+    pub command: String,
+}
+
+/// A `[Peer]` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// `PublicKey`.
+    pub public_key: PublicKey,
+    /// `PresharedKey`; `None` also if the file gives a key of zeros.
+    pub preshared_key: Option<PresharedKey>,
+    /// `AllowedIPs`, without host bits.
+    pub allowed_ips: Vec<IpNet>,
+    /// `Endpoint`.
+    pub endpoint: Option<Endpoint>,
+    /// `PersistentKeepalive` in seconds; `None` if the file does not say, 0 if it says `off`.
+    pub persistent_keepalive: Option<u16>,
+}
+
+impl Peer {
+    /// Returns a section that says nothing but the public key.
+    pub fn new(public_key: PublicKey) -> Self {
+        Self { public_key, preshared_key: None, allowed_ips: Vec::new(), endpoint: None, persistent_keepalive: None }
+    }
+}
+
+/// Where a peer is, as the file says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An address.
+    Address(SocketAddr),
+    /// What has to be resolved first.
+    Host {
+        /// A domain name, or an IPv6 address whose zone is the name of an interface (`fe80::1%eth0`).
+        name: String,
+        /// The UDP port, 1 to 65535.
+        port: u16,
+    },
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Host { name, port } if name.contains(':') => write!(f, "[{name}]:{port}"),
+            Self::Host { name, port } => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
+/// Explains which endpoint has no address.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot resolve the endpoint {endpoint} of peer {public_key}: {source}")]
+pub struct ResolveError {
+    /// The peer.
+    pub public_key: PublicKey,
+    /// Its endpoint.
+    pub endpoint: Endpoint,
+    /// What the resolver said.
+    pub source: io::Error,
+}
+
+impl Config {
+    /// Returns the update that makes a device what the file says, whatever it was before. What the file does not say goes
+    /// back to its default, as with `wg setconf`.
+    ///
+    /// `resolve` is asked for the address of every endpoint, in order.
+    ///
+    /// # Errors
+    /// When `resolve` fails.
+    pub fn to_update(
+        &self,
+        mut resolve: impl FnMut(&Endpoint) -> io::Result<SocketAddr>,
+    ) -> Result<Update, ResolveError> {
+        let peers = self.peers.iter().map(|peer| peer.to_update(&mut resolve)).collect::<Result<_, _>>()?;
+        Ok(Update {
+            private_key: Some(Some(self.interface.private_key.clone())),
+            listen_port: Some(self.interface.listen_port.unwrap_or(0)),
+            fwmark: Some(self.interface.fwmark.unwrap_or(0)),
+            replace_peers: true,
+            peers,
+        })
+    }
+}
+
+impl Peer {
+    fn to_update(
+        &self,
+        resolve: &mut impl FnMut(&Endpoint) -> io::Result<SocketAddr>,
+    ) -> Result<PeerUpdate, ResolveError> {
+        let resolved = self.endpoint.as_ref().map(|endpoint| {
+            resolve(endpoint).map_err(|source| ResolveError {
+                public_key: self.public_key,
+                endpoint: endpoint.clone(),
+                source,
+            })
+        });
+        Ok(PeerUpdate {
+            preshared_key: self.preshared_key.clone(),
+            endpoint: resolved.transpose()?,
+            persistent_keepalive: self.persistent_keepalive,
+            replace_allowed_ips: true,
+            allowed_ips: self.allowed_ips.iter().copied().map(AllowedIpChange::Add).collect(),
+            ..PeerUpdate::new(self.public_key)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two_peers() -> Config {
+        let mut first = Peer::new(PublicKey::from_bytes([1; 32]));
+        first.allowed_ips = vec!["10.0.0.0/8".parse().unwrap()];
+        first.endpoint = Some(Endpoint::Host { name: "relay.example".to_owned(), port: 51820 });
+        first.persistent_keepalive = Some(25);
+        let second = Peer::new(PublicKey::from_bytes([2; 32]));
+        Config { interface: Interface::new(PrivateKey::from_bytes([7; 32])), peers: vec![first, second] }
+    }
+
+    #[test]
+    fn an_update_replaces_everything() {
+        let config = two_peers();
+        let update = config.to_update(|_| Ok("192.0.2.1:51820".parse().unwrap())).unwrap();
+        assert_eq!(update.private_key, Some(Some(config.interface.private_key.clone())));
+        assert_eq!((update.listen_port, update.fwmark, update.replace_peers), (Some(0), Some(0), true));
+        let [first, second] = &update.peers[..] else { panic!("two peers") };
+        assert_eq!(first.endpoint, Some("192.0.2.1:51820".parse().unwrap()));
+        assert_eq!(first.persistent_keepalive, Some(25));
+        assert_eq!(first.allowed_ips, [AllowedIpChange::Add("10.0.0.0/8".parse().unwrap())]);
+        assert!(first.replace_allowed_ips);
+        assert_eq!(second.endpoint, None);
+    }
+
+    #[test]
+    fn an_endpoint_that_does_not_resolve_is_named() {
+        let error = two_peers().to_update(|_| Err(io::Error::other("no such host"))).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot resolve the endpoint relay.example:51820 of peer \
+             AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=: no such host"
+        );
+    }
+}

@@ -1,17 +1,55 @@
 //! The tokio driver: it moves batches between TUN, tunnels and sockets, and sleeps until the next deadline.
+//!
+//! [`Device::start`] spawns one task for each direction of traffic, one for deadlines and one that follows the TUN
+//! interface: sockets are open while it is up. Everything is configured through [`Device::apply`] while it runs.
+//!
+//! Locks are taken in this order: the registry of peers, then one tunnel, then the schedule.
+
+mod configure;
+mod handshakes;
+mod inbound;
+mod outbound;
+mod registry;
+mod schedule;
+mod shared;
+mod sockets;
+mod supervise;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
 
 use maybetun_tun::Tun;
+use tokio::sync::watch;
 
 use crate::settings::{Status, Update};
+use shared::Shared;
 
 /// How a device behaves, beyond what [`Update`] sets.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Options {}
+pub struct Options {
+    /// Bytes of receive and of send buffer asked for on each UDP socket; the system's maximum bounds it.
+    pub socket_buffer: usize,
+    /// Handshake messages a second above which senders must prove their address with a cookie.
+    pub handshakes_per_second: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { socket_buffer: 4 << 20, handshakes_per_second: 100 }
+    }
+}
 
 /// A running device; clones are handles to the same device.
+///
+/// It runs until [`stop`](Self::stop) is called or the TUN device fails, whether or not handles remain.
 #[derive(Debug, Clone)]
-pub struct Device {}
+pub struct Device {
+    shared: Arc<Shared>,
+    stopped: watch::Receiver<Option<StopReason>>,
+}
 
 /// Explains why an update was not applied. Nothing of it was.
 #[derive(Debug, thiserror::Error)]
@@ -23,11 +61,11 @@ pub enum ApplyError {
         /// The port asked for.
         port: u16,
         /// What the operating system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The mark could not be set on the sockets.
-    #[error("cannot set the mark of outgoing packets: {0}")]
-    Fwmark(std::io::Error),
+    #[error("cannot set the mark of outgoing packets (it needs CAP_NET_ADMIN): {0}")]
+    Fwmark(io::Error),
     /// The device has stopped.
     #[error("the device has stopped")]
     Stopped,
@@ -45,31 +83,45 @@ pub enum StopReason {
 }
 
 impl Device {
-    /// Starts a device on `tun`, without keys or peers, on the current tokio runtime.
-    pub fn start<T: Tun>(_tun: T, _options: Options) -> Self {
-        todo!()
+    /// Starts a device on `tun`, without keys or peers.
+    ///
+    /// # Panics
+    /// Panics outside a tokio runtime.
+    pub fn start<T: Tun>(tun: T, options: Options) -> Self {
+        let shared = Arc::new(Shared::new(options));
+        let stopped = supervise::spawn(tun, Arc::clone(&shared));
+        Self { shared, stopped }
     }
 
     /// Applies `update` whole, or not at all.
     ///
     /// # Errors
     /// When a socket cannot be opened or marked, or the device has stopped.
-    pub fn apply(&self, _update: Update) -> Result<(), ApplyError> {
-        todo!()
+    ///
+    /// # Panics
+    /// Panics outside a tokio runtime.
+    pub fn apply(&self, update: Update) -> Result<(), ApplyError> {
+        configure::apply(&self.shared, update)
     }
 
     /// Returns the state of the device and its peers.
     pub fn status(&self) -> Status {
-        todo!()
+        configure::status(&self.shared)
     }
 
     /// Stops the device and waits until its tasks have ended and its sockets are closed.
     pub async fn stop(&self) {
-        todo!()
+        self.shared.stop(StopReason::Requested);
+        self.stopped().await;
     }
 
     /// Waits until the device has stopped, for whatever reason.
     pub async fn stopped(&self) -> StopReason {
-        todo!()
+        let mut stopped = self.stopped.clone();
+        match stopped.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or(StopReason::Requested),
+            // The runtime that the device ran on is gone.
+            Err(_) => StopReason::Requested,
+        }
     }
 }

@@ -2,15 +2,71 @@
 //!
 //! [`Tun`] is the seam between the driver and the operating system. It moves **batches**: one call may bring many
 //! packets, so that an implementation with segmentation offload can hand over a whole 64 KiB burst at once.
-//! Three implementations exist: [`LinuxTun`] (`/dev/net/tun`), [`FdTun`] (a descriptor that Android's `VpnService` or
-//! Apple's `NEPacketTunnelProvider` hands over) and [`memory::pair`] (tests and embedders without a device).
+//!
+//! | device | for | state and MTU from |
+//! |---|---|---|
+//! | [`LinuxTun`] | Linux: `/dev/net/tun`, needs CAP_NET_ADMIN | rtnetlink |
+//! | [`FdTun`] | Android's `VpnService`, Apple's `NEPacketTunnelProvider`: a descriptor that they hand over | the embedder |
+//! | [`memory::MemoryTun`] | tests, and embedders with an IP stack of their own | its [`memory::MemoryHost`] |
+//!
+//! All need a tokio runtime with I/O enabled. None wakes while nothing happens.
+//!
+//! # Example
+//!
+//! Answers every IPv4 packet by sending it back where it came from, until the interface is deleted:
+//!
+//! ```no_run
+//! # #[cfg(target_os = "linux")]
+//! # mod example {
+//! use maybetun_tun::{LinuxTun, PacketBatch, Tun, TunEvent};
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let tun = LinuxTun::create("echo0")?;
+//!     let mut batch = PacketBatch::new();
+//!     loop {
+//!         tokio::select! {
+//!             event = tun.event() => match event {
+//!                 TunEvent::Gone => return Ok(()),
+//!                 TunEvent::Up | TunEvent::Down | TunEvent::Mtu(_) => println!("{}: {event:?}", tun.name()),
+//!             },
+//!             received = tun.recv(&mut batch) => {
+//!                 received?;
+//!                 for index in 0..batch.len() {
+//!                     let (packet, _) = batch.get_mut(index);
+//!                     if packet[0] >> 4 == 4 {
+//!                         let (source, destination) = packet[12..20].split_at_mut(4);
+//!                         source.swap_with_slice(destination);
+//!                     }
+//!                 }
+//!                 tun.send(&mut batch).await?;
+//!             }
+//!         }
+//!     }
+//! }
+//! # }
+//! ```
+
+#![cfg_attr(not(target_os = "linux"), allow(rustdoc::broken_intra_doc_links))]
 
 mod batch;
 mod event;
+#[cfg(unix)]
+mod fd;
+#[cfg(target_os = "linux")]
+mod link;
+#[cfg(target_os = "linux")]
+mod linux;
 pub mod memory;
+#[cfg(unix)]
+mod refusal;
 
 pub use batch::{MAX_PACKET, PacketBatch};
 pub use event::TunEvent;
+#[cfg(unix)]
+pub use fd::{FdTun, Framing};
+#[cfg(target_os = "linux")]
+pub use linux::{CreateError, DEFAULT_MTU, LinuxTun};
 
 use std::io;
 
@@ -18,14 +74,15 @@ use std::io;
 ///
 /// All methods take `&self`: one task reads while another writes.
 pub trait Tun: Send + Sync + 'static {
-    /// Waits until packets are there, then appends to `batch` as many as are ready and fit.
+    /// Waits until packets are there, then appends to `batch` as many as are ready and fit: at least one,
+    /// unless `batch` is full already. Cancel safe.
     ///
     /// # Errors
     /// Any error is final: the device is gone and the caller should stop.
     fn recv(&self, batch: &mut PacketBatch) -> impl Future<Output = io::Result<()>> + Send;
 
     /// Writes every packet of `batch`, in order, and empties it. A packet that the operating system refuses is dropped,
-    /// as on any link.
+    /// as on any link. Not cancel safe: some packets may be written though `batch` still holds all.
     ///
     /// # Errors
     /// Any error is final: the device is gone and the caller should stop.
@@ -33,8 +90,9 @@ pub trait Tun: Send + Sync + 'static {
 
     /// Waits for the next change of the device: up, down, another MTU, gone. The first calls report the state that the
     /// device has now. A device without such notices reports [`TunEvent::Up`] and its MTU once, then waits for ever.
+    /// So does every device after [`TunEvent::Gone`]. Cancel safe.
     fn event(&self) -> impl Future<Output = TunEvent> + Send;
 
-    /// Returns the interface name, if there is one.
+    /// Returns the interface name; empty if there is none.
     fn name(&self) -> &str;
 }

@@ -1,0 +1,56 @@
+//! `maybetun IFACE`: a userspace backend for `wg` and `wg-quick`, started as wireguard-go is.
+
+use anyhow::Context as _;
+
+use super::detach::{self, Role};
+use super::exit::{Exit, Failure};
+use super::interface;
+use super::logging::Log;
+use super::runtime::{self, StopSignals};
+use super::service::Service;
+
+/// wireguard-go's environment variable that keeps it in the foreground when it is `1`.
+const FOREGROUND_VARIABLE: &str = "WG_PROCESS_FOREGROUND";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BackendArgs {
+    /// Stays in the foreground, as WG_PROCESS_FOREGROUND=1 in the environment does.
+    #[arg(short, long)]
+    pub(crate) foreground: bool,
+
+    /// The interface to make, for `wg` and `wg-quick` to configure.
+    #[arg(value_name = "IFACE", value_parser = interface::parse_name)]
+    pub(crate) interface: Option<String>,
+}
+
+impl BackendArgs {
+    /// Tells whether any of them was on the command line.
+    pub(crate) fn is_given(&self) -> bool {
+        self.foreground || self.interface.is_some()
+    }
+}
+
+/// Serves the interface until it is told to stop; in the background unless told otherwise.
+pub(crate) fn run(args: BackendArgs, log: &Log) -> anyhow::Result<()> {
+    let Some(name) = args.interface else {
+        return Err(Failure::error(Exit::Usage, "expected an interface"));
+    };
+    let stay = args.foreground || std::env::var_os(FOREGROUND_VARIABLE).is_some_and(|value| value == "1");
+    match detach::role() {
+        Role::Foreground if !stay => return detach::to_background(),
+        Role::Foreground => {}
+        Role::Background => detach::enter_background()?,
+    }
+    runtime::run(serve(&name, log))
+}
+
+async fn serve(name: &str, log: &Log) -> anyhow::Result<()> {
+    let mut signals = StopSignals::new().context("cannot watch for signals")?;
+    let mut service = Service::start(name)?;
+    let result = match detach::ready(detach::role(), log) {
+        Ok(()) => service.ended(&mut signals).await.map(drop),
+        Err(error) => Err(error),
+    };
+    service.stop().await;
+    result
+}

@@ -1,0 +1,112 @@
+//! `down`: asks a running tunnel to stop.
+
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use maybetun::uapi::DIRECTORY;
+
+use super::exit::{Exit, Failure, OrExit as _};
+use super::interface;
+
+/// How long a tunnel may take to undo what it did.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often to look whether the interface is gone.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Asks a running tunnel to stop, and waits until its interface is gone.
+///
+/// The tunnel undoes what it set up: rules, DNS and, if it ran them, hooks.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DownArgs {
+    /// The interface of the tunnel.
+    #[arg(value_name = "IFACE", value_parser = interface::parse_name)]
+    interface: String,
+}
+
+/// Removes the tunnel's configuration socket, which it takes as a request to stop.
+pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
+    stop(Path::new(DIRECTORY), &args.interface)
+}
+
+fn stop(directory: &Path, name: &str) -> anyhow::Result<()> {
+    let socket = directory.join(format!("{name}.sock"));
+    // A tunnel that was killed leaves its socket behind, and nobody listens.
+    let is_stale = UnixStream::connect(&socket).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    match fs::remove_file(&socket) {
+        Ok(()) if is_stale => Err(not_running(name)),
+        Ok(()) => wait_until_gone(name),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(not_running(name)),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let message =
+                format!("cannot remove {}: run as root, or as the user who runs the tunnel", socket.display());
+            Err(error).or_exit(Exit::Permission, message)
+        }
+        Err(error) => Err(error).or_exit(Exit::Failure, format!("cannot remove {}", socket.display())),
+    }
+}
+
+fn not_running(name: &str) -> anyhow::Error {
+    if interface::exists(name) {
+        let message =
+            format!("interface {name} has no configuration socket in {DIRECTORY}: it is not a userspace tunnel");
+        return Failure::error(Exit::Failure, message);
+    }
+    Failure::error(Exit::NoInterface, format!("no tunnel called {name} is running"))
+}
+
+fn wait_until_gone(name: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while interface::exists(name) {
+        if Instant::now() >= deadline {
+            let message = format!("{name} was asked to stop, but is still there after {} s", PATIENCE.as_secs());
+            return Err(Failure::error(Exit::Failure, message));
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::exit;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_tunnel_that_is_not_there_has_its_own_exit_code() {
+        let error = run(&DownArgs { interface: "no-such-tunnel".to_owned() }).unwrap_err();
+        assert_eq!(exit::of(&error), Exit::NoInterface);
+        assert!(error.to_string().contains("no-such-tunnel"), "{error}");
+    }
+
+    #[test]
+    fn an_interface_that_is_no_tunnel_is_told_so() {
+        let error = run(&DownArgs { interface: "lo".to_owned() }).unwrap_err();
+        assert_eq!(exit::of(&error), Exit::Failure);
+        assert!(error.to_string().contains("not a userspace tunnel"), "{error}");
+    }
+
+    #[test]
+    fn a_socket_that_listens_is_removed_and_a_stale_one_is_no_tunnel() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("no-such-tunnel.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        stop(directory.path(), "no-such-tunnel").unwrap();
+        assert!(!socket.exists());
+        drop(listener);
+
+        drop(UnixListener::bind(&socket).unwrap());
+        let error = stop(directory.path(), "no-such-tunnel").unwrap_err();
+        assert_eq!(exit::of(&error), Exit::NoInterface);
+        assert!(!socket.exists());
+    }
+
+    #[test]
+    fn what_is_gone_needs_no_wait() {
+        wait_until_gone("no-such-tunnel").unwrap();
+    }
+}

@@ -1,0 +1,47 @@
+//! Interface names: which are possible, and whether one exists.
+
+/// Most bytes in the name of an interface: `IFNAMSIZ` of Linux, less its final zero.
+const MAX_LENGTH: usize = 15;
+
+/// Takes `text` as an interface name, as wg-quick does: 1 to 15 of letters, digits and `_=+.-`.
+///
+/// # Errors
+/// When the name is of another length or has another character, or is `.` or `..`, which name no socket file.
+pub(crate) fn parse_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > MAX_LENGTH {
+        return Err(format!("an interface name has 1 to {MAX_LENGTH} characters"));
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_=+.-".contains(&byte)) {
+        return Err("an interface name has only letters, digits and _ = + . -".to_owned());
+    }
+    if text == "." || text == ".." {
+        return Err("not a name for an interface".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Tells whether an interface called `name` exists in this network namespace.
+pub(crate) fn exists(name: &str) -> bool {
+    nix::net::if_::if_nametoindex(name).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_exists_and_an_impossible_name_does_not() {
+        assert!(exists("lo"));
+        assert!(!exists("no-such-iface-0"));
+    }
+
+    #[test]
+    fn names_are_those_of_wg_quick() {
+        for name in ["wg0", "a", "cincinnati", "a_b=c+d.e-f", "fifteen-letters"] {
+            assert_eq!(parse_name(name).as_deref(), Ok(name));
+        }
+        for name in ["", "sixteen-letters-", "wg 0", "../wg0", "wg0/", "wg%d", "é", ".", ".."] {
+            assert!(parse_name(name).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The command line: its grammar, and which subcommand does what.
+
+mod backend;
+mod check;
+mod completions;
+pub(crate) mod demo;
+mod detach;
+mod down;
+mod exit;
+mod interface;
+mod keys;
+mod locate;
+mod logging;
+mod man;
+mod network;
+mod notify;
+mod runtime;
+mod service;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use exit::Exit;
+
+/// A userspace WireGuard tunnel that defends its traffic against traffic analysis.
+///
+/// `maybetun IFACE` is a userspace backend, started as wireguard-go is: it makes the interface and its configuration
+/// socket, then leaves the rest to `wg` and `wg-quick`. `maybetun up CONF` does everything that a wg-quick file asks for.
+#[derive(Debug, Parser)]
+#[command(
+    name = "maybetun",
+    version,
+    override_usage = "maybetun [OPTIONS] [-f] <IFACE>\n       maybetun [OPTIONS] <COMMAND>",
+    after_long_help = exit::HELP,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    backend: backend::BackendArgs,
+
+    /// What to log to standard error, as a tracing filter: `debug`, or `info,maybetun::tunnel=trace`.
+    #[arg(long, global = true, value_name = "FILTER", env = logging::VARIABLE, hide_env_values = true)]
+    log: Option<String>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Up(up::UpArgs),
+    Down(down::DownArgs),
+    Status(status::StatusArgs),
+    /// Draws a private key and prints it in base64.
+    Genkey,
+    /// Reads a private key in base64 from standard input and prints its public key.
+    Pubkey,
+    /// Draws a preshared key and prints it in base64.
+    Genpsk,
+    Check(check::CheckArgs),
+    Demo(demo::DemoArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
+}
+
+impl Cli {
+    /// Parses a command line. A first word that names a subcommand is that subcommand: an interface cannot have the name
+    /// of one. Clap's own `args_conflicts_with_subcommands` would refuse `--log` before a subcommand too.
+    fn parse_from(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let cli = Self::from_arg_matches(&command.try_get_matches_from_mut(arguments)?)?;
+        if cli.command.is_some() && cli.backend.is_given() {
+            let message = "a subcommand takes neither an interface nor --foreground before it";
+            return Err(command.error(ErrorKind::ArgumentConflict, message));
+        }
+        if cli.command.is_none() && cli.backend.interface.is_none() {
+            return Err(command.error(ErrorKind::MissingRequiredArgument, "expected an interface or a subcommand"));
+        }
+        Ok(cli)
+    }
+}
+
+/// Runs the command line of this process and returns its exit code.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::parse_from(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to tell when standard error itself is closed.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() };
+        }
+    };
+    match run(cli) {
+        Ok(()) => Exit::Success.into(),
+        Err(error) => {
+            exit::report(&error);
+            exit::of(&error).into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let log = logging::Log::new(cli.log)?;
+    log.start();
+    match cli.command {
+        None => backend::run(cli.backend, &log),
+        Some(Command::Up(args)) => up::run(args, &log),
+        Some(Command::Down(args)) => down::run(&args),
+        Some(Command::Status(args)) => status::run(&args),
+        Some(Command::Genkey) => keys::genkey(),
+        Some(Command::Pubkey) => keys::pubkey(),
+        Some(Command::Genpsk) => keys::genpsk(),
+        Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Demo(args)) => demo::run(args),
+        Some(Command::Completions(args)) => completions::run(&args),
+        Some(Command::Man(args)) => man::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, ErrorKind> {
+        let words = std::iter::once("maybetun").chain(line.split_whitespace());
+        Cli::parse_from(words.map(Into::into)).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_grammar_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_lone_word_is_the_interface_of_a_backend() {
+        let cli = parse("wg0").unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.backend.interface.as_deref(), Some("wg0"));
+        assert!(!cli.backend.foreground);
+        for line in ["-f wg0", "--foreground wg0", "wg0 -f"] {
+            assert!(parse(line).unwrap().backend.foreground, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_names_a_subcommand_is_the_subcommand() {
+        let cli = parse("up office -d --name wg7 --allow-hooks").unwrap();
+        let Some(Command::Up(up)) = cli.command else { panic!("not `up`") };
+        assert_eq!(up.config, std::path::Path::new("office"));
+        assert_eq!(up.name.as_deref(), Some("wg7"));
+        assert!(up.detach && up.allow_hooks);
+        assert!(matches!(parse("down wg0").unwrap().command, Some(Command::Down(_))));
+        assert!(matches!(parse("status --json").unwrap().command, Some(Command::Status(_))));
+        assert!(matches!(parse("genkey").unwrap().command, Some(Command::Genkey)));
+    }
+
+    #[test]
+    fn the_log_filter_is_taken_before_and_after_a_subcommand() {
+        for line in ["--log debug up x", "up x --log debug", "--log debug wg0", "-f wg0 --log debug"] {
+            assert_eq!(parse(line).unwrap().log.as_deref(), Some("debug"), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_interface_and_a_subcommand_exclude_each_other() {
+        assert_eq!(parse("wg0 up x").unwrap_err(), ErrorKind::ArgumentConflict);
+        assert_eq!(parse("-f up x").unwrap_err(), ErrorKind::ArgumentConflict);
+        assert_eq!(parse("-f").unwrap_err(), ErrorKind::MissingRequiredArgument);
+        assert_eq!(parse("").unwrap_err(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
+        assert_eq!(parse("wg0 wg1").unwrap_err(), ErrorKind::UnknownArgument);
+    }
+
+    #[test]
+    fn an_interface_name_that_linux_would_refuse_is_a_usage_error() {
+        for line in ["wg/0", "sixteen-letters-", "up x --name wg%d", "down .."] {
+            assert_eq!(parse(line).unwrap_err(), ErrorKind::ValueValidation, "{line}");
+        }
+    }
+}

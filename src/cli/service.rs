@@ -1,0 +1,150 @@
+//! A running tunnel: its interface, its device and its configuration socket.
+
+use anyhow::Context as _;
+use maybetun::device::{Device, Options, StopReason};
+use maybetun::uapi::{BindError, ServeEnd, Server};
+use maybetun_tun::{CreateError, LinuxTun, Tun as _};
+use tokio::task::JoinSet;
+
+use super::exit::{self, Exit, Failure};
+use super::runtime::StopSignals;
+
+/// Why a tunnel ended without a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// A signal asked for it.
+    Signal(&'static str),
+    /// Somebody removed the configuration socket, as `maybetun down` does.
+    SocketRemoved,
+    /// Somebody deleted the interface, as `wg-quick down` does.
+    InterfaceDeleted,
+}
+
+/// An interface with a device on it that answers on its configuration socket.
+#[derive(Debug)]
+pub(crate) struct Service {
+    name: String,
+    device: Device,
+    /// One task, which ends when the socket is removed.
+    server: JoinSet<ServeEnd>,
+}
+
+impl Service {
+    /// Makes the interface and its socket, and starts a device without keys or peers.
+    ///
+    /// # Errors
+    /// When either exists already or may not be made.
+    pub(crate) fn start(name: &str) -> anyhow::Result<Self> {
+        let tun = LinuxTun::create(name).map_err(|error| {
+            let exit = exit_of_create(&error);
+            anyhow::Error::new(error).context(Failure::because(exit, format!("cannot start {name}")))
+        })?;
+        let name = tun.name().to_owned();
+        let server = Server::bind(&name).map_err(|error| {
+            let exit = exit_of_bind(&error);
+            anyhow::Error::new(error).context(Failure::because(exit, format!("cannot start {name}")))
+        })?;
+        let device = Device::start(tun, Options::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(server.serve(device.clone()));
+        tracing::info!("interface {name} is there");
+        Ok(Self { name, device, server: tasks })
+    }
+
+    /// Returns the interface name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns a handle to the device.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Waits until something ends the tunnel.
+    ///
+    /// # Errors
+    /// When the TUN device or the configuration socket fails.
+    pub(crate) async fn ended(&mut self, signals: &mut StopSignals) -> anyhow::Result<End> {
+        let end = tokio::select! {
+            name = signals.recv() => End::Signal(name),
+            served = self.server.join_next() => end_of_server(served.transpose().context("the configuration socket failed")?)?,
+            reason = self.device.stopped() => end_of_device(reason)?,
+        };
+        match end {
+            End::Signal(signal) => tracing::info!("{signal}: stopping {}", self.name),
+            End::SocketRemoved => tracing::info!("the configuration socket was removed: stopping {}", self.name),
+            End::InterfaceDeleted => tracing::info!("interface {} was deleted: stopping", self.name),
+        }
+        Ok(end)
+    }
+
+    /// Stops the device and removes the interface and its socket.
+    pub(crate) async fn stop(mut self) {
+        self.device.stop().await;
+        self.server.shutdown().await;
+    }
+}
+
+fn end_of_server(end: Option<ServeEnd>) -> anyhow::Result<End> {
+    match end {
+        Some(ServeEnd::SocketRemoved) => Ok(End::SocketRemoved),
+        Some(ServeEnd::Failed(error)) => Err(error).context("the configuration socket failed"),
+        Some(_) | None => anyhow::bail!("the configuration socket ended"),
+    }
+}
+
+fn end_of_device(reason: StopReason) -> anyhow::Result<End> {
+    match reason {
+        StopReason::TunGone => Ok(End::InterfaceDeleted),
+        StopReason::TunFailed(cause) => Err(Failure::error(Exit::Tun, format!("the TUN device failed: {cause}"))),
+        StopReason::Requested => anyhow::bail!("the device stopped by itself"),
+    }
+}
+
+fn exit_of_create(error: &CreateError) -> Exit {
+    match error {
+        CreateError::Name { .. } => Exit::Usage,
+        CreateError::NoPermission { .. } => Exit::Permission,
+        CreateError::InUse { .. } => Exit::InUse,
+        CreateError::NoDriver { .. } | CreateError::Other { .. } | _ => Exit::Tun,
+    }
+}
+
+fn exit_of_bind(error: &BindError) -> Exit {
+    match error {
+        BindError::Name(_) => Exit::Usage,
+        BindError::InUse(_) | BindError::NotASocket(_) => Exit::InUse,
+        BindError::Directory { source, .. } | BindError::Socket { source, .. } => exit::of_io(source),
+        _ => Exit::Failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn a_deleted_interface_is_an_end_and_a_failed_device_is_a_failure() {
+        assert_eq!(end_of_device(StopReason::TunGone).unwrap(), End::InterfaceDeleted);
+        let error = end_of_device(StopReason::TunFailed("disk on fire".to_owned())).unwrap_err();
+        assert_eq!(exit::of(&error), Exit::Tun);
+    }
+
+    #[test]
+    fn what_keeps_an_interface_from_being_made_has_its_exit_code() {
+        let source = || io::Error::other("cause");
+        let name = || "wg0".to_owned();
+        assert_eq!(exit_of_create(&CreateError::NoPermission { name: name(), source: source() }), Exit::Permission);
+        assert_eq!(exit_of_create(&CreateError::InUse { name: name(), source: source() }), Exit::InUse);
+        assert_eq!(exit_of_create(&CreateError::NoDriver { source: source() }), Exit::Tun);
+    }
+
+    #[test]
+    fn what_keeps_a_socket_from_being_made_has_its_exit_code() {
+        let denied = BindError::Directory { path: "/x".into(), source: io::ErrorKind::PermissionDenied.into() };
+        assert_eq!(exit_of_bind(&denied), Exit::Permission);
+        assert_eq!(exit_of_bind(&BindError::InUse("/x".into())), Exit::InUse);
+    }
+}

@@ -1,0 +1,206 @@
+//! The state of tunnels as JSON, in a schema that scripts may rely on.
+
+use std::time::UNIX_EPOCH;
+
+use maybetun::settings::{DeviceDrops, Drops, PeerStatus, Statistics};
+use serde::Serialize;
+
+use super::Named;
+
+/// Grows when a member changes its meaning or goes away; new members may come without.
+const VERSION: u32 = 1;
+
+/// The schema, as the help tells it.
+pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `version` grows if one changes or goes:
+  {
+    "version": 1,
+    "interfaces": [{
+      "name": string,
+      "public_key": string (base64) or null,
+      "listen_port": number, 0 if none,
+      "fwmark": number, 0 if none,
+      "dropped": {"no_route", "unknown", "rate_limited", "send_failed": number of packets},
+      "peers": [{
+        "public_key": string (base64),
+        "has_preshared_key": boolean,
+        "endpoint": string (address:port) or null,
+        "allowed_ips": [string (address/bits)],
+        "persistent_keepalive": seconds, 0 if off,
+        "last_handshake": seconds since 1970 or null,
+        "handshakes": number,
+        "received_bytes", "sent_bytes", "received_packets", "sent_packets": number,
+        "dropped": {"queue_full", "no_session", "no_endpoint", "source_not_allowed", "replayed",
+                    "unauthenticated", "malformed": number of packets}
+      }]
+    }]
+  }"#;
+
+#[derive(Serialize)]
+struct Document {
+    version: u32,
+    interfaces: Vec<Interface>,
+}
+
+#[derive(Serialize)]
+struct Interface {
+    name: String,
+    public_key: Option<String>,
+    listen_port: u16,
+    fwmark: u32,
+    dropped: DeviceDropCounts,
+    peers: Vec<Peer>,
+}
+
+#[derive(Serialize)]
+struct DeviceDropCounts {
+    no_route: u64,
+    unknown: u64,
+    rate_limited: u64,
+    send_failed: u64,
+}
+
+#[derive(Serialize)]
+struct Peer {
+    public_key: String,
+    has_preshared_key: bool,
+    endpoint: Option<String>,
+    allowed_ips: Vec<String>,
+    persistent_keepalive: u16,
+    last_handshake: Option<u64>,
+    handshakes: u64,
+    received_bytes: u64,
+    sent_bytes: u64,
+    received_packets: u64,
+    sent_packets: u64,
+    dropped: DropCounts,
+}
+
+#[derive(Serialize)]
+struct DropCounts {
+    queue_full: u64,
+    no_session: u64,
+    no_endpoint: u64,
+    source_not_allowed: u64,
+    replayed: u64,
+    unauthenticated: u64,
+    malformed: u64,
+}
+
+/// Renders the document, with a line end.
+pub(super) fn render(interfaces: &[Named]) -> serde_json::Result<String> {
+    let document = Document { version: VERSION, interfaces: interfaces.iter().map(Interface::of).collect() };
+    serde_json::to_string_pretty(&document).map(|text| text + "\n")
+}
+
+impl Interface {
+    fn of(named: &Named) -> Self {
+        let status = &named.status;
+        let DeviceDrops { no_route, unknown, rate_limited, send_failed } = status.dropped;
+        Self {
+            name: named.name.clone(),
+            public_key: status.private_key.as_ref().map(|key| key.public_key().to_base64()),
+            listen_port: status.listen_port,
+            fwmark: status.fwmark,
+            dropped: DeviceDropCounts { no_route, unknown, rate_limited, send_failed },
+            peers: status.peers.iter().map(Peer::of).collect(),
+        }
+    }
+}
+
+impl Peer {
+    fn of(peer: &PeerStatus) -> Self {
+        let Statistics { received_bytes, sent_bytes, received_packets, sent_packets, handshakes, dropped } =
+            peer.statistics;
+        Self {
+            public_key: peer.public_key.to_base64(),
+            has_preshared_key: peer.preshared_key.is_some(),
+            endpoint: peer.endpoint.map(|endpoint| endpoint.to_string()),
+            allowed_ips: peer.allowed_ips.iter().map(ToString::to_string).collect(),
+            persistent_keepalive: peer.persistent_keepalive,
+            last_handshake: peer
+                .last_handshake
+                .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
+                .map(|since| since.as_secs()),
+            handshakes,
+            received_bytes,
+            sent_bytes,
+            received_packets,
+            sent_packets,
+            dropped: DropCounts::of(dropped),
+        }
+    }
+}
+
+impl DropCounts {
+    fn of(drops: Drops) -> Self {
+        let Drops { queue_full, no_session, no_endpoint, source_not_allowed, replayed, unauthenticated, malformed } =
+            drops;
+        Self { queue_full, no_session, no_endpoint, source_not_allowed, replayed, unauthenticated, malformed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests_support::sample;
+    use super::*;
+
+    #[test]
+    fn the_schema_is_as_the_help_tells_it() {
+        let value: serde_json::Value = serde_json::from_str(&render(&[sample()]).unwrap()).unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({
+                "version": 1,
+                "interfaces": [{
+                    "name": "wg0",
+                    "public_key": "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=",
+                    "listen_port": 51820,
+                    "fwmark": 51820,
+                    "dropped": {"no_route": 0, "unknown": 3, "rate_limited": 0, "send_failed": 0},
+                    "peers": [{
+                        "public_key": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
+                        "has_preshared_key": false,
+                        "endpoint": null,
+                        "allowed_ips": [],
+                        "persistent_keepalive": 0,
+                        "last_handshake": null,
+                        "handshakes": 0,
+                        "received_bytes": 0,
+                        "sent_bytes": 0,
+                        "received_packets": 0,
+                        "sent_packets": 0,
+                        "dropped": {"queue_full": 0, "no_session": 0, "no_endpoint": 0, "source_not_allowed": 0,
+                                    "replayed": 0, "unauthenticated": 0, "malformed": 0}
+                    }, {
+                        "public_key": "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=",
+                        "has_preshared_key": true,
+                        "endpoint": "[2001:db8::1]:51820",
+                        "allowed_ips": ["10.0.0.2/32", "fd00::/64"],
+                        "persistent_keepalive": 25,
+                        "last_handshake": 1_699_999_937,
+                        "handshakes": 2,
+                        "received_bytes": 1240,
+                        "sent_bytes": 2097152,
+                        "received_packets": 11,
+                        "sent_packets": 12,
+                        "dropped": {"queue_full": 0, "no_session": 0, "no_endpoint": 0, "source_not_allowed": 5,
+                                    "replayed": 6, "unauthenticated": 0, "malformed": 0}
+                    }]
+                }]
+            })
+        );
+        for member in ["version", "interfaces", "has_preshared_key", "rate_limited", "source_not_allowed", "handshakes"]
+        {
+            assert!(HELP.contains(&format!("\"{member}\"")), "{member}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_in_it() {
+        let named = sample();
+        let text = render(std::slice::from_ref(&named)).unwrap();
+        let private_key = named.status.private_key.unwrap();
+        let preshared_key = named.status.peers[1].preshared_key.clone().unwrap();
+        assert!(!text.contains(&private_key.to_base64()) && !text.contains(&preshared_key.to_base64()));
+    }
+}

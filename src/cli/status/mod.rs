@@ -1,0 +1,75 @@
+//! `status`: the state of running tunnels.
+
+mod json;
+mod paint;
+#[cfg(test)]
+mod tests_support;
+mod text;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use maybetun::settings::Status;
+use maybetun::uapi::client::{self, ClientError};
+
+use crate::cli::exit::{Exit, OrExit as _};
+use crate::cli::interface;
+use paint::Paint;
+
+/// Shows the state of running tunnels, as `wg show` does, with packet and drop counters. Keys that are secret stay hidden.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = json::HELP)]
+pub(crate) struct StatusArgs {
+    /// The interface to show; all of them if none is named.
+    #[arg(value_name = "IFACE", value_parser = interface::parse_name)]
+    interface: Option<String>,
+
+    /// Prints one JSON object instead; `--help` has its schema.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One interface and its state.
+#[derive(Debug)]
+struct Named {
+    name: String,
+    status: Status,
+}
+
+/// Prints the state.
+pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<()> {
+    let interfaces = match &args.interface {
+        Some(name) => vec![read(name)?],
+        None => read_all()?,
+    };
+    let output = if args.json {
+        json::render(&interfaces).context("cannot write JSON")?
+    } else {
+        let is_plain = !io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some();
+        text::render(&interfaces, SystemTime::now(), if is_plain { Paint::Plain } else { Paint::Ansi })
+    };
+    io::stdout().write_all(output.as_bytes()).context("cannot write to standard output")
+}
+
+fn read_all() -> anyhow::Result<Vec<Named>> {
+    let names = client::list_interfaces().context("cannot list the running tunnels")?;
+    let mut interfaces = Vec::new();
+    for name in names {
+        match read(&name) {
+            Ok(named) => interfaces.push(named),
+            // A socket may be stale or another user's: the others are still worth showing.
+            Err(error) => tracing::warn!("{error:#}"),
+        }
+    }
+    Ok(interfaces)
+}
+
+fn read(name: &str) -> anyhow::Result<Named> {
+    match client::get(name) {
+        Ok(status) => Ok(Named { name: name.to_owned(), status }),
+        Err(error @ ClientError::NotRunning(_)) => Err(error).or_exit(Exit::NoInterface, format!("no tunnel {name}")),
+        Err(error @ ClientError::Denied(_)) => Err(error).or_exit(Exit::Permission, format!("cannot see {name}")),
+        Err(error) => Err(error).with_context(|| format!("cannot read the state of {name}")),
+    }
+}

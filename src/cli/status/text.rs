@@ -1,0 +1,230 @@
+//! The state of tunnels as text, in the form that `wg show` made familiar.
+
+use std::cmp::Reverse;
+use std::time::{Duration, SystemTime};
+
+use maybetun::settings::{DeviceDrops, Drops, PeerStatus, Statistics};
+
+use super::{Named, Paint};
+
+/// What stands in for a secret key.
+const HIDDEN: &str = "(hidden)";
+
+/// Renders every interface, its peers by their last handshake, the latest first.
+pub(super) fn render(interfaces: &[Named], now: SystemTime, paint: Paint) -> String {
+    let blocks: Vec<String> = interfaces.iter().map(|named| interface_block(named, now, paint)).collect();
+    blocks.join("\n")
+}
+
+fn interface_block(named: &Named, now: SystemTime, paint: Paint) -> String {
+    let status = &named.status;
+    let mut block = Block::new(paint.interface(format_args!("interface: {}", named.name)), paint);
+    if let Some(key) = &status.private_key {
+        block.line("public key", key.public_key());
+        block.line("private key", HIDDEN);
+    }
+    if status.listen_port != 0 {
+        block.line("listening port", status.listen_port);
+    }
+    if status.fwmark != 0 {
+        block.line("fwmark", format_args!("{:#x}", status.fwmark));
+    }
+    block.optional_line("dropped", device_drops(&status.dropped));
+
+    let mut peers: Vec<&PeerStatus> = status.peers.iter().collect();
+    peers.sort_by_key(|peer| Reverse(peer.last_handshake));
+    peers.iter().fold(block.text, |text, peer| text + "\n" + &peer_block(peer, now, paint))
+}
+
+fn peer_block(peer: &PeerStatus, now: SystemTime, paint: Paint) -> String {
+    let mut block = Block::new(paint.peer(format_args!("peer: {}", peer.public_key)), paint);
+    if peer.preshared_key.is_some() {
+        block.line("preshared key", HIDDEN);
+    }
+    if let Some(endpoint) = peer.endpoint {
+        block.line("endpoint", endpoint);
+    }
+    let allowed: Vec<String> = peer.allowed_ips.iter().map(ToString::to_string).collect();
+    block.line("allowed ips", if allowed.is_empty() { "(none)".to_owned() } else { allowed.join(", ") });
+    if let Some(at) = peer.last_handshake {
+        block.line("latest handshake", ago(at, now));
+    }
+    let Statistics { received_bytes, sent_bytes, received_packets, sent_packets, handshakes: _, dropped } =
+        peer.statistics;
+    if received_bytes != 0 || sent_bytes != 0 {
+        block.line("transfer", format_args!("{} received, {} sent", bytes(received_bytes), bytes(sent_bytes)));
+    }
+    if received_packets != 0 || sent_packets != 0 {
+        block.line("packets", format_args!("{received_packets} received, {sent_packets} sent"));
+    }
+    block.optional_line("dropped", drops(&dropped));
+    if peer.persistent_keepalive != 0 {
+        let interval = Duration::from_secs(u64::from(peer.persistent_keepalive));
+        block.line("persistent keepalive", format_args!("every {}", span(interval)));
+    }
+    block.text
+}
+
+/// A heading and indented lines.
+struct Block {
+    text: String,
+    paint: Paint,
+}
+
+impl Block {
+    fn new(heading: String, paint: Paint) -> Self {
+        Self { text: heading + "\n", paint }
+    }
+
+    fn line(&mut self, label: &str, value: impl std::fmt::Display) {
+        self.text.push_str(&format!("  {}: {value}\n", self.paint.label(label)));
+    }
+
+    fn optional_line(&mut self, label: &str, value: Option<String>) {
+        if let Some(value) = value {
+            self.line(label, value);
+        }
+    }
+}
+
+fn drops(drops: &Drops) -> Option<String> {
+    let Drops { queue_full, no_session, no_endpoint, source_not_allowed, replayed, unauthenticated, malformed } =
+        *drops;
+    counts(&[
+        (queue_full, "queue full"),
+        (no_session, "without a session"),
+        (no_endpoint, "without an endpoint"),
+        (source_not_allowed, "from a source not allowed"),
+        (replayed, "replayed"),
+        (unauthenticated, "unauthenticated"),
+        (malformed, "malformed"),
+    ])
+}
+
+fn device_drops(drops: &DeviceDrops) -> Option<String> {
+    let DeviceDrops { no_route, unknown, rate_limited, send_failed } = *drops;
+    counts(&[
+        (no_route, "without a peer"),
+        (unknown, "unknown"),
+        (rate_limited, "rate limited"),
+        (send_failed, "not sent"),
+    ])
+}
+
+/// Joins the counts that are not zero; `None` if all are.
+fn counts(counts: &[(u64, &str)]) -> Option<String> {
+    let nonzero: Vec<String> =
+        counts.iter().filter(|(count, _)| *count != 0).map(|(count, reason)| format!("{count} {reason}")).collect();
+    if nonzero.is_empty() { None } else { Some(nonzero.join(", ")) }
+}
+
+fn ago(at: SystemTime, now: SystemTime) -> String {
+    match now.duration_since(at) {
+        Ok(age) if age.as_secs() == 0 => "Now".to_owned(),
+        Ok(age) => format!("{} ago", span(age)),
+        Err(_) => "(the system clock went backward)".to_owned(),
+    }
+}
+
+/// Spells out a duration in whole seconds: `1 day, 2 hours, 1 second`.
+fn span(duration: Duration) -> String {
+    const UNITS: [(u64, &str); 5] =
+        [(365 * 24 * 60 * 60, "year"), (24 * 60 * 60, "day"), (60 * 60, "hour"), (60, "minute"), (1, "second")];
+    let mut seconds = duration.as_secs();
+    let mut parts = Vec::new();
+    for (unit, name) in UNITS {
+        let count = seconds / unit;
+        seconds %= unit;
+        match count {
+            0 => {}
+            1 => parts.push(format!("1 {name}")),
+            _ => parts.push(format!("{count} {name}s")),
+        }
+    }
+    parts.join(", ")
+}
+
+/// Renders a byte count in binary units with two decimals.
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.2} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests_support::{clock, sample};
+    use super::*;
+
+    #[test]
+    fn the_state_of_a_tunnel_reads_like_wg_show() {
+        let expected = "\
+interface: wg0
+  public key: hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=
+  private key: (hidden)
+  listening port: 51820
+  fwmark: 0xca6c
+  dropped: 3 unknown
+
+peer: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
+  preshared key: (hidden)
+  endpoint: [2001:db8::1]:51820
+  allowed ips: 10.0.0.2/32, fd00::/64
+  latest handshake: 1 minute, 3 seconds ago
+  transfer: 1.21 KiB received, 2.00 MiB sent
+  packets: 11 received, 12 sent
+  dropped: 5 from a source not allowed, 6 replayed
+  persistent keepalive: every 25 seconds
+
+peer: AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=
+  allowed ips: (none)
+";
+        assert_eq!(render(&[sample()], clock(), Paint::Plain), expected);
+    }
+
+    #[test]
+    fn interfaces_are_set_apart_and_none_is_nothing() {
+        let bare = |name: &str| Named { name: name.to_owned(), status: Default::default() };
+        assert_eq!(render(&[bare("a"), bare("b")], clock(), Paint::Plain), "interface: a\n\ninterface: b\n");
+        assert_eq!(render(&[], clock(), Paint::Plain), "");
+    }
+
+    #[test]
+    fn colour_changes_nothing_but_colour() {
+        let painted = render(&[sample()], clock(), Paint::Ansi);
+        let codes = ["\x1b[1;32m", "\x1b[1;33m", "\x1b[1m", "\x1b[0m"];
+        let stripped = codes.iter().fold(painted.clone(), |text, code| text.replace(code, ""));
+        assert_ne!(painted, stripped);
+        assert_eq!(stripped, render(&[sample()], clock(), Paint::Plain));
+    }
+
+    #[test]
+    fn spans_are_spelt_out() {
+        assert_eq!(span(Duration::from_secs(1)), "1 second");
+        assert_eq!(span(Duration::from_secs(3_661)), "1 hour, 1 minute, 1 second");
+        assert_eq!(span(Duration::from_secs(2 * 86_400)), "2 days");
+    }
+
+    #[test]
+    fn a_handshake_now_or_in_the_future_is_told_so() {
+        assert_eq!(ago(clock(), clock()), "Now");
+        assert_eq!(ago(clock() + Duration::from_secs(9), clock()), "(the system clock went backward)");
+    }
+
+    #[test]
+    fn byte_counts_have_binary_units() {
+        let cases =
+            [(0, "0 B"), (1_023, "1023 B"), (1_024, "1.00 KiB"), (1 << 30, "1.00 GiB"), (1 << 52, "4096.00 TiB")];
+        for (count, text) in cases {
+            assert_eq!(bytes(count), text);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `up`: everything that a wg-quick file asks for.
+
+mod hooks;
+mod resolve;
+mod save;
+mod session;
+mod undo;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use super::detach::{self, Role};
+use super::exit::{Exit, Failure};
+use super::interface;
+use super::locate::Source;
+use super::logging::Log;
+use super::runtime::{self, StopSignals};
+use super::service::{End, Service};
+use hooks::{Hooks, Permission};
+use session::Session;
+
+/// Brings a tunnel up from a wg-quick file, and serves it until it is told to stop.
+///
+/// Sets up the interface, its addresses, MTU, routes and DNS, as wg-quick does, and undoes all of it on `maybetun down`,
+/// Ctrl-C or failure. `wg` works on it meanwhile.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = super::exit::HELP)]
+pub(crate) struct UpArgs {
+    /// A path, or a name for /etc/wireguard/NAME.conf.
+    #[arg(value_name = "CONF")]
+    pub(crate) config: PathBuf,
+
+    /// The interface to make; by default the file's name without .conf.
+    #[arg(long, value_name = "IFACE", value_parser = interface::parse_name)]
+    pub(crate) name: Option<String>,
+
+    /// Goes to the background once the tunnel is up.
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+
+    /// Runs the file's PreUp, PostUp, PreDown and PostDown commands, with `sh`.
+    #[arg(long)]
+    pub(crate) allow_hooks: bool,
+}
+
+/// Brings the tunnel up and serves it.
+pub(crate) fn run(args: UpArgs, log: &Log) -> anyhow::Result<()> {
+    match detach::role() {
+        Role::Foreground if args.detach => return detach::to_background(),
+        Role::Foreground => {}
+        Role::Background => detach::enter_background()?,
+    }
+    let source = Source::read(&args.config)?;
+    let name = match args.name {
+        Some(name) => name,
+        None => source.interface()?,
+    };
+    let permission = if args.allow_hooks { Permission::Allowed } else { Permission::Skipped };
+    let hooks = Hooks::new(&source.path, &source.config.interface, permission);
+    runtime::run(serve(&name, &source, &hooks, log))
+}
+
+async fn serve(name: &str, source: &Source, hooks: &Hooks, log: &Log) -> anyhow::Result<()> {
+    let mut signals = StopSignals::new().context("cannot watch for signals")?;
+    let session = Session::prepare(source, hooks)?;
+    let mut service = Service::start(name)?;
+    let outcome = session.run(&mut service, &mut signals, log).await;
+    service.stop().await;
+    session.after_down(name).await;
+    match outcome? {
+        End::Signal(_) | End::SocketRemoved => Ok(()),
+        End::InterfaceDeleted => Err(Failure::error(Exit::Tun, format!("interface {name} was deleted"))),
+    }
+}

@@ -1,0 +1,172 @@
+//! SaveConfig: the state of a tunnel, written back to its configuration file.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use ipnet::IpNet;
+use maybetun::config::{self, Config, Endpoint, Peer};
+use maybetun::settings::{PeerStatus, Status};
+
+/// Mode of the file: it holds keys.
+const MODE: u32 = 0o600;
+
+/// What a tunnel is set to when it stops.
+#[derive(Debug)]
+pub(super) struct Snapshot<'a> {
+    /// The file as it was read, for what the device does not know: DNS, the table, the hooks.
+    pub(super) config: &'a Config,
+    /// The state of the device.
+    pub(super) status: &'a Status,
+    /// The addresses of the interface.
+    pub(super) addresses: Vec<IpNet>,
+    /// The mark that a default route asked for, which the file should not have.
+    pub(super) own_mark: Option<u32>,
+}
+
+/// Replaces the file at `path`, whole or not at all.
+///
+/// # Errors
+/// When the file's directory cannot be written to.
+pub(super) fn save(path: &Path, snapshot: &Snapshot<'_>) -> anyhow::Result<()> {
+    replace(path, config::format(&current(snapshot)).as_bytes())
+        .with_context(|| format!("cannot save {}", path.display()))
+}
+
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    // Through a link, as from a version-controlled directory, the file itself is replaced.
+    let path = fs::canonicalize(path)?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = File::options().write(true).create_new(true).mode(MODE).open(&temporary).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_all()
+    });
+    let renamed = written.and_then(|()| fs::rename(&temporary, &path));
+    if renamed.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&temporary);
+    }
+    renamed
+}
+
+/// Returns the file that makes a tunnel what this one is now.
+fn current(snapshot: &Snapshot<'_>) -> Config {
+    let Snapshot { config, status, addresses, own_mark } = snapshot;
+    let mut interface = config.interface.clone();
+    if let Some(key) = &status.private_key {
+        interface.private_key = key.clone();
+    }
+    interface.addresses = addresses.to_vec();
+    interface.listen_port = Some(status.listen_port).filter(|&port| port != 0);
+    interface.fwmark = Some(status.fwmark).filter(|&mark| mark != 0 && Some(mark) != *own_mark);
+    Config { interface, peers: status.peers.iter().map(peer).collect() }
+}
+
+fn peer(status: &PeerStatus) -> Peer {
+    Peer {
+        public_key: status.public_key,
+        preshared_key: status.preshared_key.clone(),
+        allowed_ips: status.allowed_ips.clone(),
+        endpoint: status.endpoint.map(Endpoint::Address),
+        persistent_keepalive: Some(status.persistent_keepalive).filter(|&seconds| seconds != 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use maybetun::keys::{PresharedKey, PrivateKey, PublicKey};
+    use maybetun::settings::Statistics;
+
+    const FILE: &str = "\
+[Interface]
+Address = 10.0.0.1/24
+DNS = 10.0.0.53, example.org
+MTU = 1400
+Table = 77
+PostUp = echo %i
+SaveConfig = true
+ListenPort = 51820
+PrivateKey = dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=
+
+[Peer]
+PublicKey = AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
+PresharedKey = AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=
+AllowedIPs = 10.0.0.2/32, fd00::/64
+Endpoint = [2001:db8::1]:51820
+PersistentKeepalive = 25
+";
+
+    fn status() -> Status {
+        let peer = PeerStatus {
+            public_key: PublicKey::from_bytes([2; 32]),
+            preshared_key: Some(PresharedKey::from_bytes([3; 32])),
+            endpoint: Some("[2001:db8::1]:51820".parse().unwrap()),
+            persistent_keepalive: 25,
+            allowed_ips: vec!["10.0.0.2/32".parse().unwrap(), "fd00::/64".parse().unwrap()],
+            last_handshake: None,
+            last_handshake_age: None,
+            statistics: Statistics::default(),
+        };
+        let private_key = PrivateKey::from_base64("dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=").unwrap();
+        Status { private_key: Some(private_key), listen_port: 51_820, peers: vec![peer], ..Status::default() }
+    }
+
+    fn saved(status: &Status, own_mark: Option<u32>) -> Config {
+        let addresses = vec!["10.0.0.1/24".parse().unwrap()];
+        current(&Snapshot { config: &config::parse(FILE).unwrap(), status, addresses, own_mark })
+    }
+
+    /// Parses the file as it would be saved, less the line of the hook.
+    fn reparsed(config: &Config) -> Config {
+        let mut config = config::parse(&config::format(config)).unwrap();
+        config.interface.post_up[0].line = 6;
+        config
+    }
+
+    #[test]
+    fn a_state_that_did_not_change_gives_the_same_configuration() {
+        let before = config::parse(FILE).unwrap();
+        assert_eq!(reparsed(&saved(&status(), None)), before);
+    }
+
+    #[test]
+    fn what_changed_while_the_tunnel_ran_is_saved() {
+        let mut changed = Status { listen_port: 7, ..status() };
+        changed.peers[0].endpoint = Some("192.0.2.9:9".parse().unwrap());
+        changed.peers[0].preshared_key = None;
+        let config = reparsed(&saved(&changed, None));
+        assert_eq!(config.interface.listen_port, Some(7));
+        assert_eq!(config.peers[0].endpoint, Some(Endpoint::Address("192.0.2.9:9".parse().unwrap())));
+        assert_eq!(config.peers[0].preshared_key, None);
+        assert_eq!(config.interface.dns_search, ["example.org"]);
+        assert!(config.interface.save_config);
+    }
+
+    #[test]
+    fn a_mark_that_was_set_is_kept_and_one_of_our_own_is_not() {
+        let marked = Status { fwmark: 51_820, ..status() };
+        assert_eq!(saved(&marked, None).interface.fwmark, Some(51_820));
+        assert_eq!(saved(&marked, Some(51_820)).interface.fwmark, None);
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_readable_by_its_owner_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("wg0.conf"), directory.path().join("link.conf"));
+        fs::write(&file, "a longer text that was there before").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        symlink(&file, &link).unwrap();
+        replace(&link, b"new").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, MODE);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+}

@@ -1,0 +1,200 @@
+//! One tunnel from up to down: what is set up in which order, and undone.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use anyhow::Context as _;
+use ipnet::IpNet;
+use maybetun::config::{Config, Endpoint};
+use maybetun::settings::Update;
+
+use super::hooks::{Hooks, Moment};
+use super::resolve::{Host, resolve};
+use super::save::{Snapshot, save};
+use super::undo::{Step, Undo};
+use crate::cli::detach;
+use crate::cli::exit::{Exit, OrExit as _};
+use crate::cli::locate::Source;
+use crate::cli::logging::Log;
+use crate::cli::network::dns::Manager;
+use crate::cli::network::plan::{self, Plan};
+use crate::cli::network::rule::Added;
+use crate::cli::network::{Network, firewall, sysctl};
+use crate::cli::runtime::StopSignals;
+use crate::cli::service::{End, Service};
+
+/// A tunnel that a configuration file describes.
+#[derive(Debug)]
+pub(super) struct Session<'a> {
+    source: &'a Source,
+    hooks: &'a Hooks,
+    /// Who sets DNS, if the file asks for it.
+    dns: Option<Manager>,
+}
+
+impl<'a> Session<'a> {
+    /// Looks, before anything is changed, for what would make it fail.
+    ///
+    /// # Errors
+    /// When DNS cannot be set on this host, or the port is taken.
+    pub(super) fn prepare(source: &'a Source, hooks: &'a Hooks) -> anyhow::Result<Self> {
+        let interface = &source.config.interface;
+        let has_dns = !interface.dns_servers.is_empty() || !interface.dns_search.is_empty();
+        let dns = if has_dns { Some(Manager::find()?) } else { None };
+        if let Some(port) = interface.listen_port.filter(|&port| port != 0) {
+            probe_port(port)?;
+        }
+        Ok(Self { source, hooks, dns })
+    }
+
+    /// Sets everything up, waits for the end, and undoes everything but the interface itself.
+    ///
+    /// # Errors
+    /// When something cannot be set up, or the tunnel fails later. All is undone then too.
+    pub(super) async fn run(&self, service: &mut Service, signals: &mut StopSignals, log: &Log) -> anyhow::Result<End> {
+        let name = service.name().to_owned();
+        let network = Network::open(&name)?;
+        let mut undo = Undo::default();
+        let device = service.device().clone();
+        let up = async {
+            let plan = self.set_up(&name, &device, &network, &mut undo).await?;
+            detach::ready(detach::role(), log)?;
+            anyhow::Ok(plan)
+        };
+        let up = tokio::select! {
+            up = up => up.map(Ok),
+            end = service.ended(signals) => end.map(Err),
+        };
+        let outcome = match up {
+            Ok(Ok(plan)) => {
+                tracing::info!("{name} is up");
+                let end = service.ended(signals).await;
+                if matches!(end, Ok(End::Signal(_) | End::SocketRemoved)) {
+                    self.save(&device, &network, &plan).await;
+                }
+                end
+            }
+            Ok(Err(end)) => Ok(end),
+            Err(error) => Err(error),
+        };
+        undo.run(&name, &network, self.hooks).await;
+        outcome
+    }
+
+    /// Runs the hooks that are due when the interface is gone.
+    pub(super) async fn after_down(&self, name: &str) {
+        if let Err(error) = self.hooks.run(Moment::PostDown, name).await {
+            tracing::warn!("{error:#}");
+        }
+    }
+
+    async fn set_up(
+        &self,
+        name: &str,
+        device: &maybetun::device::Device,
+        network: &Network,
+        undo: &mut Undo,
+    ) -> anyhow::Result<Plan> {
+        let interface = &self.source.config.interface;
+        self.hooks.run(Moment::PreUp, name).await?;
+
+        let mut update = self.resolved().await?;
+        let own_table = plan::own_table(interface.fwmark.unwrap_or(0), &network.tables_in_use().await?);
+        let plan = Plan::new(interface.table, &interface.addresses, allowed_ips(&self.source.config), own_table);
+        if plan.mark.is_some() {
+            update.fwmark = plan.mark;
+        }
+        let endpoints: Vec<IpAddr> =
+            update.peers.iter().filter_map(|peer| peer.endpoint).map(|endpoint| endpoint.ip()).collect();
+        device.apply(update).context("cannot apply the configuration")?;
+
+        for &address in &interface.addresses {
+            network.add_address(address).await?;
+        }
+        let mtu = match interface.mtu {
+            Some(mtu) => mtu,
+            None => network.derive_mtu(&endpoints).await,
+        };
+        network.bring_up(mtu).await?;
+        if let Some(manager) = self.dns {
+            undo.record(Step::Dns(manager));
+            manager.set(name, &interface.dns_servers, &interface.dns_search).await.context("cannot set DNS")?;
+        }
+        self.route(name, network, &plan, undo).await?;
+
+        undo.record(Step::PreDown);
+        self.hooks.run(Moment::PostUp, name).await?;
+        Ok(plan)
+    }
+
+    async fn route(&self, name: &str, network: &Network, plan: &Plan, undo: &mut Undo) -> anyhow::Result<()> {
+        for route in &plan.routes {
+            network.add_route(route).await?;
+        }
+        let Some(mark) = plan.mark else { return Ok(()) };
+        undo.record(Step::Firewall);
+        firewall::add(name, &self.source.config.interface.addresses, mark).await;
+        sysctl::honour_marks()?;
+        for &rule in &plan.rules {
+            undo.record(Step::Rule(rule));
+            if network.add_rule(&rule).await? == Added::ByOthers {
+                undo.forget_latest();
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the configuration with every endpoint resolved.
+    async fn resolved(&self) -> anyhow::Result<Update> {
+        let config = &self.source.config;
+        let hosts = config.peers.iter().filter_map(|peer| peer.endpoint.as_ref()).map(host);
+        let addresses = resolve(hosts).await?;
+        let resolved = |endpoint: &Endpoint| addresses.get(&host(endpoint)).copied();
+        Ok(config.to_update(|endpoint| resolved(endpoint).ok_or_else(|| io::ErrorKind::NotFound.into()))?)
+    }
+
+    /// Writes the state back to the file, if it asks for that.
+    async fn save(&self, device: &maybetun::device::Device, network: &Network, plan: &Plan) {
+        let config = &self.source.config;
+        if !config.interface.save_config {
+            return;
+        }
+        let saved = match network.addresses().await {
+            Ok(addresses) => {
+                let own_mark = if config.interface.fwmark.is_none() { plan.mark } else { None };
+                let snapshot = Snapshot { config, status: &device.status(), addresses, own_mark };
+                save(&self.source.path, &snapshot)
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = saved {
+            tracing::error!("{error:#}");
+        }
+    }
+}
+
+fn host(endpoint: &Endpoint) -> Host {
+    match endpoint {
+        Endpoint::Address(address) => (address.ip().to_string(), address.port()),
+        Endpoint::Host { name, port } => (name.clone(), *port),
+    }
+}
+
+fn allowed_ips(config: &Config) -> impl Iterator<Item = IpNet> {
+    config.peers.iter().flat_map(|peer| peer.allowed_ips.iter().copied())
+}
+
+/// Makes sure that the UDP port is free. The device opens it only when the interface is up, where a failure is too late
+/// for a clear message.
+fn probe_port(port: u16) -> anyhow::Result<()> {
+    for address in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
+        match UdpSocket::bind(SocketAddr::new(address, port)) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(error).or_exit(Exit::InUse, format!("cannot listen on UDP port {port}"));
+            }
+            // The device says what else is wrong, in its own words.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
+}

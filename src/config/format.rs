@@ -1,0 +1,98 @@
+//! The text of a configuration file.
+
+use std::fmt::Display;
+
+use zeroize::Zeroizing;
+
+use super::key::{InterfaceKey, PeerKey, Section};
+use super::{Config, Peer, Table};
+use crate::secret::SecretBuffer;
+
+/// Returns the text of a file that says what `config` says, which [`parse`](super::parse()) reads back; it is wiped when
+/// dropped. The lines of hooks are those of the new text.
+pub fn format(config: &Config) -> Zeroizing<String> {
+    let mut text = SecretBuffer::with_capacity(4096);
+    format_interface(&mut text, &config.interface);
+    for peer in &config.peers {
+        format_peer(&mut text, peer);
+    }
+    text.into_text()
+}
+
+fn format_interface(text: &mut SecretBuffer, interface: &super::Interface) {
+    text.line("", "", Section::Interface);
+    let mut line = |key: InterfaceKey, value: &dyn Display| text.line(key.name(), " = ", value);
+    line(InterfaceKey::PrivateKey, &Zeroizing::new(interface.private_key.to_base64()).as_str());
+    if let Some(port) = interface.listen_port {
+        line(InterfaceKey::ListenPort, &port);
+    }
+    if let Some(mark) = interface.fwmark {
+        line(InterfaceKey::FwMark, &format_args!("{mark:#x}"));
+    }
+    for address in &interface.addresses {
+        line(InterfaceKey::Address, address);
+    }
+    for server in &interface.dns_servers {
+        line(InterfaceKey::Dns, server);
+    }
+    for domain in &interface.dns_search {
+        line(InterfaceKey::Dns, domain);
+    }
+    if let Some(mtu) = interface.mtu {
+        line(InterfaceKey::Mtu, &mtu);
+    }
+    match interface.table {
+        Table::Auto => {}
+        Table::Off => line(InterfaceKey::Table, &"off"),
+        Table::Number(number) => line(InterfaceKey::Table, &number),
+    }
+    for (key, hooks) in [
+        (InterfaceKey::PreUp, &interface.pre_up),
+        (InterfaceKey::PostUp, &interface.post_up),
+        (InterfaceKey::PreDown, &interface.pre_down),
+        (InterfaceKey::PostDown, &interface.post_down),
+    ] {
+        for hook in hooks {
+            line(key, &hook.command);
+        }
+    }
+    if interface.save_config {
+        line(InterfaceKey::SaveConfig, &true);
+    }
+}
+
+fn format_peer(text: &mut SecretBuffer, peer: &Peer) {
+    text.push(b"\n");
+    text.line("", "", Section::Peer);
+    let mut line = |key: PeerKey, value: &dyn Display| text.line(key.name(), " = ", value);
+    line(PeerKey::PublicKey, &peer.public_key);
+    if let Some(key) = &peer.preshared_key {
+        line(PeerKey::PresharedKey, &Zeroizing::new(key.to_base64()).as_str());
+    }
+    for prefix in &peer.allowed_ips {
+        line(PeerKey::AllowedIps, prefix);
+    }
+    if let Some(endpoint) = &peer.endpoint {
+        line(PeerKey::Endpoint, endpoint);
+    }
+    if let Some(seconds) = peer.persistent_keepalive {
+        line(PeerKey::PersistentKeepalive, &seconds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    #[test]
+    fn it_says_what_was_parsed() {
+        let text = "[Interface]\nPrivateKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEA=\nListenPort = 51820\n\
+                    FwMark = 0xca6c\nAddress = 10.0.0.2/24\nAddress = fd00::2/64\nDNS = 10.0.0.1\nDNS = corp.example\n\
+                    MTU = 1420\nTable = off\nPreUp = a\nPostUp = b\nPreDown = c\nPostDown = d %i\nSaveConfig = true\n\n\
+                    [Peer]\nPublicKey = AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n\
+                    PresharedKey = AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\nAllowedIPs = 0.0.0.0/0\nAllowedIPs = ::/0\n\
+                    Endpoint = relay.example:51820\nPersistentKeepalive = 25\n";
+        assert_eq!(*format(&parse(text).unwrap()), text);
+    }
+}

@@ -1,0 +1,246 @@
+//! What the parser of configuration files takes and refuses.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use proptest::prelude::*;
+
+use super::super::{Endpoint, Table, format};
+use super::*;
+use crate::keys::PresharedKey;
+
+const PRIVATE: &str = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
+const PUBLIC: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+const OTHER: &str = "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=";
+
+fn error(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+/// The error of one line in an otherwise good `[Interface]`, without its line number, which is checked.
+fn interface_error(line: &str) -> String {
+    let error = error(&format!("[Interface]\nPrivateKey = {PRIVATE}\n{line}\n"));
+    error.strip_prefix("line 3: ").unwrap_or_else(|| panic!("{error}")).to_owned()
+}
+
+/// The error of one line in an otherwise good `[Peer]`, without its line number, which is checked.
+fn peer_error(line: &str) -> String {
+    let error = error(&format!("[Interface]\nPrivateKey = {PRIVATE}\n[Peer]\nPublicKey = {PUBLIC}\n{line}\n"));
+    error.strip_prefix("line 5: ").unwrap_or_else(|| panic!("{error}")).to_owned()
+}
+
+#[test]
+fn a_whole_file_parses() {
+    let text = format!(
+        "# of the client\r\n[Interface]\r\nPrivateKey={PRIVATE}\r\nListenPort = 51820\r\nFwMark = off\r\n\
+         Address = 10.200.100.8/24, fd00::8/64\r\nAddress = 10.1.1.1\r\nDNS = 10.200.100.1, corp.example\r\nMTU = 1420\r\n\
+         Table = 1234\r\nPreUp = first %i\r\nPreUp = second   # why\r\nPostDown = last\r\nSaveConfig = false\r\n\r\n\
+         \t[PEER]\r\npublickey = {PUBLIC}\r\nPresharedKey = {OTHER}\r\nAllowedIPs = 10.192.122.3/24, ::/0\r\nallowedips =\r\n\
+         Endpoint = relay.example:51820\r\nPersistentKeepalive = 25\r\n\
+         [Peer]\r\nPublicKey = {OTHER}\r\nEndpoint = [2001:db8::1]:1"
+    );
+    let config = parse(&text).unwrap();
+    let interface = &config.interface;
+    assert_eq!(interface.private_key, PrivateKey::from_base64(PRIVATE).unwrap());
+    assert_eq!((interface.listen_port, interface.fwmark, interface.mtu), (Some(51820), Some(0), Some(1420)));
+    let addresses: Vec<_> = interface.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["10.200.100.8/24", "fd00::8/64", "10.1.1.1/32"]);
+    assert_eq!(interface.dns_servers, ["10.200.100.1".parse::<IpAddr>().unwrap()]);
+    assert_eq!(interface.dns_search, ["corp.example"]);
+    assert_eq!(interface.table, Table::Number(1234));
+    let hook = |line, command: &str| Hook { line, command: command.to_owned() };
+    assert_eq!(interface.pre_up, [hook(11, "first %i"), hook(12, "second")]);
+    assert_eq!(interface.post_down, [hook(13, "last")]);
+    assert!(interface.has_hooks() && !interface.save_config);
+    let [first, second] = &config.peers[..] else { panic!("two peers") };
+    assert_eq!(first.public_key, PublicKey::from_base64(PUBLIC).unwrap());
+    assert_eq!(first.preshared_key, Some(PresharedKey::from_base64(OTHER).unwrap()));
+    assert_eq!(first.allowed_ips, ["10.192.122.0/24", "::/0"].map(|text| text.parse::<IpNet>().unwrap()));
+    assert_eq!(first.endpoint, Some(Endpoint::Host { name: "relay.example".to_owned(), port: 51820 }));
+    assert_eq!(first.persistent_keepalive, Some(25));
+    assert_eq!(second.endpoint, Some(Endpoint::Address("[2001:db8::1]:1".parse::<SocketAddr>().unwrap())));
+}
+
+#[test]
+fn a_private_key_is_all_that_is_needed() {
+    let config = parse(&format!("[Interface]\nPrivateKey = {PRIVATE}")).unwrap();
+    assert_eq!(config.interface, Interface::new(PrivateKey::from_base64(PRIVATE).unwrap()));
+    assert!(config.peers.is_empty());
+}
+
+#[test]
+fn peers_may_come_first() {
+    let config = parse(&format!("[Peer]\nPublicKey = {PUBLIC}\n[Interface]\nPrivateKey = {PRIVATE}")).unwrap();
+    assert_eq!(config.peers.len(), 1);
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over() {
+    assert!(parse(&format!("\u{feff}[Interface]\nPrivateKey = {PRIVATE}")).is_ok());
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    assert_eq!(error(""), "line 1: the file has no [Interface] section");
+    assert_eq!(
+        error("\n[Interface]\nMTU = 1400\n"),
+        "line 2: PrivateKey: missing from the [Interface] section that starts here"
+    );
+    assert_eq!(
+        error(&format!("[Interface]\nPrivateKey = {PRIVATE}\n\n[Peer]\nAllowedIPs =\n[Peer]\nPublicKey = {PUBLIC}")),
+        "line 4: PublicKey: missing from the [Peer] section that starts here"
+    );
+}
+
+#[test]
+fn sections_are_the_two_there_are() {
+    assert_eq!(error("[Defence]\n"), "line 1: unknown section [Defence]: expected [Interface] or [Peer]");
+    assert_eq!(error("[Interface\n"), "line 1: expected a section: [Interface] or [Peer]");
+    assert_eq!(interface_error("[interface]"), "repeated section [Interface]: line 1 has it already");
+}
+
+#[test]
+fn keys_stay_in_their_section_and_do_not_repeat() {
+    assert_eq!(error("MTU = 1400\n"), "line 1: MTU: stands before any section, expected in [Interface]");
+    assert_eq!(interface_error("Foo = 1"), "unknown key Foo");
+    assert_eq!(interface_error("foo"), "expected KEY = VALUE, or a section in brackets");
+    assert_eq!(interface_error("endpoint = a:1"), "Endpoint: belongs into a [Peer] section, this is [Interface]");
+    assert_eq!(peer_error("Address = 10.0.0.1"), "Address: belongs into a [Interface] section, this is [Peer]");
+    assert_eq!(interface_error(&format!("privatekey = {OTHER}")), "PrivateKey: repeated: line 2 has it already");
+    assert_eq!(peer_error(&format!("PublicKey = {OTHER}")), "PublicKey: repeated: line 4 has it already");
+}
+
+#[test]
+fn a_peer_is_listed_once() {
+    let text =
+        format!("[Interface]\nPrivateKey = {PRIVATE}\n[Peer]\nPublicKey = {PUBLIC}\n[Peer]\nPublicKey = {PUBLIC}\n");
+    assert_eq!(error(&text), "line 6: PublicKey: line 4 has a peer with this key already");
+}
+
+#[test]
+fn bad_values_name_their_key_and_what_was_expected() {
+    for (line, message) in [
+        ("Address = foo", "Address: expected an IP address with an optional prefix length, found \"foo\""),
+        ("ListenPort = 65536", "ListenPort: expected a port, 0 to 65535, found \"65536\""),
+        ("MTU = 100", "MTU: expected a size in bytes, 576 to 65535, found \"100\""),
+        ("SaveConfig = yes", "SaveConfig: expected \"true\" or \"false\", found \"yes\""),
+        ("PostUp =", "PostUp: expected a command, found nothing"),
+        ("PostUp = # nothing", "PostUp: expected a command, found nothing"),
+    ] {
+        assert_eq!(interface_error(line), message);
+    }
+    assert_eq!(
+        peer_error("Endpoint = relay"),
+        "Endpoint: expected IPV4:PORT, [IPV6]:PORT or NAME:PORT, the port 1 to 65535, found \"relay\""
+    );
+}
+
+#[test]
+fn an_mtu_too_small_for_ipv6_is_refused_only_with_ipv6() {
+    let text = |address| format!("[Interface]\nMTU = 1279\nPrivateKey = {PRIVATE}\nAddress = {address}\n");
+    assert!(parse(&text("10.0.0.1/24")).is_ok());
+    assert_eq!(
+        error(&text("fd00::1/64")),
+        "line 2: MTU: expected at least 1280, because the interface has an IPv6 address, found 1279"
+    );
+}
+
+#[test]
+fn errors_repeat_no_secret() {
+    let secret = &PRIVATE[..43];
+    for line in [
+        format!("PrivateKye = {PRIVATE}"),
+        PRIVATE.to_owned(),
+        secret.to_owned(),
+        format!("[{secret}]"),
+        format!("[{PRIVATE}"),
+        format!("ListenPort = {PRIVATE}"),
+        format!("PresharedKey = {PRIVATE}"),
+        format!("DNS = {PRIVATE}"),
+    ] {
+        let error = interface_error(&line);
+        assert!(!error.contains(&secret[..12]), "{error}");
+    }
+    for line in
+        [format!("PresharedKey = {PRIVATE}A"), format!("Endpoint = {PRIVATE}"), format!("AllowedIPs = {PRIVATE}")]
+    {
+        let error = peer_error(&line);
+        assert!(!error.contains(&secret[..12]), "{error}");
+    }
+}
+
+#[test]
+fn control_characters_are_refused() {
+    assert_eq!(interface_error("PostUp = a\u{0}b"), "unexpected control character");
+    assert!(parse(&format!("[Interface]\nPrivateKey\t=\t{PRIVATE}\nPostUp = a\tb")).is_ok());
+}
+
+#[test]
+fn a_file_has_a_bound() {
+    let text = format!("[Interface]\nPrivateKey = {PRIVATE}\n{}", "#".repeat(MAX_FILE));
+    assert_eq!(error(&text), "line 1: the file is longer than 1048576 bytes");
+}
+
+/// Lines that are right, wrong, or right elsewhere.
+fn line() -> impl Strategy<Value = String> {
+    let names = prop::sample::select(vec![
+        "PrivateKey",
+        "ListenPort",
+        "FwMark",
+        "Address",
+        "DNS",
+        "MTU",
+        "Table",
+        "PostUp",
+        "SaveConfig",
+        "PublicKey",
+        "PresharedKey",
+        "AllowedIPs",
+        "Endpoint",
+        "PersistentKeepalive",
+        "Other",
+    ]);
+    let values = prop::sample::select(vec![
+        PRIVATE,
+        PUBLIC,
+        OTHER,
+        "51820",
+        "off",
+        "0x1f",
+        "10.0.0.1/8",
+        "fd00::1/64, 10.0.0.0/8",
+        "example.org",
+        "auto",
+        "true",
+        "[fe80::1%eth0]:5",
+        "example.org:5",
+        "192.0.2.1:5",
+        "",
+    ]);
+    prop_oneof![
+        8 => (names, values).prop_map(|(name, value)| format!("{name} = {value}")),
+        1 => Just("[Peer]".to_owned()),
+        1 => ".{0,40}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn what_parses_and_is_formatted_parses_back_equal(lines in prop::collection::vec(line(), 0..5)) {
+        let text = format!("[Interface]\nPrivateKey = {PRIVATE}\n{}\n", lines.join("\n"));
+        if let Ok(mut config) = parse(&text) {
+            let mut again = parse(&format(&config)).unwrap();
+            for hook in config.interface.post_up.iter_mut().chain(&mut again.interface.post_up) {
+                hook.line = 0;
+            }
+            prop_assert_eq!(again, config);
+        }
+    }
+
+    #[test]
+    fn any_text_parses_or_is_refused(text in "(.|\n){0,300}") {
+        let _ = parse(&text);
+    }
+}

@@ -1,0 +1,177 @@
+//! Changes a running device, and tells its state.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::ApplyError;
+use super::registry::{Peer, Registry};
+use super::shared::{Link, Shared};
+use super::sockets::Sockets;
+use crate::settings::{AllowedIpChange, PeerAction, PeerStatus, PeerUpdate, Status, Update};
+use crate::tunnel::Endpoint;
+
+pub(super) fn apply(shared: &Arc<Shared>, update: Update) -> Result<(), ApplyError> {
+    if shared.is_stopping() {
+        return Err(ApplyError::Stopped);
+    }
+    // What can fail comes first.
+    apply_to_sockets(shared, &update)?;
+
+    let now = Instant::now();
+    let mut woken = Vec::new();
+    {
+        let mut registry = shared.registry.write();
+        if let Some(key) = update.private_key {
+            registry.set_private_key(key, now);
+            for peer in registry.peers() {
+                shared.settle(peer, &mut peer.state.lock());
+            }
+        }
+        if update.replace_peers {
+            registry.remove_all();
+        }
+        for peer in update.peers {
+            woken.extend(apply_to_peer(shared, &mut registry, peer, now));
+        }
+    }
+    if !woken.is_empty() {
+        let shared = Arc::clone(shared);
+        tokio::spawn(async move { wake(&shared, woken).await });
+    }
+    Ok(())
+}
+
+/// Opens the sockets that the settings ask for.
+pub(super) fn link_up(shared: &Shared) -> Result<(), ApplyError> {
+    let mut link = shared.link.lock();
+    link.is_up = true;
+    if shared.sockets.borrow().is_some() {
+        return Ok(());
+    }
+    let sockets = bind(shared, link.port, link.fwmark)?;
+    link.port = sockets.port();
+    shared.sockets.send_replace(Some(Arc::new(sockets)));
+    tracing::debug!(port = link.port, "listening");
+    Ok(())
+}
+
+/// Closes the sockets; the port is kept for the next time.
+pub(super) fn link_down(shared: &Shared) {
+    let mut link = shared.link.lock();
+    link.is_up = false;
+    shared.sockets.send_replace(None);
+}
+
+pub(super) fn status(shared: &Shared) -> Status {
+    let Link { port, fwmark, .. } = *shared.link.lock();
+    let registry = shared.registry.read();
+    let (now, clock) = (Instant::now(), SystemTime::now());
+    Status {
+        private_key: registry.identity().map(|identity| identity.private_key.clone()),
+        listen_port: port,
+        fwmark,
+        dropped: shared.drops.read(),
+        peers: registry.peers_in_order().into_iter().map(|peer| peer_status(&registry, peer, now, clock)).collect(),
+    }
+}
+
+fn peer_status(registry: &Registry, peer: &Peer, now: Instant, clock: SystemTime) -> PeerStatus {
+    let state = peer.state.lock();
+    let tunnel = &state.tunnel;
+    let age = tunnel.last_handshake().map(|at| now.saturating_duration_since(at));
+    PeerStatus {
+        public_key: peer.public_key,
+        preshared_key: tunnel.preshared_key().cloned(),
+        endpoint: tunnel.endpoint().map(|endpoint| endpoint.remote),
+        persistent_keepalive: tunnel.persistent_keepalive(),
+        allowed_ips: registry.allowed_ips.prefixes_of(peer.index),
+        last_handshake: age.and_then(|age| clock.checked_sub(age)),
+        last_handshake_age: age,
+        statistics: tunnel.statistics(),
+    }
+}
+
+fn bind(shared: &Shared, port: u16, fwmark: u32) -> Result<Sockets, ApplyError> {
+    Sockets::bind(port, fwmark, shared.options.socket_buffer).map_err(|source| ApplyError::Bind { port, source })
+}
+
+fn apply_to_sockets(shared: &Shared, update: &Update) -> Result<(), ApplyError> {
+    let mut link = shared.link.lock();
+    let fwmark = update.fwmark.unwrap_or(link.fwmark);
+    let port = update.listen_port.unwrap_or(link.port);
+    let current = shared.sockets.borrow().clone();
+    let is_deaf = link.is_up && current.is_none();
+    if link.is_up && (is_deaf || port != link.port) {
+        let sockets = bind(shared, port, fwmark)?;
+        link.port = sockets.port();
+        shared.sockets.send_replace(Some(Arc::new(sockets)));
+    } else {
+        if let Some(sockets) = current
+            && fwmark != link.fwmark
+        {
+            sockets.set_fwmark(fwmark).map_err(ApplyError::Fwmark)?;
+        }
+        link.port = port;
+    }
+    link.fwmark = fwmark;
+    Ok(())
+}
+
+/// Changes one peer, and returns it if it should be called at once.
+fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, now: Instant) -> Option<Arc<Peer>> {
+    let known = registry.by_key(&update.public_key).cloned();
+    let peer = match (update.action, known) {
+        (PeerAction::Remove, _) => {
+            registry.remove(&update.public_key);
+            return None;
+        }
+        (_, Some(peer)) => peer,
+        (PeerAction::UpdateOnly, None) => return None,
+        (PeerAction::AddOrUpdate, None) => registry.add(update.public_key, shared.mtu())?,
+    };
+    if update.replace_allowed_ips {
+        registry.allowed_ips.remove_owner(peer.index);
+    }
+    for change in update.allowed_ips {
+        match change {
+            AllowedIpChange::Add(prefix) => drop(registry.allowed_ips.insert(prefix, peer.index)),
+            AllowedIpChange::Remove(prefix) => registry.allowed_ips.remove(prefix, peer.index),
+        }
+    }
+    let mut state = peer.state.lock();
+    let tunnel = &mut state.tunnel;
+    if let Some(key) = &update.preshared_key {
+        tunnel.set_preshared_key(key, now);
+    }
+    if let Some(remote) = update.endpoint
+        && tunnel.endpoint().map(|endpoint| endpoint.remote) != Some(remote)
+    {
+        tunnel.set_endpoint(Some(Endpoint::from(remote)));
+    }
+    let mut wake = tunnel.queued() > 0;
+    if let Some(interval) = update.persistent_keepalive
+        && interval != tunnel.persistent_keepalive()
+    {
+        wake |= interval > 0 && tunnel.persistent_keepalive() == 0;
+        tunnel.set_persistent_keepalive(interval, now);
+    }
+    shared.settle(&peer, &mut state);
+    drop(state);
+    (wake && shared.link.lock().is_up).then_some(peer)
+}
+
+/// Sends a keepalive to each peer, or begins a handshake with it.
+pub(super) async fn wake(shared: &Shared, peers: Vec<Arc<Peer>>) {
+    let mut out = crate::tunnel::DatagramBatch::new();
+    for peer in peers {
+        if !shared.has_identity() {
+            return;
+        }
+        {
+            let mut state = peer.state.lock();
+            state.tunnel.send_keepalive(Instant::now(), &mut out);
+            shared.settle(&peer, &mut state);
+        }
+        shared.transmit(&peer, &mut out).await;
+    }
+}

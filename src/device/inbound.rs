@@ -1,0 +1,172 @@
+//! From the network to the TUN device.
+
+use std::io::{self, IoSliceMut};
+use std::sync::Arc;
+use std::time::Instant;
+
+use boringtun::noise::handshake::parse_handshake_anon;
+use boringtun::noise::{Packet, Tunn};
+use maybetun_tun::{PacketBatch, Tun};
+use quinn_udp::RecvMeta;
+
+use super::handshakes::{COOKIE_REPLY, Verdict};
+use super::registry::{Identity, Peer, Registry};
+use super::shared::{Shared, count};
+use super::sockets::{BoundSocket, Sockets};
+use crate::keys::PublicKey;
+use crate::tunnel::{DatagramBatch, Endpoint};
+
+/// Buffers that one system call may fill; with receive offload each may bring dozens of datagrams.
+const BUFFERS: usize = 8;
+
+/// Size of each buffer, in bytes: the largest that receive offload fills.
+const BUFFER_SIZE: usize = 1 << 16;
+
+const _: () = assert!(BUFFERS <= quinn_udp::BATCH_SIZE || quinn_udp::BATCH_SIZE == 1);
+
+/// One datagram and where it came from.
+#[derive(Clone, Copy)]
+struct Datagram<'a> {
+    bytes: &'a [u8],
+    from: Endpoint,
+}
+
+/// Receives datagrams on one socket until the TUN device fails.
+pub(super) async fn run<T: Tun>(tun: &T, shared: &Shared, sockets: &Sockets, socket: &BoundSocket) -> io::Error {
+    let mut storage = vec![0; BUFFERS * BUFFER_SIZE];
+    let mut meta = [RecvMeta::default(); BUFFERS];
+    let mut packets = PacketBatch::new();
+    let mut out = DatagramBatch::new();
+    loop {
+        let mut buffers: Vec<_> = storage.chunks_mut(BUFFER_SIZE).map(IoSliceMut::new).collect();
+        let filled = socket.receive(&mut buffers, &mut meta).await;
+        drop(buffers);
+        let datagrams: Vec<_> = storage.chunks(BUFFER_SIZE).zip(&meta[..filled]).flat_map(split).collect();
+        let mut rest = &datagrams[..];
+        while let Some(first) = rest.first() {
+            let Some(peer) = find_peer(shared, sockets, first) else {
+                rest = &rest[1..];
+                continue;
+            };
+            let taken = open_run(shared, &peer, rest, &mut packets, &mut out);
+            rest = &rest[taken..];
+            shared.transmit(&peer, &mut out).await;
+            if packets.is_full()
+                && let Err(error) = tun.send(&mut packets).await
+            {
+                return error;
+            }
+        }
+        if !packets.is_empty()
+            && let Err(error) = tun.send(&mut packets).await
+        {
+            return error;
+        }
+    }
+}
+
+/// Splits what receive offload brought into datagrams.
+fn split<'a>((buffer, meta): (&'a [u8], &RecvMeta)) -> impl Iterator<Item = Datagram<'a>> + use<'a> {
+    let from = Endpoint { remote: meta.addr, local: meta.dst_ip };
+    let length = meta.len.min(buffer.len());
+    buffer[..length].chunks(meta.stride.max(1)).map(move |bytes| Datagram { bytes, from })
+}
+
+/// Finds the peer that a datagram claims to be from; handshake messages pass the flood guard first.
+fn find_peer(shared: &Shared, sockets: &Sockets, datagram: &Datagram<'_>) -> Option<Arc<Peer>> {
+    let registry = shared.registry.read();
+    let peer = match Tunn::parse_incoming_packet(datagram.bytes) {
+        Ok(Packet::PacketData(data)) => registry.by_index(data.receiver_idx >> 8),
+        Ok(Packet::PacketCookieReply(cookie)) => registry.by_index(cookie.receiver_idx >> 8),
+        Ok(Packet::HandshakeInit(_) | Packet::HandshakeResponse(_)) => {
+            return peer_of_handshake(shared, sockets, &registry, datagram);
+        }
+        Err(_) => None,
+    };
+    if peer.is_none() {
+        count(&shared.drops.unknown);
+    }
+    peer.cloned()
+}
+
+fn peer_of_handshake(
+    shared: &Shared,
+    sockets: &Sockets,
+    registry: &Registry,
+    datagram: &Datagram<'_>,
+) -> Option<Arc<Peer>> {
+    let identity = registry.identity()?;
+    let mut reply = [0; COOKIE_REPLY];
+    match identity.limiter.judge(datagram.bytes, datagram.from.remote, Instant::now(), &mut reply) {
+        Verdict::Accept(message) => {
+            let peer = peer_named_by(identity, registry, &message);
+            if peer.is_none() {
+                count(&shared.drops.unknown);
+            }
+            peer.cloned()
+        }
+        Verdict::SendCookie => {
+            count(&shared.drops.rate_limited);
+            if sockets.try_send(&reply, datagram.from).is_err() {
+                count(&shared.drops.send_failed);
+            }
+            None
+        }
+        Verdict::TooMany => {
+            count(&shared.drops.rate_limited);
+            None
+        }
+        Verdict::Invalid => {
+            count(&shared.drops.unknown);
+            None
+        }
+    }
+}
+
+fn peer_named_by<'a>(identity: &Identity, registry: &'a Registry, message: &Packet<'_>) -> Option<&'a Arc<Peer>> {
+    match message {
+        Packet::HandshakeInit(initiation) => {
+            let secret = identity.private_key.to_x25519();
+            let half = parse_handshake_anon(&secret, &(&secret).into(), initiation).ok()?;
+            registry.by_key(&PublicKey::from_bytes(half.peer_static_public))
+        }
+        Packet::HandshakeResponse(response) => registry.by_index(response.receiver_idx >> 8),
+        Packet::PacketCookieReply(_) | Packet::PacketData(_) => None,
+    }
+}
+
+/// Gives the first datagram to `peer`, and those behind it as long as they are data for the same session index and
+/// there is room. Returns how many were taken.
+fn open_run(
+    shared: &Shared,
+    peer: &Arc<Peer>,
+    datagrams: &[Datagram<'_>],
+    packets: &mut PacketBatch,
+    out: &mut DatagramBatch,
+) -> usize {
+    let registry = shared.registry.read();
+    let mut state = peer.state.lock();
+    let now = Instant::now();
+    let is_allowed = |source| registry.allowed_ips.owner_of(source) == Some(peer.index);
+    let mut taken = 0;
+    for datagram in datagrams {
+        let is_for_peer = taken == 0 || data_receiver(datagram.bytes).is_some_and(|index| index >> 8 == peer.index);
+        if !is_for_peer || packets.is_full() || out.is_full() {
+            break;
+        }
+        taken += 1;
+        if let Some(length) = state.tunnel.receive(datagram.bytes, datagram.from, now, is_allowed, packets.space(), out)
+        {
+            packets.commit(length);
+        }
+    }
+    shared.settle(peer, &mut state);
+    taken
+}
+
+/// Returns the receiver index of a transport data message.
+fn data_receiver(datagram: &[u8]) -> Option<u32> {
+    let (header, _) = datagram.split_first_chunk::<8>()?;
+    let is_data = header[..4] == [4, 0, 0, 0];
+    is_data.then(|| u32::from_le_bytes([header[4], header[5], header[6], header[7]]))
+}

@@ -1,0 +1,71 @@
+//! From the TUN device to the network.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use maybetun_tun::{PacketBatch, Tun};
+
+use super::registry::Peer;
+use super::shared::{Shared, count};
+use crate::tunnel::{DatagramBatch, IpHeader};
+
+/// Reads IP packets until the TUN device fails.
+pub(super) async fn run<T: Tun>(tun: &T, shared: &Shared) -> std::io::Error {
+    let mut packets = PacketBatch::new();
+    let mut routes = Vec::new();
+    let mut out = DatagramBatch::new();
+    loop {
+        packets.clear();
+        if let Err(error) = tun.recv(&mut packets).await {
+            return error;
+        }
+        route(shared, &packets, &mut routes);
+        let mut next = 0;
+        while next < routes.len() {
+            let Some(peer) = routes[next].clone() else {
+                next += 1;
+                continue;
+            };
+            next = seal_run(shared, &peer, &mut packets, &routes, next, &mut out);
+            shared.transmit(&peer, &mut out).await;
+        }
+    }
+}
+
+/// Finds the peer of each packet.
+fn route(shared: &Shared, packets: &PacketBatch, routes: &mut Vec<Option<Arc<Peer>>>) {
+    routes.clear();
+    let registry = shared.registry.read();
+    let has_identity = registry.identity().is_some();
+    routes.extend(packets.iter().map(|packet| {
+        let header = IpHeader::parse(packet).filter(|_| has_identity);
+        let peer = header.and_then(|header| registry.route(header.destination));
+        if peer.is_none() {
+            count(&shared.drops.no_route);
+        }
+        peer.cloned()
+    }));
+}
+
+/// Gives the packets from `first` on to `peer` as long as they are for it and the batch has room, and returns the index
+/// of the first that is not.
+fn seal_run(
+    shared: &Shared,
+    peer: &Arc<Peer>,
+    packets: &mut PacketBatch,
+    routes: &[Option<Arc<Peer>>],
+    first: usize,
+    out: &mut DatagramBatch,
+) -> usize {
+    let now = Instant::now();
+    let mut state = peer.state.lock();
+    let mut next = first;
+    while !out.is_full() && routes.get(next).is_some_and(|route| route.as_ref().is_some_and(|of| Arc::ptr_eq(of, peer)))
+    {
+        let (buffer, length) = packets.get_mut(next);
+        state.tunnel.send(buffer, length, now, out);
+        next += 1;
+    }
+    shared.settle(peer, &mut state);
+    next
+}

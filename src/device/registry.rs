@@ -1,0 +1,193 @@
+//! The peers of a device, by key, by session index and by inner address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use rand_core::{OsRng, RngCore as _, TryRngCore as _};
+
+use super::handshakes::HandshakeLimiter;
+use crate::keys::{PrivateKey, PublicKey};
+use crate::tunnel::{AllowedIps, INDEX_BITS, Tunnel, TunnelConfig};
+
+/// Most peers of one device: a quarter of all session indices, so that a free one is soon found.
+const MAX_PEERS: usize = 1 << (INDEX_BITS - 2);
+
+/// One peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// The 24 bits that name the tunnel in session indices; also the peer's name within the device.
+    pub(super) index: u32,
+    pub(super) public_key: PublicKey,
+    pub(super) state: Mutex<PeerState>,
+    /// Counts up from peer to peer: the order in which they are shown.
+    sequence: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct PeerState {
+    pub(super) tunnel: Tunnel,
+    /// The deadline that the schedule holds for this peer.
+    pub(super) scheduled: Option<Instant>,
+}
+
+/// All peers of a device, and the key that they know it by.
+#[derive(Debug)]
+pub(super) struct Registry {
+    identity: Option<Identity>,
+    handshakes_per_second: u64,
+    by_index: HashMap<u32, Arc<Peer>>,
+    by_key: HashMap<PublicKey, Arc<Peer>>,
+    pub(super) allowed_ips: AllowedIps<u32>,
+    sequence: u64,
+}
+
+/// Our own key, and what is derived from it.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) private_key: PrivateKey,
+    pub(super) limiter: HandshakeLimiter,
+}
+
+impl Registry {
+    pub(super) fn new(handshakes_per_second: u64) -> Self {
+        Self {
+            identity: None,
+            handshakes_per_second,
+            by_index: HashMap::new(),
+            by_key: HashMap::new(),
+            allowed_ips: AllowedIps::default(),
+            sequence: 0,
+        }
+    }
+
+    /// Our own key; without one the device is silent.
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    pub(super) fn by_index(&self, index: u32) -> Option<&Arc<Peer>> {
+        self.by_index.get(&index)
+    }
+
+    pub(super) fn by_key(&self, key: &PublicKey) -> Option<&Arc<Peer>> {
+        self.by_key.get(key)
+    }
+
+    /// Returns the peer that cryptokey routing leads to.
+    pub(super) fn route(&self, destination: IpAddr) -> Option<&Arc<Peer>> {
+        self.by_index(self.allowed_ips.owner_of(destination)?)
+    }
+
+    /// Returns the peers, in no order.
+    pub(super) fn peers(&self) -> impl Iterator<Item = &Arc<Peer>> {
+        self.by_index.values()
+    }
+
+    /// Returns the peers in the order they were added.
+    pub(super) fn peers_in_order(&self) -> Vec<&Arc<Peer>> {
+        let mut peers: Vec<_> = self.peers().collect();
+        peers.sort_by_key(|peer| peer.sequence);
+        peers
+    }
+
+    /// Sets or takes away our own key. A peer that has this key is removed: nobody talks to himself.
+    pub(super) fn set_private_key(&mut self, key: Option<PrivateKey>, now: Instant) {
+        if self.identity.as_ref().map(|identity| &identity.private_key) == key.as_ref() {
+            return;
+        }
+        self.identity = key.map(|private_key| Identity {
+            limiter: HandshakeLimiter::new(private_key.public_key(), self.handshakes_per_second),
+            private_key,
+        });
+        if let Some(own) = self.own_public_key() {
+            self.remove(&own);
+        }
+        let key = self.tunnel_key();
+        for peer in self.by_index.values() {
+            peer.state.lock().tunnel.set_private_key(&key, now);
+        }
+    }
+
+    /// Adds a peer; `None` if the key is our own or there are too many peers.
+    pub(super) fn add(&mut self, public_key: PublicKey, mtu: u16) -> Option<Arc<Peer>> {
+        if self.own_public_key() == Some(public_key) || self.by_index.len() >= MAX_PEERS {
+            return None;
+        }
+        let index = self.free_index();
+        let key = self.tunnel_key();
+        let config = TunnelConfig { mtu, ..TunnelConfig::new(&key, public_key, index) };
+        let peer = Arc::new(Peer {
+            index,
+            public_key,
+            state: Mutex::new(PeerState { tunnel: Tunnel::new(config), scheduled: None }),
+            sequence: self.sequence,
+        });
+        self.sequence += 1;
+        self.by_index.insert(index, Arc::clone(&peer));
+        self.by_key.insert(public_key, Arc::clone(&peer));
+        Some(peer)
+    }
+
+    pub(super) fn remove(&mut self, key: &PublicKey) {
+        let Some(peer) = self.by_key.remove(key) else { return };
+        self.by_index.remove(&peer.index);
+        self.allowed_ips.remove_owner(peer.index);
+    }
+
+    pub(super) fn remove_all(&mut self) {
+        self.by_key.clear();
+        self.by_index.clear();
+        self.allowed_ips = AllowedIps::default();
+    }
+
+    fn own_public_key(&self) -> Option<PublicKey> {
+        self.identity.as_ref().map(|identity| identity.private_key.public_key())
+    }
+
+    /// Returns the key for tunnels: while the device has none, a random one that nobody knows.
+    fn tunnel_key(&self) -> PrivateKey {
+        match &self.identity {
+            Some(identity) => identity.private_key.clone(),
+            None => PrivateKey::generate_from_os(),
+        }
+    }
+
+    fn free_index(&self) -> u32 {
+        loop {
+            let index = OsRng.unwrap_err().next_u32() >> (u32::BITS - INDEX_BITS);
+            if !self.by_index.contains_key(&index) {
+                return index;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_with_our_own_key_is_neither_added_nor_kept() {
+        let key = PrivateKey::generate_from_os();
+        let mut registry = Registry::new(100);
+        registry.add(key.public_key(), 1_420).unwrap();
+        registry.set_private_key(Some(key.clone()), Instant::now());
+        assert_eq!(registry.peers().count(), 0);
+        assert!(registry.add(key.public_key(), 1_420).is_none());
+    }
+
+    #[test]
+    fn a_removed_peer_owns_no_address() {
+        let key = PrivateKey::generate_from_os().public_key();
+        let mut registry = Registry::new(100);
+        let index = registry.add(key, 1_420).unwrap().index;
+        registry.allowed_ips.insert("10.0.0.0/8".parse().unwrap(), index);
+        assert!(registry.route(IpAddr::from([10, 0, 0, 1])).is_some());
+        registry.remove(&key);
+        assert!(registry.route(IpAddr::from([10, 0, 0, 1])).is_none());
+        assert!(registry.by_index(index).is_none() && registry.by_key(&key).is_none());
+    }
+}

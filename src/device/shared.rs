@@ -1,0 +1,153 @@
+//! What the tasks of one device share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use super::registry::{Peer, PeerState, Registry};
+use super::schedule::Schedule;
+use super::sockets::Sockets;
+use super::{Options, StopReason};
+use crate::settings::DeviceDrops;
+use crate::tunnel::{DEFAULT_MTU, DatagramBatch, Event};
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) options: Options,
+    pub(super) registry: RwLock<Registry>,
+    pub(super) schedule: Schedule,
+    pub(super) link: Mutex<Link>,
+    /// The sockets in use; `None` while the interface is down.
+    pub(super) sockets: watch::Sender<Option<Arc<Sockets>>>,
+    pub(super) drops: DropCounters,
+    mtu: AtomicU16,
+    stop: watch::Sender<Option<StopReason>>,
+}
+
+/// What decides which sockets are open.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    pub(super) is_up: bool,
+    /// The port asked for; 0 for any. Once a socket was open, the port it got.
+    pub(super) port: u16,
+    pub(super) fwmark: u32,
+}
+
+/// Datagrams and packets that reached no tunnel.
+#[derive(Debug, Default)]
+pub(super) struct DropCounters {
+    pub(super) no_route: AtomicU64,
+    pub(super) unknown: AtomicU64,
+    pub(super) rate_limited: AtomicU64,
+    pub(super) send_failed: AtomicU64,
+}
+
+impl DropCounters {
+    pub(super) fn read(&self) -> DeviceDrops {
+        DeviceDrops {
+            no_route: self.no_route.load(Ordering::Relaxed),
+            unknown: self.unknown.load(Ordering::Relaxed),
+            rate_limited: self.rate_limited.load(Ordering::Relaxed),
+            send_failed: self.send_failed.load(Ordering::Relaxed),
+        }
+    }
+}
+
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Shared {
+    pub(super) fn new(options: Options) -> Self {
+        Self {
+            registry: RwLock::new(Registry::new(options.handshakes_per_second)),
+            options,
+            schedule: Schedule::default(),
+            link: Mutex::default(),
+            sockets: watch::Sender::new(None),
+            drops: DropCounters::default(),
+            mtu: AtomicU16::new(DEFAULT_MTU),
+            stop: watch::Sender::new(None),
+        }
+    }
+
+    pub(super) fn mtu(&self) -> u16 {
+        self.mtu.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_mtu(&self, mtu: u16) {
+        self.mtu.store(mtu, Ordering::Relaxed);
+        for peer in self.registry.read().peers() {
+            peer.state.lock().tunnel.set_mtu(mtu);
+        }
+    }
+
+    /// Tells whether the device has a private key; without one it is silent.
+    pub(super) fn has_identity(&self) -> bool {
+        self.registry.read().identity().is_some()
+    }
+
+    /// Asks the device to stop; the first reason counts.
+    pub(super) fn stop(&self, reason: StopReason) {
+        self.stop.send_if_modified(|current| {
+            let is_first = current.is_none();
+            current.get_or_insert(reason);
+            is_first
+        });
+    }
+
+    pub(super) fn stopping(&self) -> watch::Receiver<Option<StopReason>> {
+        self.stop.subscribe()
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop.borrow().is_some()
+    }
+
+    /// Does what follows every use of a tunnel: its next deadline is kept, its events are told.
+    pub(super) fn settle(&self, peer: &Peer, state: &mut PeerState) {
+        if let Some(deadline) = state.tunnel.next_timeout()
+            && state.scheduled.is_none_or(|scheduled| deadline < scheduled)
+        {
+            self.schedule.set(peer.index, state.scheduled, deadline);
+            state.scheduled = Some(deadline);
+        }
+        while let Some(event) = state.tunnel.poll_event() {
+            match event {
+                Event::SessionStarted => tracing::debug!(peer = ?peer.public_key, "session started"),
+                Event::SessionEnded => tracing::debug!(peer = ?peer.public_key, "session ended"),
+                Event::HandshakeFailed => tracing::info!(peer = ?peer.public_key, "no answer to the handshake"),
+                Event::EndpointChanged(endpoint) => {
+                    tracing::debug!(peer = ?peer.public_key, %endpoint, "endpoint changed")
+                }
+            }
+        }
+    }
+
+    /// Sends the batch to where the peer is, and whatever was left waiting because it was full.
+    pub(super) async fn transmit(&self, peer: &Peer, out: &mut DatagramBatch) {
+        loop {
+            let endpoint = peer.state.lock().tunnel.endpoint();
+            let sockets = self.sockets.borrow().clone();
+            if let (Some(endpoint), Some(sockets)) = (endpoint, sockets)
+                && !out.is_empty()
+            {
+                let sent = sockets.send(out, endpoint).await;
+                self.drops.send_failed.fetch_add(sent.failed, Ordering::Relaxed);
+                if sent.local_address_is_stale {
+                    peer.state.lock().tunnel.forget_local_address();
+                }
+            }
+            out.clear();
+            let mut state = peer.state.lock();
+            if !state.tunnel.has_ready() {
+                return;
+            }
+            state.tunnel.flush(Instant::now(), out);
+            self.settle(peer, &mut state);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! UDP on both IP versions, either of which may be missing.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use rustix::net::sockopt;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+use crate::tunnel::{DatagramBatch, Endpoint, Run};
+
+/// How often a random port is drawn again because the other IP version had it in use.
+const PORT_ATTEMPTS: usize = 10;
+
+/// Pause after an error on receipt, so that an error that stays does not spin.
+const RECEIVE_PAUSE: Duration = Duration::from_millis(50);
+
+/// The sockets of one port.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    pub(super) v4: Option<BoundSocket>,
+    pub(super) v6: Option<BoundSocket>,
+    port: u16,
+}
+
+#[derive(Debug)]
+pub(super) struct BoundSocket {
+    socket: UdpSocket,
+    state: UdpSocketState,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// Datagrams that the operating system refused.
+    pub(super) failed: u64,
+    /// Our address that the peer knows is not ours any more; the datagrams left from another.
+    pub(super) local_address_is_stale: bool,
+}
+
+impl Sockets {
+    /// Opens sockets on `port`, the same for both IP versions; 0 asks for any free one.
+    pub(super) fn bind(port: u16, fwmark: u32, buffer: usize) -> io::Result<Self> {
+        let mut attempt = 1;
+        loop {
+            match Self::bind_once(port, fwmark, buffer) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && port == 0 && attempt < PORT_ATTEMPTS => {
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn bind_once(port: u16, fwmark: u32, buffer: usize) -> io::Result<Self> {
+        let v4 = open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), buffer)?;
+        let port = match &v4 {
+            Some(socket) => socket.socket.local_addr()?.port(),
+            None => port,
+        };
+        let v6 = open(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), buffer)?;
+        let port = match &v6 {
+            Some(socket) => socket.socket.local_addr()?.port(),
+            None => port,
+        };
+        if v4.is_none() && v6.is_none() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "neither IPv4 nor IPv6 is available"));
+        }
+        let sockets = Self { v4, v6, port };
+        if fwmark != 0 {
+            sockets.set_fwmark(fwmark)?;
+        }
+        Ok(sockets)
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Marks outgoing datagrams, for policy routing; 0 takes the mark away.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn set_fwmark(&self, mark: u32) -> io::Result<()> {
+        for socket in self.v4.iter().chain(&self.v6) {
+            socket2::SockRef::from(&socket.socket).set_mark(mark)?;
+        }
+        Ok(())
+    }
+
+    /// Only Linux marks datagrams.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(super) fn set_fwmark(&self, mark: u32) -> io::Result<()> {
+        if mark == 0 { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
+    }
+
+    /// Sends every datagram of the batch. Errors are counted, never final: the network may be back for the next.
+    pub(super) async fn send(&self, batch: &DatagramBatch, to: Endpoint) -> Sent {
+        let socket = match to.remote {
+            SocketAddr::V4(_) => &self.v4,
+            SocketAddr::V6(_) => &self.v6,
+        };
+        let Some(socket) = socket else {
+            return Sent { failed: batch.len() as u64, ..Sent::default() };
+        };
+        let mut to = to;
+        let mut sent = Sent::default();
+        for run in batch.runs(socket.state.max_gso_segments()) {
+            if socket.send(run, to).await.is_ok() {
+                continue;
+            }
+            // An offload that failed, or a source address that went away: try each datagram without them.
+            sent.local_address_is_stale |= to.local.take().is_some();
+            for datagram in run.datagrams() {
+                let single = Run { contents: datagram, segment_size: datagram.len() };
+                if let Err(error) = socket.send(single, to).await {
+                    tracing::trace!(%error, "datagram not sent");
+                    sent.failed += 1;
+                }
+            }
+        }
+        sent
+    }
+
+    /// Sends one datagram if the socket takes it now.
+    pub(super) fn try_send(&self, datagram: &[u8], to: Endpoint) -> io::Result<()> {
+        let socket = match to.remote {
+            SocketAddr::V4(_) => &self.v4,
+            SocketAddr::V6(_) => &self.v6,
+        };
+        let socket = socket.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let run = Run { contents: datagram, segment_size: datagram.len() };
+        socket.state.try_send((&socket.socket).into(), &transmit(run, to))
+    }
+}
+
+impl BoundSocket {
+    async fn send(&self, run: Run<'_>, to: Endpoint) -> io::Result<()> {
+        let transmit = transmit(run, to);
+        loop {
+            let attempt =
+                self.socket.try_io(Interest::WRITABLE, || self.state.try_send((&self.socket).into(), &transmit));
+            match attempt {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.socket.writable().await?,
+                result => return result,
+            }
+        }
+    }
+
+    /// Waits for datagrams, and returns how many of the buffers were filled: never none.
+    pub(super) async fn receive(&self, buffers: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> usize {
+        loop {
+            let attempt = match self.socket.readable().await {
+                Ok(()) => {
+                    self.socket.try_io(Interest::READABLE, || self.state.recv((&self.socket).into(), buffers, meta))
+                }
+                Err(error) => Err(error),
+            };
+            match attempt {
+                Ok(0) => {}
+                Ok(count) => return count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    tracing::debug!(%error, "cannot receive");
+                    tokio::time::sleep(RECEIVE_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn transmit<'a>(run: Run<'a>, to: Endpoint) -> Transmit<'a> {
+    Transmit {
+        destination: to.remote,
+        ecn: None,
+        contents: run.contents,
+        segment_size: (run.contents.len() > run.segment_size).then_some(run.segment_size),
+        src_ip: to.local,
+    }
+}
+
+/// Opens one socket; `None` if the system does not know this IP version.
+fn open(address: SocketAddr, buffer: usize) -> io::Result<Option<BoundSocket>> {
+    let socket = match Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP)) {
+        Ok(socket) => socket,
+        Err(error) if is_missing(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    // A smaller buffer than asked for is no reason to fail.
+    for result in [socket.set_recv_buffer_size(buffer), socket.set_send_buffer_size(buffer)] {
+        if let Err(error) = result {
+            tracing::debug!(%error, "socket buffer stays at its default size");
+        }
+    }
+    match socket.bind(&address.into()) {
+        Ok(()) => {}
+        Err(error) if is_missing(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let socket = UdpSocket::from_std(socket.into())?;
+    let state = UdpSocketState::new((&socket).into())?;
+    allow_fragments(&socket, address.ip());
+    Ok(Some(BoundSocket { socket, state }))
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+/// Lets the system fragment datagrams that are larger than the path takes, as WireGuard does: `quinn-udp` forbids it,
+/// and a tunnel whose MTU is too large would lose its large packets without a sign.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn allow_fragments(socket: &UdpSocket, address: IpAddr) {
+    let result = match address {
+        IpAddr::V4(_) => sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::WANT),
+        IpAddr::V6(_) => sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::WANT),
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "datagrams larger than the path's MTU will be dropped");
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn allow_fragments(_: &UdpSocket, _: IpAddr) {}

@@ -1,0 +1,198 @@
+//! Two devices on loopback, each with an in-memory TUN.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use maybetun_tun::TunEvent;
+use maybetun_tun::memory::{self, MemoryHost};
+
+use super::*;
+use crate::keys::{PresharedKey, PrivateKey};
+use crate::settings::{AllowedIpChange, PeerAction, PeerUpdate};
+use crate::tunnel::ip_tests::ipv4;
+
+const A: [u8; 4] = [10, 0, 0, 1];
+const B: [u8; 4] = [10, 0, 0, 2];
+
+/// A guard against hanging, far above what anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Side {
+    device: Device,
+    host: MemoryHost,
+    key: PrivateKey,
+}
+
+impl Side {
+    async fn new() -> Self {
+        let (tun, host) = memory::pair(256, 1_420);
+        let device = Device::start(tun, Options::default());
+        let key = PrivateKey::generate_from_os();
+        device.apply(Update { private_key: Some(Some(key.clone())), ..Update::default() }).unwrap();
+        let side = Self { device, host, key };
+        side.listening().await;
+        side
+    }
+
+    /// Waits until the device has opened its sockets, and returns where it listens.
+    async fn listening(&self) -> SocketAddr {
+        loop {
+            let port = self.device.status().listen_port;
+            if port != 0 {
+                return SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn add_peer(&self, peer: &Side, address: [u8; 4]) {
+        let update = PeerUpdate {
+            endpoint: Some(peer.listening().await),
+            allowed_ips: vec![AllowedIpChange::Add(IpAddr::from(address).into())],
+            ..PeerUpdate::new(peer.key.public_key())
+        };
+        self.device.apply(Update { peers: vec![update], ..Update::default() }).unwrap();
+    }
+
+    async fn receive(&mut self) -> Vec<u8> {
+        tokio::time::timeout(PATIENCE, self.host.recv_packet())
+            .await
+            .expect("no packet came")
+            .expect("the device is gone")
+    }
+}
+
+async fn connected() -> (Side, Side) {
+    let (mut a, mut b) = (Side::new().await, Side::new().await);
+    a.add_peer(&b, B).await;
+    b.add_peer(&a, A).await;
+    exchange(&mut a, &mut b, b"hello").await;
+    (a, b)
+}
+
+async fn exchange(a: &mut Side, b: &mut Side, payload: &[u8]) {
+    a.host.send_packet(ipv4(A, B, payload)).await.unwrap();
+    assert_eq!(b.receive().await, ipv4(A, B, payload));
+    b.host.send_packet(ipv4(B, A, payload)).await.unwrap();
+    assert_eq!(a.receive().await, ipv4(B, A, payload));
+}
+
+#[tokio::test]
+async fn packets_of_every_size_arrive_in_order() {
+    let (a, mut b) = connected().await;
+    for length in (0..1_400).step_by(7) {
+        a.host.send_packet(ipv4(A, B, &vec![length as u8; length])).await.unwrap();
+        assert_eq!(b.receive().await, ipv4(A, B, &vec![length as u8; length]));
+    }
+    let status = a.device.status();
+    assert_eq!(status.peers[0].statistics.sent_packets, 201);
+    assert!(status.peers[0].last_handshake.is_some());
+}
+
+#[tokio::test]
+async fn a_packet_without_a_route_is_counted() {
+    let (mut a, mut b) = connected().await;
+    a.host.send_packet(ipv4(A, [192, 0, 2, 1], b"nowhere")).await.unwrap();
+    exchange(&mut a, &mut b, b"still alive").await;
+    assert_eq!(a.device.status().dropped.no_route, 1);
+}
+
+#[tokio::test]
+async fn the_session_survives_a_change_of_port() {
+    let (mut a, mut b) = connected().await;
+    let before = b.device.status();
+    b.device.apply(Update { listen_port: Some(0), ..Update::default() }).unwrap();
+    let port = b.device.status().listen_port;
+    assert_ne!(port, before.listen_port);
+    // The other side learns the new port from the first packet.
+    b.host.send_packet(ipv4(B, A, b"moved")).await.unwrap();
+    assert_eq!(a.receive().await, ipv4(B, A, b"moved"));
+    exchange(&mut a, &mut b, b"both ways").await;
+    assert_eq!(a.device.status().peers[0].endpoint.unwrap().port(), port);
+    assert_eq!(b.device.status().peers[0].statistics.handshakes, before.peers[0].statistics.handshakes);
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_refused_and_changes_nothing() {
+    let (mut a, mut b) = connected().await;
+    let taken = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let before = a.device.status();
+    let update = Update { listen_port: Some(port), replace_peers: true, ..Update::default() };
+    let Err(ApplyError::Bind { port: refused, source }) = a.device.apply(update) else { panic!("the port is taken") };
+    assert_eq!((refused, source.kind()), (port, io::ErrorKind::AddrInUse));
+    assert_eq!(a.device.status().listen_port, before.listen_port);
+    exchange(&mut a, &mut b, b"unchanged").await;
+}
+
+#[tokio::test]
+async fn a_new_preshared_key_on_both_sides_makes_a_new_session() {
+    let (mut a, mut b) = connected().await;
+    let preshared_key = Some(PresharedKey::generate_from_os());
+    for (side, peer) in [(&a, &b), (&b, &a)] {
+        let peer = PeerUpdate { preshared_key: preshared_key.clone(), ..PeerUpdate::new(peer.key.public_key()) };
+        side.device.apply(Update { peers: vec![peer], ..Update::default() }).unwrap();
+    }
+    exchange(&mut a, &mut b, b"again").await;
+    assert_eq!(a.device.status().peers[0].preshared_key, preshared_key);
+}
+
+#[tokio::test]
+async fn a_removed_peer_is_not_heard() {
+    let (a, b) = connected().await;
+    let remove = PeerUpdate { action: PeerAction::Remove, ..PeerUpdate::new(a.key.public_key()) };
+    b.device.apply(Update { peers: vec![remove], ..Update::default() }).unwrap();
+    a.host.send_packet(ipv4(A, B, b"unheard")).await.unwrap();
+    while b.device.status().dropped.unknown == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(b.device.status().peers.is_empty());
+}
+
+#[tokio::test]
+async fn an_update_only_of_an_unknown_peer_adds_nothing() {
+    let side = Side::new().await;
+    let key = PrivateKey::generate_from_os().public_key();
+    let update = PeerUpdate { action: PeerAction::UpdateOnly, ..PeerUpdate::new(key) };
+    side.device.apply(Update { peers: vec![update], ..Update::default() }).unwrap();
+    assert!(side.device.status().peers.is_empty());
+}
+
+#[tokio::test]
+async fn an_interface_that_goes_down_and_up_keeps_its_port_and_its_session() {
+    let (mut a, mut b) = connected().await;
+    let before = a.device.status();
+    a.host.set(TunEvent::Down).await;
+    while a.device.shared.sockets.borrow().is_some() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    a.host.set(TunEvent::Up).await;
+    while a.device.shared.sockets.borrow().is_none() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(a.device.status().listen_port, before.listen_port);
+    exchange(&mut a, &mut b, b"back").await;
+    assert_eq!(a.device.status().peers[0].statistics.handshakes, 1);
+}
+
+#[tokio::test]
+async fn a_device_stops_when_asked_and_when_its_tun_is_gone() {
+    let (a, b) = connected().await;
+    a.device.stop().await;
+    assert_eq!(a.device.stopped().await, StopReason::Requested);
+    assert!(matches!(a.device.apply(Update::default()), Err(ApplyError::Stopped)));
+    drop(b.host);
+    assert_eq!(b.device.stopped().await, StopReason::TunGone);
+}
+
+#[tokio::test]
+async fn without_a_key_a_device_is_silent_and_with_one_it_speaks() {
+    let (mut a, mut b) = connected().await;
+    a.device.apply(Update { private_key: Some(None), ..Update::default() }).unwrap();
+    a.host.send_packet(ipv4(A, B, b"unsent")).await.unwrap();
+    while a.device.status().dropped.no_route == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    a.device.apply(Update { private_key: Some(Some(a.key.clone())), ..Update::default() }).unwrap();
+    exchange(&mut a, &mut b, b"again").await;
+}

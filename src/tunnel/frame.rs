@@ -1,0 +1,65 @@
+//! Frames: payloads of transport data packets that are not IP (padding, bundles, control).
+//!
+//! A frame is `0xff`, a kind (u8), the length of the whole plaintext (u16, big endian), a body, and zeros. A WireGuard
+//! peer that knows no frames drops them as neither IP version 4 nor 6.
+
+/// First byte of every frame: no IP version starts with it.
+const MARK: u8 = 0xff;
+
+/// Bytes before the body.
+const HEADER: usize = 4;
+
+/// The authenticated payload of a transport data packet that starts with the mark of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Frame<'a> {
+    pub(super) kind: FrameKind,
+    pub(super) body: &'a [u8],
+}
+
+/// What a frame carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FrameKind {
+    /// Nothing: byte for byte the padding of Mullvad's DAITA.
+    Padding,
+    /// A kind of a later version, to be ignored.
+    Unknown(u8),
+}
+
+impl<'a> Frame<'a> {
+    /// Reads a frame; `None` if `payload` is not one, or states a length other than its own.
+    pub(super) fn parse(payload: &'a [u8]) -> Option<Self> {
+        let (&[mark, kind, high, low], body) = payload.split_first_chunk::<HEADER>()?;
+        if mark != MARK || usize::from(u16::from_be_bytes([high, low])) != payload.len() {
+            return None;
+        }
+        let kind = match kind {
+            0 => FrameKind::Padding,
+            other => FrameKind::Unknown(other),
+        };
+        Some(Self { kind, body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_of_daita_is_a_frame() {
+        let mut payload = vec![0; 1_420];
+        payload[..4].copy_from_slice(&[0xff, 0, 0x05, 0x8c]);
+        assert_eq!(Frame::parse(&payload).unwrap().kind, FrameKind::Padding);
+    }
+
+    #[test]
+    fn an_unknown_kind_is_a_frame_to_be_ignored() {
+        assert_eq!(Frame::parse(&[0xff, 9, 0, 5, 1]), Some(Frame { kind: FrameKind::Unknown(9), body: &[1] }));
+    }
+
+    #[test]
+    fn a_short_payload_another_mark_or_a_lying_length_is_no_frame() {
+        for payload in [&[][..], &[0xff], &[0xff, 0, 0], &[0xff, 0, 0, 5], &[0xff, 0, 0, 3], &[0x45, 0, 0, 4]] {
+            assert_eq!(Frame::parse(payload), None, "{payload:?}");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What one tunnel does with each kind of input, without the passing of time.
+
+use super::ip::tests::ipv4;
+use super::*;
+
+const A: [u8; 4] = [10, 0, 0, 1];
+const B: [u8; 4] = [10, 0, 0, 2];
+
+/// Two tunnels that know each other, and what they put on the wire and on their TUN devices.
+struct Pair {
+    tunnels: [Tunnel; 2],
+    now: Instant,
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self::with_preshared_keys([None, None])
+    }
+
+    fn with_preshared_keys(preshared_keys: [Option<PresharedKey>; 2]) -> Self {
+        let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
+        let tunnel = |own: usize| {
+            let config = TunnelConfig {
+                preshared_key: preshared_keys[own].as_ref(),
+                ..TunnelConfig::new(&keys[own], keys[1 - own].public_key(), 0x0a_0b0c + own as u32)
+            };
+            let mut tunnel = Tunnel::new(config);
+            tunnel.set_endpoint(Some(address(1 - own)));
+            tunnel
+        };
+        Self { tunnels: [tunnel(0), tunnel(1)], now: Instant::now() }
+    }
+
+    fn connected() -> Self {
+        let mut pair = Self::new();
+        let datagrams = pair.send(0, &ipv4(A, B, b"first"));
+        assert_eq!(pair.exchange(0, datagrams), [(1, ipv4(A, B, b"first"))]);
+        pair
+    }
+
+    fn send(&mut self, side: usize, packet: &[u8]) -> Vec<Vec<u8>> {
+        let mut buffer = packet.to_vec();
+        buffer.resize(packet.len() + 15, 0xaa);
+        let mut out = DatagramBatch::new();
+        self.tunnels[side].send(&mut buffer, packet.len(), self.now, &mut out);
+        out.iter().map(<[u8]>::to_vec).collect()
+    }
+
+    /// Delivers one datagram to `side`; returns what it gave to its TUN and what it sent.
+    fn receive(&mut self, side: usize, datagram: &[u8]) -> (Option<Vec<u8>>, Vec<Vec<u8>>) {
+        let mut out = DatagramBatch::new();
+        let mut packet = vec![0; datagram.len().max(1)];
+        let allowed = IpAddr::from([A, B][1 - side]);
+        let from = address(1 - side);
+        let length =
+            self.tunnels[side].receive(datagram, from, self.now, |source| source == allowed, &mut packet, &mut out);
+        (length.map(|length| packet[..length].to_vec()), out.iter().map(<[u8]>::to_vec).collect())
+    }
+
+    /// Carries datagrams that `from` sent, and all answers, until the wire is quiet. Returns what came out at which side.
+    fn exchange(&mut self, from: usize, datagrams: Vec<Vec<u8>>) -> Vec<(usize, Vec<u8>)> {
+        let mut wire: VecDeque<_> = datagrams.into_iter().map(|datagram| (1 - from, datagram)).collect();
+        let mut delivered = Vec::new();
+        while let Some((to, datagram)) = wire.pop_front() {
+            let (packet, answers) = self.receive(to, &datagram);
+            delivered.extend(packet.map(|packet| (to, packet)));
+            wire.extend(answers.into_iter().map(|answer| (1 - to, answer)));
+        }
+        delivered
+    }
+}
+
+fn address(side: usize) -> Endpoint {
+    Endpoint::from(SocketAddr::from(([192, 0, 2, side as u8 + 1], 51_820)))
+}
+
+#[test]
+fn the_first_packet_waits_for_the_handshake_and_then_arrives() {
+    let mut pair = Pair::new();
+    let datagrams = pair.send(0, &ipv4(A, B, b"one"));
+    assert_eq!(datagrams.iter().map(Vec::len).collect::<Vec<_>>(), [148]);
+    assert!(pair.send(0, &ipv4(A, B, b"two")).is_empty(), "the handshake is under way already");
+    let delivered = pair.exchange(0, datagrams);
+    assert_eq!(delivered, [(1, ipv4(A, B, b"one")), (1, ipv4(A, B, b"two"))]);
+    assert_eq!(pair.tunnels[0].poll_event(), Some(Event::SessionStarted));
+    assert_eq!(pair.tunnels[1].poll_event(), Some(Event::SessionStarted));
+}
+
+#[test]
+fn the_index_names_the_tunnel_in_handshake_messages() {
+    let mut pair = Pair::new();
+    let initiation = pair.send(0, &ipv4(A, B, b"")).remove(0);
+    assert_eq!(u32::from_le_bytes(initiation[4..8].try_into().unwrap()) >> 8, pair.tunnels[0].index());
+}
+
+#[test]
+fn plaintext_is_padded_to_sixteen_bytes_but_not_beyond_the_mtu() {
+    let mut pair = Pair::connected();
+    pair.tunnels[0].set_mtu(1_390);
+    for length in [0usize, 1, 11, 12, 13, 500, 1_360, 1_370] {
+        let packet = ipv4(A, B, &vec![7; length]);
+        let datagram = pair.send(0, &packet).remove(0);
+        assert_eq!(datagram.len() - DATA_OVERHEAD, packet.len().next_multiple_of(16).min(1_390), "payload of {length}");
+        assert_eq!(pair.receive(1, &datagram).0, Some(packet), "padding does not come out of the tunnel");
+    }
+}
+
+#[test]
+fn a_packet_larger_than_the_mtu_is_sent_as_it_is() {
+    let mut pair = Pair::connected();
+    pair.tunnels[0].set_mtu(1_280);
+    let packet = ipv4(A, B, &[7; 1_301]);
+    let datagram = pair.send(0, &packet).remove(0);
+    assert_eq!(datagram.len(), packet.len() + DATA_OVERHEAD);
+}
+
+#[test]
+fn a_packet_without_an_endpoint_is_dropped_and_counted() {
+    let mut pair = Pair::new();
+    pair.tunnels[0].set_endpoint(None);
+    assert!(pair.send(0, &ipv4(A, B, b"lost")).is_empty());
+    assert_eq!(pair.tunnels[0].statistics().dropped.no_endpoint, 1);
+}
+
+#[test]
+fn the_queue_is_bounded_and_drops_the_newest() {
+    let mut pair = Pair::new();
+    let initiation = pair.send(0, &ipv4(A, B, &0u32.to_be_bytes()));
+    for i in 1..MAX_QUEUED_PACKETS as u32 + 5 {
+        pair.send(0, &ipv4(A, B, &i.to_be_bytes()));
+    }
+    assert_eq!(pair.tunnels[0].queued(), MAX_QUEUED_PACKETS);
+    assert_eq!(pair.tunnels[0].statistics().dropped.queue_full, 5);
+
+    let response = pair.receive(1, &initiation[0]).1;
+    let mut datagrams = pair.receive(0, &response[0]).1;
+    while pair.tunnels[0].has_ready() {
+        let mut out = DatagramBatch::new();
+        let now = pair.now;
+        pair.tunnels[0].flush(now, &mut out);
+        datagrams.extend(out.iter().map(<[u8]>::to_vec));
+    }
+    let delivered = pair.exchange(0, datagrams);
+    let expected: Vec<_> = (0..MAX_QUEUED_PACKETS as u32).map(|i| (1, ipv4(A, B, &i.to_be_bytes()))).collect();
+    assert_eq!(delivered, expected);
+}
+
+#[test]
+fn a_source_that_is_not_allowed_is_dropped_and_counted() {
+    let mut pair = Pair::connected();
+    let datagram = pair.send(0, &ipv4([10, 9, 9, 9], B, b"forged")).remove(0);
+    assert_eq!(pair.receive(1, &datagram).0, None);
+    assert_eq!(pair.tunnels[1].statistics().dropped.source_not_allowed, 1);
+}
+
+#[test]
+fn a_replayed_datagram_is_dropped_and_counted() {
+    let mut pair = Pair::connected();
+    let datagram = pair.send(0, &ipv4(A, B, b"once")).remove(0);
+    assert!(pair.receive(1, &datagram).0.is_some());
+    let before = pair.tunnels[1].statistics();
+    assert_eq!(pair.receive(1, &datagram), (None, vec![]));
+    let after = pair.tunnels[1].statistics();
+    assert_eq!(after.dropped.replayed, before.dropped.replayed + 1);
+    assert_eq!(after.received_bytes, before.received_bytes);
+}
+
+#[test]
+fn a_replayed_initiation_is_not_answered_and_does_not_move_the_endpoint() {
+    let mut pair = Pair::new();
+    let initiation = pair.send(0, &ipv4(A, B, b"one")).remove(0);
+    assert_eq!(pair.receive(1, &initiation).1.len(), 1);
+    let endpoint = pair.tunnels[1].endpoint();
+    let (mut out, mut packet) = (DatagramBatch::new(), vec![0; 148]);
+    let elsewhere = Endpoint::from(SocketAddr::from(([203, 0, 113, 1], 1)));
+    let now = pair.now;
+    pair.tunnels[1].receive(&initiation, elsewhere, now, |_| true, &mut packet, &mut out);
+    assert!(out.is_empty());
+    assert_eq!(pair.tunnels[1].endpoint(), endpoint);
+}
+
+#[test]
+fn every_flipped_bit_is_noticed() {
+    let mut pair = Pair::connected();
+    let datagram = pair.send(0, &ipv4(A, B, b"precious")).remove(0);
+    for bit in 0..datagram.len() * 8 {
+        let mut flipped = datagram.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(pair.receive(1, &flipped), (None, vec![]), "bit {bit}");
+    }
+    assert_eq!(pair.receive(1, &datagram).0, Some(ipv4(A, B, b"precious")));
+}
+
+#[test]
+fn every_truncation_is_noticed() {
+    let mut pair = Pair::connected();
+    let datagram = pair.send(0, &ipv4(A, B, b"precious")).remove(0);
+    for length in 0..datagram.len() {
+        assert_eq!(pair.receive(1, &datagram[..length]), (None, vec![]), "length {length}");
+    }
+}
+
+#[test]
+fn the_endpoint_follows_authenticated_datagrams_only() {
+    let mut pair = Pair::connected();
+    let datagram = pair.send(0, &ipv4(A, B, b"moved")).remove(0);
+    let elsewhere =
+        Endpoint { remote: SocketAddr::from(([203, 0, 113, 7], 7)), local: Some(IpAddr::from([192, 0, 2, 2])) };
+    let mut forged = datagram.clone();
+    forged[20] ^= 1;
+    let now = pair.now;
+    let (mut out, mut packet) = (DatagramBatch::new(), vec![0; datagram.len()]);
+    pair.tunnels[1].receive(&forged, elsewhere, now, |_| true, &mut packet, &mut out);
+    assert_eq!(pair.tunnels[1].endpoint(), Some(address(0)));
+    pair.tunnels[1].receive(&datagram, elsewhere, now, |_| true, &mut packet, &mut out);
+    assert_eq!(pair.tunnels[1].endpoint(), Some(elsewhere));
+}
+
+#[test]
+fn another_preshared_key_means_no_session() {
+    let keys = [Some(PresharedKey::generate_from_os()), Some(PresharedKey::generate_from_os())];
+    let mut pair = Pair::with_preshared_keys(keys);
+    let datagrams = pair.send(0, &ipv4(A, B, b"secret"));
+    assert_eq!(pair.exchange(0, datagrams), []);
+    assert_eq!(pair.tunnels[0].poll_event(), None);
+}
+
+#[test]
+fn a_preshared_key_of_zeros_is_none_and_the_same_key_again_keeps_the_session() {
+    let mut pair = Pair::connected();
+    let now = pair.now;
+    for tunnel in &mut pair.tunnels {
+        tunnel.set_preshared_key(&PresharedKey::from_bytes([0; 32]), now);
+        assert!(tunnel.preshared_key().is_none());
+    }
+    let datagrams = pair.send(0, &ipv4(A, B, b"still here"));
+    assert_eq!(pair.exchange(0, datagrams), [(1, ipv4(A, B, b"still here"))]);
+}
+
+#[test]
+fn a_frame_is_dropped_quietly_and_other_payloads_are_malformed() {
+    let mut pair = Pair::connected();
+    // The tunnel seals whatever it is given: here, what another implementation might send.
+    let mut padding = vec![0; 1_420];
+    padding[..4].copy_from_slice(&[0xff, 0, 0x05, 0x8c]);
+    let datagram = pair.send(0, &padding).remove(0);
+    assert_eq!(pair.receive(1, &datagram), (None, vec![]));
+    assert_eq!(pair.tunnels[1].statistics().dropped.malformed, 0);
+
+    for payload in [&b"neither"[..], &[0x45; 19], &[0x60; 39], &[0xff, 0, 0, 0]] {
+        let before = pair.tunnels[1].statistics().dropped.malformed;
+        let datagram = pair.send(0, payload).remove(0);
+        assert_eq!(pair.receive(1, &datagram), (None, vec![]));
+        assert_eq!(pair.tunnels[1].statistics().dropped.malformed, before + 1, "{payload:?}");
+    }
+}
+
+#[test]
+fn an_ip_packet_that_states_no_length_is_malformed() {
+    let mut pair = Pair::connected();
+    let mut packet = ipv4(A, B, b"payload");
+    packet[2..4].fill(0);
+    let datagram = pair.send(0, &packet).remove(0);
+    assert_eq!(pair.receive(1, &datagram), (None, vec![]));
+    assert_eq!(pair.tunnels[1].statistics().dropped.malformed, 1);
+}

@@ -1,0 +1,120 @@
+//! The timers of one tunnel: a small enum and one table (whitepaper §6).
+//!
+//! The handshake, its retries and the end of sessions are boringtun's; these timers say when to ask it, so that an idle
+//! tunnel sleeps. The two keepalives and the check for a peer that fell silent are ours: boringtun counts in whole
+//! polls, and would need several a second to be as exact.
+
+use std::time::{Duration, Instant};
+
+/// An initiator makes a new session when it sends and the session is this old.
+pub(super) const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
+
+/// A session this old is not used any more.
+pub(super) const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
+
+/// A handshake initiation is sent again after this long, plus jitter.
+pub(super) const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Spread of the retries, in milliseconds, so that two peers that start together do not stay in step.
+pub(super) const MAX_JITTER_MS: u32 = 333;
+
+/// Data received is answered within this time, by a keepalive if by nothing else.
+pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Data sent and unanswered for this long means that the session is lost.
+pub(super) const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// An initiator makes a new session when it receives and the session is this old.
+pub(super) const REKEY_ON_RECEIVE: Duration = Duration::from_secs(165);
+
+/// Keys are forgotten this long after the last session was made.
+pub(super) const FORGET_AFTER: Duration = Duration::from_secs(540);
+
+const _: () = assert!(SILENCE_TIMEOUT.as_secs() == KEEPALIVE_TIMEOUT.as_secs() + REKEY_TIMEOUT.as_secs());
+const _: () = assert!(REKEY_ON_RECEIVE.as_secs() == REJECT_AFTER_TIME.as_secs() - SILENCE_TIMEOUT.as_secs());
+const _: () = assert!(FORGET_AFTER.as_secs() == REJECT_AFTER_TIME.as_secs() * 3);
+
+/// What a tunnel waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// A handshake initiation went unanswered: send it again, or give up.
+    HandshakeRetry,
+    /// Data was received and nothing sent since: send a keepalive.
+    Keepalive,
+    /// The user asked for a keepalive after this much silence.
+    PersistentKeepalive,
+    /// Data was sent and nothing received since: the session may be lost.
+    Silence,
+    /// The keys of the last session are to be forgotten.
+    Forget,
+}
+
+const TIMERS: [Timer; 5] =
+    [Timer::HandshakeRetry, Timer::Keepalive, Timer::PersistentKeepalive, Timer::Silence, Timer::Forget];
+
+/// When each timer fires, if it is set.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    deadlines: [Option<Instant>; TIMERS.len()],
+}
+
+impl Timers {
+    pub(super) fn set(&mut self, timer: Timer, at: Instant) {
+        self.deadlines[timer as usize] = Some(at);
+    }
+
+    /// Sets the timer unless it is already set.
+    pub(super) fn set_first(&mut self, timer: Timer, at: Instant) {
+        self.deadlines[timer as usize].get_or_insert(at);
+    }
+
+    pub(super) fn cancel(&mut self, timer: Timer) {
+        self.deadlines[timer as usize] = None;
+    }
+
+    /// Returns when the first timer fires.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.deadlines.iter().flatten().min().copied()
+    }
+
+    /// Returns a timer whose time has come, and cancels it.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<Timer> {
+        let due = |timer: &Timer| self.deadlines[*timer as usize].is_some_and(|at| at <= now);
+        let timer = TIMERS.into_iter().find(due)?;
+        self.cancel(timer);
+        Some(timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_holds_each_timer_at_its_own_place() {
+        for (place, timer) in TIMERS.into_iter().enumerate() {
+            assert_eq!(timer as usize, place);
+        }
+    }
+
+    #[test]
+    fn a_timer_expires_once_and_not_early() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        timers.set(Timer::Silence, start + SILENCE_TIMEOUT);
+        assert_eq!(timers.next(), Some(start + SILENCE_TIMEOUT));
+        assert_eq!(timers.expire(start + SILENCE_TIMEOUT - Duration::from_nanos(1)), None);
+        assert_eq!(timers.expire(start + SILENCE_TIMEOUT), Some(Timer::Silence));
+        assert_eq!(timers.expire(start + SILENCE_TIMEOUT), None);
+        assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn setting_first_keeps_the_earlier_start() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        timers.set_first(Timer::Keepalive, start + KEEPALIVE_TIMEOUT);
+        timers.set_first(Timer::Keepalive, start + KEEPALIVE_TIMEOUT * 2);
+        assert_eq!(timers.next(), Some(start + KEEPALIVE_TIMEOUT));
+    }
+}

@@ -1,0 +1,347 @@
+//! The text of a response: the form that the server sends, and a parser for the client.
+
+use std::time::{Duration, SystemTime};
+
+use ipnet::IpNet;
+use zeroize::Zeroizing;
+
+use super::request;
+use crate::keys::{KEY_LENGTH, PresharedKey, PublicKey};
+use crate::secret::SecretBuffer;
+use crate::settings::{PeerStatus, Statistics, Status};
+use crate::text;
+
+/// Nanoseconds of a second.
+const SECOND: u32 = 1_000_000_000;
+
+/// Explains why a text is not a response, or that it is one of refusal. Values are never repeated: they may be keys.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResponseError {
+    /// The other side answered with this error number: positive, as in `errno.h`.
+    #[error("refused: {}", std::io::Error::from_raw_os_error(*.0))]
+    Refused(i32),
+    /// The text is not lines of `key=value` that end with an empty one.
+    #[error("the response is cut short, or is not lines of key=value")]
+    Malformed,
+    /// No line says `errno`.
+    #[error("the response has no errno")]
+    NoErrno,
+    /// A key has a value that it cannot have, or stands where it cannot stand.
+    #[error("line {line} of the response: {key}: unexpected value or place")]
+    Value {
+        /// The line, counted from 1.
+        line: usize,
+        /// The key.
+        key: &'static str,
+    },
+}
+
+/// Returns the response to a get; it is wiped when dropped. The order of keys is that of wireguard-go.
+pub fn format(status: &Status) -> Zeroizing<String> {
+    // About the length of a peer with one allowed IP.
+    let mut text = SecretBuffer::with_capacity(256 + 512 * status.peers.len());
+    if let Some(key) = &status.private_key {
+        text.line("private_key", "=", Zeroizing::new(key.to_hex()).as_str());
+    }
+    if status.listen_port != 0 {
+        text.line("listen_port", "=", status.listen_port);
+    }
+    if status.fwmark != 0 {
+        text.line("fwmark", "=", status.fwmark);
+    }
+    for peer in &status.peers {
+        format_peer(&mut text, peer);
+    }
+    text.line("errno", "=", 0);
+    text.push(b"\n");
+    text.into_text()
+}
+
+fn format_peer(text: &mut SecretBuffer, peer: &PeerStatus) {
+    let preshared_key = peer.preshared_key.as_ref().map_or_else(|| "0".repeat(2 * KEY_LENGTH), PresharedKey::to_hex);
+    let last_handshake =
+        peer.last_handshake.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
+    text.line("public_key", "=", peer.public_key.to_hex());
+    text.line("preshared_key", "=", Zeroizing::new(preshared_key).as_str());
+    text.line("protocol_version", "=", 1);
+    if let Some(endpoint) = peer.endpoint {
+        text.line("endpoint", "=", endpoint);
+    }
+    text.line("last_handshake_time_sec", "=", last_handshake.as_secs());
+    text.line("last_handshake_time_nsec", "=", last_handshake.subsec_nanos());
+    text.line("tx_bytes", "=", peer.statistics.sent_bytes);
+    text.line("rx_bytes", "=", peer.statistics.received_bytes);
+    text.line("persistent_keepalive_interval", "=", peer.persistent_keepalive);
+    for prefix in &peer.allowed_ips {
+        text.line("allowed_ip", "=", prefix);
+    }
+}
+
+/// Returns the response to a set, or to a request that could not be read.
+///
+/// `errno` is 0, or positive as in `errno.h`. It is sent negated: `wg` shows the message of the negated value, and
+/// wireguard-go sends it so.
+pub fn format_errno(errno: i32) -> String {
+    format!("errno={}\n\n", -i64::from(errno))
+}
+
+/// Parses the response to a set.
+///
+/// # Errors
+/// [`ResponseError::Refused`] when the other side refused the set, otherwise when the text is not a response.
+pub fn parse_errno(response: &str) -> Result<(), ResponseError> {
+    let mut errno = None;
+    for (line, key, value) in lines(response)? {
+        if key == "errno" {
+            errno = Some(parse_errno_value(value).ok_or(ResponseError::Value { line, key: "errno" })?);
+        }
+    }
+    check_errno(errno)
+}
+
+/// Parses the response to a get. Keys that are not known are ignored: other implementations have some of their own.
+///
+/// [`PeerStatus::last_handshake_age`] stays `None`, because it depends on a clock; so does everything that the protocol
+/// does not carry.
+///
+/// # Errors
+/// [`ResponseError::Refused`] when the other side refused the get, otherwise when the text is not a response.
+pub fn parse(response: &str) -> Result<Status, ResponseError> {
+    let mut status = Status::default();
+    let mut errno = None;
+    for (line, key, value) in lines(response)? {
+        let Some(key) = StatusKey::from_name(key) else { continue };
+        let read = if let StatusKey::Errno = key {
+            errno = parse_errno_value(value);
+            errno.map(drop)
+        } else {
+            read_key(&mut status, key, value)
+        };
+        if read.is_none() {
+            return Err(ResponseError::Value { line, key: key.name() });
+        }
+    }
+    check_errno(errno)?;
+    for peer in &mut status.peers {
+        // A handshake at the epoch itself is how "never" is spelled.
+        peer.last_handshake = peer.last_handshake.filter(|at| *at != SystemTime::UNIX_EPOCH);
+    }
+    Ok(status)
+}
+
+fn lines(response: &str) -> Result<impl Iterator<Item = (usize, &str, &str)>, ResponseError> {
+    let Some(body) = response.strip_suffix("\n\n") else {
+        return Err(ResponseError::Malformed);
+    };
+    if body.split('\n').any(|line| !line.contains('=')) {
+        return Err(ResponseError::Malformed);
+    }
+    Ok(body.split('\n').zip(1..).filter_map(|(text, line)| text.split_once('=').map(|(key, value)| (line, key, value))))
+}
+
+/// Takes either sign: implementations differ.
+fn parse_errno_value(value: &str) -> Option<i32> {
+    text::decimal(value.strip_prefix('-').unwrap_or(value))
+}
+
+fn check_errno(errno: Option<i32>) -> Result<(), ResponseError> {
+    match errno {
+        Some(0) => Ok(()),
+        Some(errno) => Err(ResponseError::Refused(errno)),
+        None => Err(ResponseError::NoErrno),
+    }
+}
+
+/// The keys of a response, each with its spelling.
+macro_rules! keys {
+    ($($key:ident $text:literal),* $(,)?) => {
+        #[derive(Clone, Copy)]
+        enum StatusKey { $($key),* }
+
+        impl StatusKey {
+            fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $($text => Some(Self::$key),)*
+                    _ => None,
+                }
+            }
+
+            fn name(self) -> &'static str {
+                match self {
+                    $(Self::$key => $text,)*
+                }
+            }
+        }
+    };
+}
+
+keys! {
+    PrivateKey "private_key",
+    ListenPort "listen_port",
+    Fwmark "fwmark",
+    PublicKey "public_key",
+    PresharedKey "preshared_key",
+    ProtocolVersion "protocol_version",
+    Endpoint "endpoint",
+    LastHandshakeSeconds "last_handshake_time_sec",
+    LastHandshakeNanoseconds "last_handshake_time_nsec",
+    SentBytes "tx_bytes",
+    ReceivedBytes "rx_bytes",
+    PersistentKeepalive "persistent_keepalive_interval",
+    AllowedIp "allowed_ip",
+    Errno "errno",
+}
+
+/// Takes `value` into `status`; `None` if the key cannot have it, or cannot stand here.
+fn read_key(status: &mut Status, key: StatusKey, value: &str) -> Option<()> {
+    match (key, status.peers.last_mut()) {
+        (StatusKey::PrivateKey, None) => status.private_key = request::private_key(value).ok()?,
+        (StatusKey::ListenPort, None) => status.listen_port = text::decimal(value)?,
+        (StatusKey::Fwmark, None) => status.fwmark = text::decimal(value)?,
+        (StatusKey::PublicKey, _) => status.peers.push(new_peer(PublicKey::from_hex(value).ok()?)),
+        (StatusKey::PresharedKey, Some(peer)) => {
+            peer.preshared_key = Some(PresharedKey::from_hex(value).ok()?).filter(|key| !key.is_zero());
+        }
+        // Version 1 is the only one there is, and nothing of the status depends on it.
+        (StatusKey::ProtocolVersion, Some(_)) | (StatusKey::Errno, _) => {}
+        (StatusKey::Endpoint, Some(peer)) => peer.endpoint = Some(request::endpoint(value, &|_| None)?),
+        (StatusKey::LastHandshakeSeconds, Some(peer)) => {
+            add_to_handshake(peer, Duration::from_secs(text::decimal(value)?))?;
+        }
+        (StatusKey::LastHandshakeNanoseconds, Some(peer)) => {
+            let nanoseconds = text::decimal(value).filter(|nanoseconds: &u32| *nanoseconds < SECOND)?;
+            add_to_handshake(peer, Duration::from_nanos(nanoseconds.into()))?;
+        }
+        (StatusKey::SentBytes, Some(peer)) => peer.statistics.sent_bytes = text::decimal(value)?,
+        (StatusKey::ReceivedBytes, Some(peer)) => peer.statistics.received_bytes = text::decimal(value)?,
+        (StatusKey::PersistentKeepalive, Some(peer)) => peer.persistent_keepalive = text::decimal(value)?,
+        (StatusKey::AllowedIp, Some(peer)) => peer.allowed_ips.push(text::prefix(value)?.trunc()),
+        (StatusKey::PrivateKey | StatusKey::ListenPort | StatusKey::Fwmark, Some(_)) => return None,
+        (
+            StatusKey::PresharedKey
+            | StatusKey::ProtocolVersion
+            | StatusKey::Endpoint
+            | StatusKey::LastHandshakeSeconds
+            | StatusKey::LastHandshakeNanoseconds
+            | StatusKey::SentBytes
+            | StatusKey::ReceivedBytes
+            | StatusKey::PersistentKeepalive
+            | StatusKey::AllowedIp,
+            None,
+        ) => return None,
+    }
+    Some(())
+}
+
+fn new_peer(public_key: PublicKey) -> PeerStatus {
+    PeerStatus {
+        public_key,
+        preshared_key: None,
+        endpoint: None,
+        persistent_keepalive: 0,
+        allowed_ips: Vec::<IpNet>::new(),
+        last_handshake: None,
+        last_handshake_age: None,
+        statistics: Statistics::default(),
+    }
+}
+
+/// Seconds and nanoseconds come on lines of their own; `None` if the sum is no time the system can hold.
+fn add_to_handshake(peer: &mut PeerStatus, part: Duration) -> Option<()> {
+    let at = peer.last_handshake.unwrap_or(SystemTime::UNIX_EPOCH).checked_add(part)?;
+    peer.last_handshake = Some(at);
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::uapi::strategies;
+
+    const A: &str = "b85996fecc9c7f1fc6d2572a76eda11d59bcd20be8e543b15ce4bd85a8e75a33";
+
+    #[test]
+    fn a_device_without_anything_is_an_errno() {
+        assert_eq!(*format(&Status::default()), "errno=0\n\n");
+    }
+
+    #[test]
+    fn a_peer_is_told_in_the_order_of_wireguard_go() {
+        let mut peer = new_peer(PublicKey::from_hex(A).unwrap());
+        peer.endpoint = Some("[fe80::1%2]:51820".parse().unwrap());
+        peer.last_handshake = Some(SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 5));
+        peer.statistics.sent_bytes = 7;
+        peer.statistics.received_bytes = 9;
+        peer.persistent_keepalive = 25;
+        peer.allowed_ips = vec!["10.0.0.0/8".parse().unwrap(), "::/0".parse().unwrap()];
+        let status = Status { listen_port: 51820, fwmark: 4, peers: vec![peer], ..Status::default() };
+        let zeros = "0".repeat(64);
+        assert_eq!(
+            *format(&status),
+            format!(
+                "listen_port=51820\nfwmark=4\npublic_key={A}\npreshared_key={zeros}\nprotocol_version=1\n\
+                 endpoint=[fe80::1%2]:51820\nlast_handshake_time_sec=1700000000\nlast_handshake_time_nsec=5\n\
+                 tx_bytes=7\nrx_bytes=9\npersistent_keepalive_interval=25\nallowed_ip=10.0.0.0/8\nallowed_ip=::/0\n\
+                 errno=0\n\n"
+            )
+        );
+    }
+
+    #[test]
+    fn errno_is_sent_negated_and_read_with_either_sign() {
+        assert_eq!(format_errno(0), "errno=0\n\n");
+        assert_eq!(format_errno(22), "errno=-22\n\n");
+        assert_eq!(parse_errno("errno=0\n\n"), Ok(()));
+        assert_eq!(parse_errno("errno=-22\n\n"), Err(ResponseError::Refused(22)));
+        assert_eq!(parse_errno("errno=98\n\n"), Err(ResponseError::Refused(98)));
+        assert_eq!(parse("errno=-22\n\n"), Err(ResponseError::Refused(22)));
+    }
+
+    #[test]
+    fn keys_of_other_implementations_are_ignored() {
+        let status = parse(&format!("jc=4\nlisten_port=1\npublic_key={A}\ndaita=1\ntx_bytes=3\nerrno=0\n\n")).unwrap();
+        assert_eq!(status.listen_port, 1);
+        assert_eq!(status.peers[0].statistics.sent_bytes, 3);
+    }
+
+    #[test]
+    fn keys_of_zeros_are_none() {
+        let zeros = "0".repeat(64);
+        let status =
+            parse(&format!("private_key={zeros}\npublic_key={A}\npreshared_key={zeros}\nerrno=0\n\n")).unwrap();
+        assert_eq!((&status.private_key, &status.peers[0].preshared_key), (&None, &None));
+    }
+
+    #[test]
+    fn what_is_not_a_response_is_refused() {
+        assert_eq!(parse(""), Err(ResponseError::Malformed));
+        assert_eq!(parse("errno=0\n"), Err(ResponseError::Malformed));
+        assert_eq!(parse("listen_port\nerrno=0\n\n"), Err(ResponseError::Malformed));
+        assert_eq!(parse("listen_port=1\n\n"), Err(ResponseError::NoErrno));
+        for (lines, line, key) in [
+            ("listen_port=x\n".to_owned(), 1, "listen_port"),
+            ("tx_bytes=1\n".to_owned(), 1, "tx_bytes"),
+            (format!("public_key={A}\nlisten_port=1\n"), 2, "listen_port"),
+            (format!("public_key={A}\nlast_handshake_time_nsec=1000000000\n"), 2, "last_handshake_time_nsec"),
+            (format!("public_key={A}\nlast_handshake_time_sec={}\n", u64::MAX), 2, "last_handshake_time_sec"),
+            ("errno=x\n".to_owned(), 1, "errno"),
+        ] {
+            assert_eq!(parse(&format!("{lines}errno=0\n\n")), Err(ResponseError::Value { line, key }));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_formatted_parses_back_equal(status in strategies::status()) {
+            prop_assert_eq!(parse(&format(&status)), Ok(status));
+        }
+
+        #[test]
+        fn any_text_parses_or_is_refused(text in ".{0,300}") {
+            let _ = parse(&text);
+            let _ = parse(&format!("public_key={A}\n{text}\nerrno=0\n\n"));
+        }
+    }
+}

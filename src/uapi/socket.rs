@@ -1,0 +1,186 @@
+//! The socket's file: made without a moment in which others could open it, removed when it is still ours, watched.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::stat::{Mode, fchmod};
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::unix::pipe::Receiver;
+
+use super::socket_path;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 16;
+
+/// Temporary names tried before giving up: leftovers of crashed processes may hold some.
+const TEMPORARY_NAMES: u32 = 16;
+
+/// Explains why there is no socket to serve on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// No interface can have this name.
+    #[error("{0:?} cannot be the name of an interface: expected 1 to 15 bytes without '/', ':' or space")]
+    Name(String),
+    /// Another process answers on the socket.
+    #[error("{} is in use: is the interface already running?", .0.display())]
+    InUse(PathBuf),
+    /// Something that is not a socket has the socket's name.
+    #[error("{} exists and is not a socket: remove it", .0.display())]
+    NotASocket(PathBuf),
+    /// The directory cannot be made, or not be written to.
+    #[error("cannot make {}: {source}; this needs root, or write access to its parent directory", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The socket cannot be made.
+    #[error("cannot make the configuration socket {}: {source}", path.display())]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// Names a file beyond its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+/// A file that is removed on drop, unless another has taken its place.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    identity: Identity,
+}
+
+impl SocketFile {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Tells whether the path still leads to this very file.
+    pub(super) fn is_in_place(&self) -> bool {
+        Identity::of(&self.path).is_ok_and(|identity| identity == self.identity)
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.is_in_place() {
+            // Nobody is left to tell, and the next start replaces a stale socket.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Listens on the socket of `interface` in `directory`, which is made if it is not there.
+pub(super) fn listen(directory: &Path, interface: &str) -> Result<(UnixListener, SocketFile), BindError> {
+    let path = socket_path(directory, interface).ok_or_else(|| BindError::Name(interface.to_owned()))?;
+    match fs::DirBuilder::new().mode(0o700).create(directory) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(BindError::Directory { path: directory.to_owned(), source });
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let failed = |source| BindError::Socket { path: path.clone(), source };
+    // Listening starts under another name, so that no client finds a socket that does not answer and takes it for stale.
+    let (listener, mut file) = listen_under_temporary_name(directory, interface).map_err(failed)?;
+    match fs::hard_link(&file.path, &path) {
+        Ok(()) => fs::remove_file(&file.path).map_err(failed)?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            refuse_unless_stale(&path)?;
+            fs::rename(&file.path, &path).map_err(failed)?;
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    file.path = path;
+    Ok((listener, file))
+}
+
+fn listen_under_temporary_name(directory: &Path, interface: &str) -> io::Result<(UnixListener, SocketFile)> {
+    for attempt in 0..TEMPORARY_NAMES {
+        let path = directory.join(format!(".{interface}.{}.{attempt}", std::process::id()));
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // Linux gives the file the mode of the socket, less the umask: it is never more open than this.
+        fchmod(socket.as_fd(), Mode::S_IRUSR | Mode::S_IWUSR)?;
+        match socket.bind(&SockAddr::unix(&path)?) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => continue,
+            bound => bound?,
+        }
+        let file = SocketFile { identity: Identity::of(&path)?, path };
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        return Ok((socket.into(), file));
+    }
+    Err(io::ErrorKind::AddrInUse.into())
+}
+
+fn refuse_unless_stale(path: &Path) -> Result<(), BindError> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
+        Ok(_) | Err(_) => {}
+    }
+    // Does not block: a socket whose backlog is full is alive.
+    let refused = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)
+        .and_then(|socket| socket.connect(&SockAddr::unix(path)?))
+        .is_err_and(|error| matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound));
+    if refused { Ok(()) } else { Err(BindError::InUse(path.to_owned())) }
+}
+
+/// Tells when something happens to the socket's file, and costs nothing otherwise: an inotify descriptor.
+#[derive(Debug)]
+pub(super) struct Watch(OwnedFd);
+
+/// A [`Watch`] on a tokio runtime. That a pipe's end is what tokio calls it does not matter: it reads bytes when there are
+/// any, and takes any descriptor that can be polled.
+pub(super) type RunningWatch = Receiver;
+
+impl Watch {
+    pub(super) fn on(file: &SocketFile) -> io::Result<Self> {
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+        // The inode outlives its name while the socket is open, so a removal shows as a change of its link count.
+        let flags = AddWatchFlags::IN_ATTRIB
+            | AddWatchFlags::IN_MOVE_SELF
+            | AddWatchFlags::IN_DELETE_SELF
+            | AddWatchFlags::IN_DONT_FOLLOW;
+        inotify.add_watch(&file.path, flags)?;
+        Ok(Self(inotify.as_fd().try_clone_to_owned()?))
+    }
+
+    pub(super) fn run(self) -> io::Result<RunningWatch> {
+        Receiver::from_owned_fd_unchecked(self.0)
+    }
+}
+
+/// Waits until `file` is no longer where it was made.
+pub(super) async fn removed(watch: &RunningWatch, file: &SocketFile) -> io::Result<()> {
+    // What happened is looked up, not read from the events, so a buffer for many of them is enough for all.
+    let mut events = [0; 4096];
+    while file.is_in_place() {
+        watch.readable().await?;
+        match watch.try_read(&mut events) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! Arbitrary updates and states, for property tests.
+
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::time::{Duration, SystemTime};
+
+use ipnet::IpNet;
+use proptest::prelude::*;
+
+use crate::keys::{PresharedKey, PrivateKey, PublicKey};
+use crate::settings::{AllowedIpChange, PeerAction, PeerStatus, PeerUpdate, Statistics, Status, Update};
+
+fn endpoint() -> impl Strategy<Value = SocketAddr> {
+    prop_oneof![
+        any::<([u8; 4], u16)>().prop_map(SocketAddr::from),
+        any::<([u8; 16], u16, u32)>().prop_map(|(address, port, zone)| SocketAddr::V6(SocketAddrV6::new(
+            address.into(),
+            port,
+            0,
+            zone
+        ))),
+    ]
+}
+
+fn prefix() -> impl Strategy<Value = IpNet> {
+    prop_oneof![
+        (any::<[u8; 4]>(), 0..=32u8).prop_map(|(address, length)| (IpAddr::from(address), length)),
+        (any::<[u8; 16]>(), 0..=128u8).prop_map(|(address, length)| (IpAddr::from(address), length)),
+    ]
+    .prop_map(|(address, length)| IpNet::new(address, length).unwrap().trunc())
+}
+
+fn public_key() -> impl Strategy<Value = PublicKey> {
+    any::<[u8; 32]>().prop_map(PublicKey::from_bytes)
+}
+
+fn private_key() -> impl Strategy<Value = PrivateKey> {
+    any::<[u8; 32]>().prop_map(PrivateKey::from_bytes)
+}
+
+fn preshared_key() -> impl Strategy<Value = PresharedKey> {
+    any::<[u8; 32]>().prop_map(PresharedKey::from_bytes)
+}
+
+fn peer_update() -> impl Strategy<Value = PeerUpdate> {
+    let action = prop_oneof![Just(PeerAction::AddOrUpdate), Just(PeerAction::UpdateOnly), Just(PeerAction::Remove)];
+    let change = prop_oneof![prefix().prop_map(AllowedIpChange::Add), prefix().prop_map(AllowedIpChange::Remove)];
+    (
+        public_key(),
+        action,
+        prop::option::of(preshared_key()),
+        prop::option::of(endpoint()),
+        any::<Option<u16>>(),
+        any::<bool>(),
+        prop::collection::vec(change, 0..4),
+    )
+        .prop_map(|(public_key, action, preshared_key, endpoint, persistent_keepalive, replace, allowed_ips)| {
+            PeerUpdate {
+                public_key,
+                action,
+                preshared_key,
+                endpoint,
+                persistent_keepalive,
+                replace_allowed_ips: replace,
+                allowed_ips,
+            }
+        })
+}
+
+/// Any update.
+pub(super) fn update() -> impl Strategy<Value = Update> {
+    (
+        prop::option::of(prop::option::of(private_key())),
+        any::<Option<u16>>(),
+        any::<Option<u32>>(),
+        any::<bool>(),
+        prop::collection::vec(peer_update(), 0..4),
+    )
+        .prop_map(|(private_key, listen_port, fwmark, replace_peers, peers)| Update {
+            private_key,
+            listen_port,
+            fwmark,
+            replace_peers,
+            peers,
+        })
+}
+
+fn peer_status() -> impl Strategy<Value = PeerStatus> {
+    (
+        public_key(),
+        prop::option::of(preshared_key().prop_filter("all zeros means none", |key| !key.is_zero())),
+        prop::option::of(endpoint()),
+        any::<u16>(),
+        prop::collection::vec(prefix(), 0..4),
+        prop::option::of((1..u64::from(u32::MAX), 0..1_000_000_000u32)),
+        any::<(u64, u64)>(),
+    )
+        .prop_map(|(public_key, preshared_key, endpoint, persistent_keepalive, allowed_ips, handshake, bytes)| {
+            PeerStatus {
+                public_key,
+                preshared_key,
+                endpoint,
+                persistent_keepalive,
+                allowed_ips,
+                last_handshake: handshake.map(|(sec, nsec)| SystemTime::UNIX_EPOCH + Duration::new(sec, nsec)),
+                last_handshake_age: None,
+                statistics: Statistics { received_bytes: bytes.0, sent_bytes: bytes.1, ..Statistics::default() },
+            }
+        })
+}
+
+/// Any state of a device, in so far as the protocol can tell it.
+pub(super) fn status() -> impl Strategy<Value = Status> {
+    (prop::option::of(private_key()), any::<u16>(), any::<u32>(), prop::collection::vec(peer_status(), 0..4)).prop_map(
+        |(private_key, listen_port, fwmark, peers)| Status {
+            private_key,
+            listen_port,
+            fwmark,
+            peers,
+            ..Status::default()
+        },
+    )
+}

@@ -1,0 +1,5 @@
+//! Two tunnels on a network that loses, reorders and repeats, in virtual time.
+
+mod network;
+mod properties;
+mod timers;

@@ -1,0 +1,197 @@
+//! The network between two tunnels, and its clock.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use maybetun::keys::PrivateKey;
+use maybetun::tunnel::{DatagramBatch, Endpoint, Event, Tunnel, TunnelConfig};
+use mock_instant::MockClock;
+
+/// Time that a datagram takes from one side to the other.
+pub(crate) const DELAY: Duration = Duration::from_millis(10);
+
+/// What the network does with one datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Deliver,
+    Lose,
+    Repeat,
+    /// Arrives this much later than others.
+    Delay(Duration),
+}
+
+/// A datagram that was sent, for tests to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sighting {
+    pub(crate) at: Duration,
+    pub(crate) from: usize,
+    pub(crate) length: usize,
+    /// The first byte: 1 initiation, 2 response, 3 cookie, 4 data.
+    pub(crate) kind: u8,
+}
+
+/// Two sides, each with a tunnel, the wire between them and the clock of both.
+pub(crate) struct Network {
+    start: Instant,
+    now: Duration,
+    keys: [PrivateKey; 2],
+    pub(crate) tunnels: [Tunnel; 2],
+    wire: BTreeMap<(Duration, u64), (usize, Vec<u8>)>,
+    serial: u64,
+    /// Decides what becomes of each datagram.
+    pub(crate) fate: Box<dyn FnMut(usize) -> Fate>,
+    pub(crate) seen: Vec<Sighting>,
+    /// Packets that came out at each side.
+    pub(crate) delivered: [Vec<Vec<u8>>; 2],
+    pub(crate) events: [Vec<Event>; 2],
+    /// How often each tunnel was woken by its own deadline.
+    pub(crate) wakeups: [usize; 2],
+}
+
+impl Network {
+    pub(crate) fn new() -> Self {
+        MockClock::set_time(Duration::ZERO);
+        let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
+        let tunnels = [tunnel(&keys, 0), tunnel(&keys, 1)];
+        Self {
+            start: Instant::now(),
+            now: Duration::ZERO,
+            keys,
+            tunnels,
+            wire: BTreeMap::new(),
+            serial: 0,
+            fate: Box::new(|_| Fate::Deliver),
+            seen: Vec::new(),
+            delivered: [Vec::new(), Vec::new()],
+            events: [Vec::new(), Vec::new()],
+            wakeups: [0; 2],
+        }
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.now
+    }
+
+    pub(crate) fn instant(&self) -> Instant {
+        self.start + self.now
+    }
+
+    /// Makes the tunnel of a side anew, as a restarted process would.
+    pub(crate) fn restart(&mut self, side: usize) {
+        self.tunnels[side] = tunnel(&self.keys, side);
+        self.tunnels[side].set_endpoint(None);
+    }
+
+    pub(crate) fn send(&mut self, side: usize, packet: &[u8]) {
+        let mut buffer = packet.to_vec();
+        buffer.resize(packet.len() + 15, 0);
+        let mut out = DatagramBatch::new();
+        let now = self.instant();
+        self.tunnels[side].send(&mut buffer, packet.len(), now, &mut out);
+        self.put_on_wire(side, out);
+    }
+
+    /// Lets time pass up to `until`; everything that is due happens at its time.
+    pub(crate) fn run_until(&mut self, until: Duration) {
+        loop {
+            let arrival = self.wire.keys().next().map(|(at, _)| *at);
+            let deadlines = [0, 1].map(|side| self.tunnels[side].next_timeout().map(|at| at - self.start));
+            let next = deadlines.iter().flatten().chain(&arrival).min().copied();
+            let Some(next) = next.filter(|next| *next <= until) else { break };
+            self.set_time(next.max(self.now));
+            for side in [0, 1] {
+                if deadlines[side].is_some_and(|deadline| deadline <= self.now) {
+                    self.wakeups[side] += 1;
+                    let mut out = DatagramBatch::new();
+                    let now = self.instant();
+                    self.tunnels[side].handle_timeout(now, &mut out);
+                    self.put_on_wire(side, out);
+                }
+            }
+            while let Some(entry) = self.wire.first_entry().filter(|entry| entry.key().0 <= self.now) {
+                let (to, datagram) = entry.remove();
+                self.deliver(to, &datagram);
+            }
+        }
+        self.set_time(until);
+    }
+
+    pub(crate) fn run_for(&mut self, time: Duration) {
+        self.run_until(self.now + time);
+    }
+
+    /// Returns the handshake initiations seen so far.
+    pub(crate) fn initiations(&self) -> Vec<Duration> {
+        self.seen.iter().filter(|sighting| sighting.kind == 1).map(|sighting| sighting.at).collect()
+    }
+
+    fn set_time(&mut self, now: Duration) {
+        self.now = now;
+        MockClock::set_time(now);
+    }
+
+    fn deliver(&mut self, to: usize, datagram: &[u8]) {
+        let mut out = DatagramBatch::new();
+        let mut packet = vec![0; datagram.len()];
+        let now = self.instant();
+        let allowed = IpAddr::from([10, 0, 0, 2 - to as u8]);
+        let length =
+            self.tunnels[to].receive(datagram, address(1 - to), now, |source| source == allowed, &mut packet, &mut out);
+        if let Some(length) = length {
+            self.delivered[to].push(packet[..length].to_vec());
+        }
+        self.put_on_wire(to, out);
+        while self.tunnels[to].has_ready() {
+            let mut out = DatagramBatch::new();
+            self.tunnels[to].flush(now, &mut out);
+            self.put_on_wire(to, out);
+        }
+    }
+
+    fn put_on_wire(&mut self, from: usize, out: DatagramBatch) {
+        while let Some(event) = self.tunnels[from].poll_event() {
+            self.events[from].push(event);
+        }
+        for datagram in out.iter() {
+            self.seen.push(Sighting { at: self.now, from, length: datagram.len(), kind: datagram[0] });
+            let (copies, delay) = match (self.fate)(from) {
+                Fate::Deliver => (1, DELAY),
+                Fate::Lose => (0, DELAY),
+                Fate::Repeat => (2, DELAY),
+                Fate::Delay(more) => (1, DELAY + more),
+            };
+            for _ in 0..copies {
+                self.serial += 1;
+                self.wire.insert((self.now + delay, self.serial), (1 - from, datagram.to_vec()));
+            }
+        }
+    }
+}
+
+fn tunnel(keys: &[PrivateKey; 2], own: usize) -> Tunnel {
+    let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), 7 + own as u32));
+    tunnel.set_endpoint(Some(address(1 - own)));
+    tunnel
+}
+
+fn address(side: usize) -> Endpoint {
+    Endpoint::from(SocketAddr::from(([192, 0, 2, side as u8 + 1], 51_820)))
+}
+
+/// Builds an IPv4 packet from a side to the other, of 24 bytes or more, that carries a number.
+pub(crate) fn packet(from: usize, number: u32, length: usize) -> Vec<u8> {
+    let length = length.max(24);
+    let mut packet = vec![0; length];
+    packet[0] = 0x45;
+    packet[2..4].copy_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
+    packet[12..16].copy_from_slice(&[10, 0, 0, 1 + from as u8]);
+    packet[16..20].copy_from_slice(&[10, 0, 0, 2 - from as u8]);
+    packet[20..24].copy_from_slice(&number.to_be_bytes());
+    packet
+}
+
+/// Reads the number back.
+pub(crate) fn number(packet: &[u8]) -> u32 {
+    u32::from_be_bytes(packet[20..24].try_into().unwrap())
+}
