@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ const SOURCES: u16 = 512;
 #[derive(Debug)]
 pub struct Flood {
     stop: Arc<AtomicBool>,
+    cookies: Arc<AtomicU64>,
     thread: Option<Background<Flooded>>,
 }
 
@@ -30,9 +31,7 @@ pub struct Flood {
 pub struct Flooded {
     /// How many initiations were sent.
     pub sent: u64,
-    /// How many cookie replies came back.
-    pub cookies: u64,
-    /// How many other datagrams came back.
+    /// How many datagrams other than cookie replies came back.
     pub others: u64,
 }
 
@@ -44,11 +43,17 @@ impl Flood {
         host.ip("route add local 198.18.0.0/15 dev lo");
         let sockets: Vec<UdpSocket> = host.inside(|| (0..SOURCES).map(|number| source(number, target)).collect());
         let stop = Arc::new(AtomicBool::new(false));
+        let cookies = Arc::new(AtomicU64::new(0));
         let thread = {
-            let (stop, public_key) = (Arc::clone(&stop), public_key.to_owned());
-            host.spawn(move || flood(&sockets, &public_key, &stop))
+            let (stop, cookies, public_key) = (Arc::clone(&stop), Arc::clone(&cookies), public_key.to_owned());
+            host.spawn(move || flood(&sockets, &public_key, &stop, &cookies))
         };
-        Self { stop, thread: Some(thread) }
+        Self { stop, cookies, thread: Some(thread) }
+    }
+
+    /// Returns how many cookie replies have come back so far.
+    pub fn cookies(&self) -> u64 {
+        self.cookies.load(Ordering::Relaxed)
     }
 
     /// Ends the flood.
@@ -75,8 +80,8 @@ fn source(number: u16, target: SocketAddr) -> UdpSocket {
     socket
 }
 
-fn flood(sockets: &[UdpSocket], public_key: &str, stop: &AtomicBool) -> Flooded {
-    let mut result = Flooded { sent: 0, cookies: 0, others: 0 };
+fn flood(sockets: &[UdpSocket], public_key: &str, stop: &AtomicBool, cookies: &AtomicU64) -> Flooded {
+    let mut result = Flooded { sent: 0, others: 0 };
     while !stop.load(Ordering::Relaxed) {
         for socket in sockets {
             // Full buffers and unreachable targets are part of a flood.
@@ -85,7 +90,11 @@ fn flood(sockets: &[UdpSocket], public_key: &str, stop: &AtomicBool) -> Flooded 
             let mut reply = [0; 256];
             while let Ok(length) = socket.recv(&mut reply) {
                 let is_cookie = length == 64 && reply[..4] == [3, 0, 0, 0];
-                *(if is_cookie { &mut result.cookies } else { &mut result.others }) += 1;
+                if is_cookie {
+                    cookies.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    result.others += 1;
+                }
             }
         }
         // Some ten thousand a second: far more than a handshake's worth of work, and time left for the transfer.
