@@ -52,7 +52,8 @@ fn truncated_datagrams() {
 #[test]
 fn oversized_datagrams() {
     let status = transfer_through(Meddling::Oversized);
-    assert!(dropped(&status, "unauthenticated") > 0, "{status}");
+    // Its counter gives most of them away before their length does.
+    assert!(dropped(&status, "replayed") + dropped(&status, "unauthenticated") > 0, "{status}");
 }
 
 #[test]
