@@ -360,6 +360,18 @@ impl Tunnel {
         self.sent(Content::Handshake, length, now);
     }
 
+    /// Sends the handshake initiation that is under way again, if one is: the way to the peer may have just opened.
+    pub fn resend_handshake(&mut self, now: Instant, out: &mut DatagramBatch) {
+        if self.handshakes_sent == 0 || self.endpoint.is_none() || out.is_full() {
+            return;
+        }
+        if let TunnResult::WriteToNetwork(datagram) = self.tunn.format_handshake_initiation(out.space(), true) {
+            let length = datagram.len();
+            out.commit(length);
+            self.sent(Content::Handshake, length, now);
+        }
+    }
+
     /// Sends a keepalive, or begins a handshake if there is no session to send it in.
     pub fn send_keepalive(&mut self, now: Instant, out: &mut DatagramBatch) {
         if self.endpoint.is_none() || out.is_full() {
