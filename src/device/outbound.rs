@@ -14,7 +14,12 @@ pub(super) async fn run<T: Tun>(tun: &T, shared: &Shared) -> std::io::Error {
     let mut packets = PacketBatch::new();
     let mut routes = Vec::new();
     let mut out = DatagramBatch::new();
+    let mut sockets = shared.sockets.subscribe();
     loop {
+        // Without a socket packets stay in the device's own queue: they would only be sealed and lost.
+        if sockets.wait_for(Option::is_some).await.is_err() {
+            return std::io::ErrorKind::BrokenPipe.into();
+        }
         packets.clear();
         if let Err(error) = tun.recv(&mut packets).await {
             return error;

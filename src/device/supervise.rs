@@ -82,7 +82,7 @@ async fn follow_link<T: Tun>(tun: &T, shared: &Shared) {
                 shared.set_mtu(mtu);
             }
             TunEvent::Up => match configure::link_up(shared) {
-                Ok(()) => keep_alive(shared).await,
+                Ok(()) => call_peers(shared).await,
                 Err(error) => tracing::error!(%error, "the interface is up, but the device is deaf"),
             },
             TunEvent::Down => configure::link_down(shared),
@@ -94,16 +94,24 @@ async fn follow_link<T: Tun>(tun: &T, shared: &Shared) {
     }
 }
 
-/// Opens the way to the peers that are to be kept alive.
-async fn keep_alive(shared: &Shared) {
-    let peers = shared
-        .registry
-        .read()
-        .peers()
-        .filter(|peer| peer.state.lock().tunnel.persistent_keepalive() > 0)
-        .cloned()
-        .collect();
-    configure::wake(shared, peers).await;
+/// Now that datagrams can leave: opens the way to the peers that are to be kept alive, and to those that wait for one.
+async fn call_peers(shared: &Shared) {
+    if !shared.has_identity() {
+        return;
+    }
+    let peers: Vec<_> = shared.registry.read().peers().cloned().collect();
+    let mut out = DatagramBatch::new();
+    for peer in peers {
+        {
+            let (mut state, now) = (peer.state.lock(), Instant::now());
+            state.tunnel.resend_handshake(now, &mut out);
+            if state.tunnel.persistent_keepalive() > 0 && out.is_empty() {
+                state.tunnel.send_keepalive(now, &mut out);
+            }
+            shared.settle(&peer, &mut state);
+        }
+        shared.transmit(&peer, &mut out).await;
+    }
 }
 
 /// Calls each tunnel when its deadline has come.

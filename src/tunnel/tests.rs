@@ -238,6 +238,18 @@ fn a_preshared_key_of_zeros_is_none_and_the_same_key_again_keeps_the_session() {
 }
 
 #[test]
+fn a_new_preshared_key_leaves_the_session_in_use() {
+    let mut pair = Pair::connected();
+    let (key, now) = (PresharedKey::generate_from_os(), pair.now);
+    for (side, from, to) in [(0, A, B), (1, B, A)] {
+        pair.tunnels[side].set_preshared_key(&key, now);
+        let datagrams = pair.send(side, &ipv4(from, to, b"unharmed"));
+        assert_eq!(datagrams.iter().map(|datagram| datagram[0]).collect::<Vec<_>>(), [4], "no handshake is needed");
+        assert_eq!(pair.exchange(side, datagrams), [(1 - side, ipv4(from, to, b"unharmed"))]);
+    }
+}
+
+#[test]
 fn a_frame_is_dropped_quietly_and_other_payloads_are_malformed() {
     let mut pair = Pair::connected();
     // The tunnel seals whatever it is given: here, what another implementation might send.

@@ -8,6 +8,7 @@
 
 pub mod client;
 mod connection;
+mod counters;
 mod framing;
 pub mod request;
 pub mod response;

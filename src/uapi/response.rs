@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
+use super::counters::{self, Counter};
 use super::request;
 use crate::keys::{KEY_LENGTH, PresharedKey, PublicKey};
 use crate::secret::SecretBuffer;
@@ -36,7 +37,8 @@ pub enum ResponseError {
     },
 }
 
-/// Returns the response to a get; it is wiped when dropped. The order of keys is that of wireguard-go.
+/// Returns the response to a get; it is wiped when dropped. The order of keys is that of wireguard-go; our own keys come
+/// last of the device's and last of each peer's.
 pub fn format(status: &Status) -> Zeroizing<String> {
     // About the length of a peer with one allowed IP.
     let mut text = SecretBuffer::with_capacity(256 + 512 * status.peers.len());
@@ -49,6 +51,7 @@ pub fn format(status: &Status) -> Zeroizing<String> {
     if status.fwmark != 0 {
         text.line("fwmark", "=", status.fwmark);
     }
+    format_counters(&mut text, &counters::DEVICE, status.dropped);
     for peer in &status.peers {
         format_peer(&mut text, peer);
     }
@@ -74,6 +77,18 @@ fn format_peer(text: &mut SecretBuffer, peer: &PeerStatus) {
     text.line("persistent_keepalive_interval", "=", peer.persistent_keepalive);
     for prefix in &peer.allowed_ips {
         text.line("allowed_ip", "=", prefix);
+    }
+    format_counters(text, &counters::PEER, peer.statistics);
+}
+
+/// Writes the counters that are not 0.
+fn format_counters<T: Copy>(text: &mut SecretBuffer, counters: &[Counter<T>], of: T) {
+    for (key, field) in counters {
+        let mut of = of;
+        let value = *field(&mut of);
+        if value != 0 {
+            text.line(key, "=", value);
+        }
     }
 }
 
@@ -110,7 +125,10 @@ pub fn parse(response: &str) -> Result<Status, ResponseError> {
     let mut status = Status::default();
     let mut errno = None;
     for (line, key, value) in lines(response)? {
-        let Some(key) = StatusKey::from_name(key) else { continue };
+        let Some(key) = StatusKey::from_name(key) else {
+            read_counter(&mut status, key, value).map_err(|key| ResponseError::Value { line, key })?;
+            continue;
+        };
         let read = if let StatusKey::Errno = key {
             errno = parse_errno_value(value);
             errno.map(drop)
@@ -231,6 +249,17 @@ fn read_key(status: &mut Status, key: StatusKey, value: &str) -> Option<()> {
         ) => return None,
     }
     Some(())
+}
+
+/// Takes `value` into the counter called `key`, if there is one; fails with the key when the value is not a number.
+fn read_counter(status: &mut Status, key: &str, value: &str) -> Result<(), &'static str> {
+    let counter = match status.peers.last_mut() {
+        None => counters::place(&counters::DEVICE, key, &mut status.dropped),
+        Some(peer) => counters::place(&counters::PEER, key, &mut peer.statistics),
+    };
+    let Some(counter) = counter else { return Ok(()) };
+    *counter = text::decimal(value).ok_or("counter")?;
+    Ok(())
 }
 
 fn new_peer(public_key: PublicKey) -> PeerStatus {

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 use ipnet::IpNet;
 use proptest::prelude::*;
 
+use super::counters;
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
-use crate::settings::{AllowedIpChange, PeerAction, PeerStatus, PeerUpdate, Statistics, Status, Update};
+use crate::settings::{AllowedIpChange, DeviceDrops, PeerAction, PeerStatus, PeerUpdate, Statistics, Status, Update};
 
 fn endpoint() -> impl Strategy<Value = SocketAddr> {
     prop_oneof![
@@ -92,9 +93,14 @@ fn peer_status() -> impl Strategy<Value = PeerStatus> {
         any::<u16>(),
         prop::collection::vec(prefix(), 0..4),
         prop::option::of((1..u64::from(u32::MAX), 0..1_000_000_000u32)),
-        any::<(u64, u64)>(),
+        any::<(u64, u64, [u64; counters::PEER.len()])>(),
     )
-        .prop_map(|(public_key, preshared_key, endpoint, persistent_keepalive, allowed_ips, handshake, bytes)| {
+        .prop_map(|(public_key, preshared_key, endpoint, persistent_keepalive, allowed_ips, handshake, counts)| {
+            let (received_bytes, sent_bytes, values) = counts;
+            let mut statistics = Statistics { received_bytes, sent_bytes, ..Statistics::default() };
+            for ((_, field), value) in counters::PEER.into_iter().zip(values) {
+                *field(&mut statistics) = value;
+            }
             PeerStatus {
                 public_key,
                 preshared_key,
@@ -103,20 +109,23 @@ fn peer_status() -> impl Strategy<Value = PeerStatus> {
                 allowed_ips,
                 last_handshake: handshake.map(|(sec, nsec)| SystemTime::UNIX_EPOCH + Duration::new(sec, nsec)),
                 last_handshake_age: None,
-                statistics: Statistics { received_bytes: bytes.0, sent_bytes: bytes.1, ..Statistics::default() },
+                statistics,
             }
         })
 }
 
 /// Any state of a device, in so far as the protocol can tell it.
 pub(super) fn status() -> impl Strategy<Value = Status> {
-    (prop::option::of(private_key()), any::<u16>(), any::<u32>(), prop::collection::vec(peer_status(), 0..4)).prop_map(
-        |(private_key, listen_port, fwmark, peers)| Status {
-            private_key,
-            listen_port,
-            fwmark,
-            peers,
-            ..Status::default()
-        },
+    (
+        prop::option::of(private_key()),
+        any::<u16>(),
+        any::<u32>(),
+        any::<[u64; 4]>(),
+        prop::collection::vec(peer_status(), 0..4),
     )
+        .prop_map(|(private_key, listen_port, fwmark, drops, peers)| {
+            let [no_route, unknown, rate_limited, send_failed] = drops;
+            let dropped = DeviceDrops { no_route, unknown, rate_limited, send_failed };
+            Status { private_key, listen_port, fwmark, dropped, peers }
+        })
 }

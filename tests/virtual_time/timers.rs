@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use maybetun::keys::PresharedKey;
+
 use crate::network::{DELAY, Fate, Network, number, packet};
 use maybetun::tunnel::Event;
 
@@ -171,4 +173,42 @@ fn both_sides_starting_at_once_end_with_a_session() {
     network.run_for(seconds(1));
     assert_eq!(network.delivered[1].last(), Some(&packet(0, 2, 100)));
     assert_eq!(network.delivered[0].last(), Some(&packet(1, 2, 100)));
+}
+
+#[test]
+fn a_preshared_key_that_both_change_every_two_minutes_costs_no_packet() {
+    let mut network = connected();
+    for count in 0..6_000 {
+        if count % 1_200 == 600 {
+            let key = PresharedKey::generate_from_os();
+            // One side is a little late.
+            let now = network.instant();
+            network.tunnels[0].set_preshared_key(&key, now);
+            network.run_for(Duration::from_millis(50));
+            let now = network.instant();
+            network.tunnels[1].set_preshared_key(&key, now);
+        }
+        network.send(0, &packet(0, count, 200));
+        network.send(1, &packet(1, count, 200));
+        network.run_for(Duration::from_millis(100));
+    }
+    for side in [0, 1] {
+        let numbers: Vec<_> =
+            network.delivered[side].iter().map(|packet| number(packet)).skip_while(|number| *number != 0).collect();
+        assert_eq!(numbers, (0..6_000).collect::<Vec<_>>());
+    }
+    assert!(network.tunnels[0].statistics().handshakes >= 5);
+}
+
+#[test]
+fn a_preshared_key_that_only_one_changes_ends_the_traffic_with_the_session() {
+    let mut network = connected();
+    let now = network.instant();
+    network.tunnels[0].set_preshared_key(&PresharedKey::generate_from_os(), now);
+    for count in 0..400 {
+        network.send(0, &packet(0, count, 200));
+        network.run_for(seconds(1));
+    }
+    let last = number(network.delivered[1].last().unwrap());
+    assert!((100..=181).contains(&last), "traffic went on until second {last}");
 }

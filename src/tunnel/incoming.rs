@@ -1,0 +1,134 @@
+//! From datagrams to IP packets.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use boringtun::noise::{Packet, Tunn};
+
+use super::frame::Frame;
+use super::noise::{Message, MessageKind, Opened, Refused};
+use super::timers::{KEEPALIVE_TIMEOUT, REKEY_ON_RECEIVE, Timer};
+use super::{Content, DatagramBatch, Endpoint, IpHeader, Role, Tunnel};
+
+impl Tunnel {
+    /// Takes a datagram from the peer, or from someone who claims to be.
+    ///
+    /// If it carries an IP packet from an allowed source, the packet is written to the start of `packet` and its length
+    /// returned. `source_is_allowed` is asked, for the inner source address, whether cryptokey routing leads to this peer.
+    /// The endpoint follows `from` only when the datagram authenticates. Answers and packets that waited for a session
+    /// are sealed into `out`; when [`has_ready`](Self::has_ready) afterwards, there are more.
+    ///
+    /// # Panics
+    /// Panics if `packet` is shorter than the datagram, or `out` is full.
+    pub fn receive(
+        &mut self,
+        datagram: &[u8],
+        from: Endpoint,
+        now: Instant,
+        source_is_allowed: impl FnOnce(IpAddr) -> bool,
+        packet: &mut [u8],
+        out: &mut DatagramBatch,
+    ) -> Option<usize> {
+        assert!(packet.len() >= datagram.len() && !out.is_full(), "a tunnel needs room for what it is given");
+        match Tunn::parse_incoming_packet(datagram) {
+            Ok(Packet::PacketData(data)) => {
+                let receiver = data.receiver_idx;
+                self.end_old_sessions(now, out);
+                self.receive_data(datagram, receiver, from, now, source_is_allowed, packet, out)
+            }
+            Ok(Packet::HandshakeInit(_) | Packet::HandshakeResponse(_) | Packet::PacketCookieReply(_)) => {
+                self.tick(now, out);
+                if out.is_full() {
+                    return None;
+                }
+                self.receive_handshake(datagram, from, now, out);
+                None
+            }
+            Err(_) => {
+                self.statistics.dropped.unauthenticated += 1;
+                None
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one datagram's journey; a struct would be used once")]
+    fn receive_data(
+        &mut self,
+        datagram: &[u8],
+        receiver: u32,
+        from: Endpoint,
+        now: Instant,
+        source_is_allowed: impl FnOnce(IpAddr) -> bool,
+        packet: &mut [u8],
+        out: &mut DatagramBatch,
+    ) -> Option<usize> {
+        let opened = match self.noise.open(datagram, packet) {
+            Ok(opened) => opened,
+            Err(reason) => {
+                self.refuse(reason);
+                return None;
+            }
+        };
+        self.received(datagram.len(), from, now);
+        if self.unconfirmed == Some(receiver) {
+            self.unconfirmed = None;
+            self.start_session(Role::Responder, now, out);
+        }
+        self.rekey_if_older(REKEY_ON_RECEIVE, now, out);
+        let Opened::Payload(length) = opened else { return None };
+        self.timers.set_first(Timer::Keepalive, now + KEEPALIVE_TIMEOUT);
+        self.accept(&packet[..length], source_is_allowed)
+    }
+
+    /// Judges an authenticated payload, and returns its length if it is an IP packet that may come from this peer.
+    fn accept(&mut self, payload: &[u8], source_is_allowed: impl FnOnce(IpAddr) -> bool) -> Option<usize> {
+        let Some(header) = IpHeader::parse(payload) else {
+            if Frame::parse(payload).is_none() {
+                self.statistics.dropped.malformed += 1;
+            }
+            return None;
+        };
+        if !source_is_allowed(header.source) {
+            self.statistics.dropped.source_not_allowed += 1;
+            return None;
+        }
+        self.statistics.received_packets += 1;
+        Some(header.length)
+    }
+
+    fn receive_handshake(&mut self, datagram: &[u8], from: Endpoint, now: Instant, out: &mut DatagramBatch) {
+        let Message { kind, length } = match self.noise.answer(datagram, out.space()) {
+            Ok(Some(answer)) => answer,
+            // A cookie was taken: it goes into the next initiation.
+            Ok(None) => return,
+            Err(reason) => {
+                self.refuse(reason);
+                return;
+            }
+        };
+        let sender = out.space().get(4..8).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+        out.commit(length);
+        self.received(datagram.len(), from, now);
+        self.remember_session(now);
+        match kind {
+            MessageKind::Response => {
+                self.unconfirmed = sender;
+                self.sent(Content::Handshake, length, now);
+                // The session is as good as made: the peer confirms it, or begins anew.
+                self.handshake_ended();
+            }
+            MessageKind::Data => {
+                self.sent(Content::Keepalive, length, now);
+                self.start_session(Role::Initiator, now, out);
+            }
+            MessageKind::Initiation | MessageKind::CookieReply => {}
+        }
+    }
+
+    fn refuse(&mut self, reason: Refused) {
+        match reason {
+            Refused::Replayed => self.statistics.dropped.replayed += 1,
+            Refused::Unauthenticated => self.statistics.dropped.unauthenticated += 1,
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! From IP packets to sealed datagrams.
+
+use std::time::Instant;
+
+use super::noise::Initiate;
+use super::timers::REKEY_AFTER_TIME;
+use super::{Content, DatagramBatch, PADDING_MULTIPLE, Tunnel};
+
+impl Tunnel {
+    /// Takes an IP packet, the first `length` bytes of `buffer`, to be sent to the peer.
+    ///
+    /// With a session it is sealed into `out` at once; without one it waits, at most [`MAX_QUEUED_PACKETS`] with it, and
+    /// a handshake begins. Bytes of `buffer` behind the packet may be overwritten: give at least 15, in which the packet
+    /// is padded to a multiple of 16 bytes. A packet for a peer without an endpoint, or that finds the queue full, is
+    /// dropped and counted.
+    ///
+    /// # Panics
+    /// Panics if `length` is over the buffer's length or 65,535.
+    pub fn send(&mut self, buffer: &mut [u8], length: usize, now: Instant, out: &mut DatagramBatch) {
+        assert!(length <= buffer.len() && length <= usize::from(u16::MAX), "an IP packet is at most 65,535 bytes");
+        if self.endpoint.is_none() {
+            self.statistics.dropped.no_endpoint += 1;
+            return;
+        }
+        self.end_old_sessions(now, out);
+        if self.session.is_some() && self.queue.is_empty() && !out.is_full() {
+            self.seal(buffer, length, now, out);
+            self.rekey_if_older(REKEY_AFTER_TIME, now, out);
+            return;
+        }
+        if self.queue.push(&buffer[..length]).is_err() {
+            self.statistics.dropped.queue_full += 1;
+        }
+        if self.session.is_none() {
+            self.start_handshake(now, out);
+        }
+    }
+
+    /// Tells whether packets wait that could be sealed now: they found the batch full.
+    pub fn has_ready(&self) -> bool {
+        self.session.is_some() && !self.queue.is_empty()
+    }
+
+    /// Seals waiting packets into `out` until it is full or none waits.
+    pub fn flush(&mut self, now: Instant, out: &mut DatagramBatch) {
+        while self.session.is_some() && !out.is_full() {
+            let Some(mut packet) = self.queue.pop() else { return };
+            let length = packet.len();
+            packet.resize(length + PADDING_MULTIPLE - 1, 0);
+            self.seal(&mut packet, length, now, out);
+        }
+    }
+
+    /// Sends a keepalive, or begins a handshake if there is no session to send it in.
+    pub fn send_keepalive(&mut self, now: Instant, out: &mut DatagramBatch) {
+        if self.endpoint.is_none() {
+            return;
+        }
+        self.end_old_sessions(now, out);
+        if self.session.is_none() {
+            self.start_handshake(now, out);
+            return;
+        }
+        if out.is_full() {
+            return;
+        }
+        if let Some(length) = self.noise.seal(&[], out.space()) {
+            out.commit(length);
+            self.sent(Content::Keepalive, length, now);
+        }
+        self.rekey_if_older(REKEY_AFTER_TIME, now, out);
+    }
+
+    /// Begins a handshake unless one is under way or there is nowhere to send it.
+    pub fn start_handshake(&mut self, now: Instant, out: &mut DatagramBatch) {
+        if self.endpoint.is_none() {
+            return;
+        }
+        self.tick(now, out);
+        self.initiate(Initiate::Unless, now, out);
+    }
+
+    /// Sends the handshake initiation that is under way again, if one is: the way to the peer may have just opened.
+    pub fn resend_handshake(&mut self, now: Instant, out: &mut DatagramBatch) {
+        if self.handshakes_sent > 0 && self.endpoint.is_some() {
+            self.initiate(Initiate::Again, now, out);
+        }
+    }
+
+    fn initiate(&mut self, when: Initiate, now: Instant, out: &mut DatagramBatch) {
+        if out.is_full() {
+            return;
+        }
+        let Some(length) = self.noise.initiate(when, out.space()) else { return };
+        out.commit(length);
+        self.sent(Content::Handshake, length, now);
+    }
+
+    /// Pads and seals the packet; there is a session, and room in the batch.
+    fn seal(&mut self, buffer: &mut [u8], length: usize, now: Instant, out: &mut DatagramBatch) {
+        let padded = length.next_multiple_of(PADDING_MULTIPLE).min(self.mtu.max(length)).min(buffer.len());
+        buffer[length..padded].fill(0);
+        if let Some(length) = self.noise.seal(&buffer[..padded], out.space()) {
+            out.commit(length);
+            self.statistics.sent_packets += 1;
+            self.sent(Content::Data, length, now);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What a tunnel does as time passes, and the books it keeps for that.
+
+use std::time::{Duration, Instant};
+
+use super::noise::{MessageKind, Polled};
+use super::timers::{FORGET_AFTER, MAX_JITTER_MS, REJECT_AFTER_TIME, REKEY_TIMEOUT, SILENCE_TIMEOUT, Timer, Timers};
+use super::{Content, DatagramBatch, Endpoint, Event, MAX_SESSIONS, Role, Session, Tunnel};
+
+/// boringtun's own view of time is brought up to date when it is older than this.
+const TICK: Duration = Duration::from_secs(1);
+
+impl Tunnel {
+    /// Does what has become due: retries, keepalives, the end of sessions.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut DatagramBatch) {
+        while !out.is_full() {
+            let Some(timer) = self.timers.expire(now) else { return };
+            match timer {
+                Timer::HandshakeRetry => {
+                    self.forget_local_address();
+                    self.poll_boringtun(now, out);
+                    if self.handshakes_sent > 0 {
+                        // boringtun's clock may be a little behind ours.
+                        self.timers.set_first(Timer::HandshakeRetry, now + TICK);
+                    }
+                }
+                Timer::Keepalive => self.send_keepalive(now, out),
+                Timer::PersistentKeepalive => {
+                    if let Some(interval) = self.persistent_keepalive {
+                        self.timers.set(Timer::PersistentKeepalive, now + interval);
+                        self.send_keepalive(now, out);
+                    }
+                }
+                Timer::Silence => {
+                    self.forget_local_address();
+                    self.start_handshake(now, out);
+                }
+                Timer::Forget => self.poll_boringtun(now, out),
+            }
+        }
+    }
+
+    /// Returns when [`handle_timeout`](Self::handle_timeout) should be called next; `None` if an idle tunnel may sleep
+    /// until something is sent or received.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Lets boringtun end the sessions that are too old to be used.
+    ///
+    /// It is polled for nothing else while data flows: it takes any packet sent after a silence for an unanswered one.
+    pub(super) fn end_old_sessions(&mut self, now: Instant, out: &mut DatagramBatch) {
+        let is_old = |started: &Instant| now.saturating_duration_since(*started) > REJECT_AFTER_TIME;
+        if self.started.front().is_none_or(|started| !is_old(started)) || out.is_full() {
+            return;
+        }
+        self.started.retain(|started| !is_old(started));
+        self.poll_boringtun(now, out);
+    }
+
+    /// Brings boringtun's view of time up to date, before it makes or reads a handshake message.
+    pub(super) fn tick(&mut self, now: Instant, out: &mut DatagramBatch) {
+        if self.ticked.is_none_or(|ticked| now.saturating_duration_since(ticked) >= TICK) && !out.is_full() {
+            self.poll_boringtun(now, out);
+        }
+    }
+
+    fn poll_boringtun(&mut self, now: Instant, out: &mut DatagramBatch) {
+        self.ticked = Some(now);
+        match self.noise.poll(now, out.space()) {
+            Polled::Message(message) if self.endpoint.is_some() => {
+                out.commit(message.length);
+                let content = match message.kind {
+                    MessageKind::Data => Content::Keepalive,
+                    MessageKind::Initiation | MessageKind::Response | MessageKind::CookieReply => Content::Handshake,
+                };
+                self.sent(content, message.length, now);
+            }
+            Polled::Expired if self.handshakes_sent > 0 => {
+                self.handshake_ended();
+                self.statistics.dropped.no_session += self.queue.clear() as u64;
+                self.push_event(Event::HandshakeFailed);
+            }
+            Polled::Message(_) | Polled::Expired | Polled::Nothing => {}
+        }
+        if self.session.is_some() && !self.noise.has_session() {
+            self.session = None;
+            self.timers.cancel(Timer::Keepalive);
+            self.timers.cancel(Timer::Silence);
+            self.push_event(Event::SessionEnded);
+        }
+    }
+
+    /// Begins a handshake if the session was ours to begin and is at least `age` old.
+    pub(super) fn rekey_if_older(&mut self, age: Duration, now: Instant, out: &mut DatagramBatch) {
+        let Some(session) = self.session else { return };
+        if session.role == Role::Initiator && now.saturating_duration_since(session.started) >= age {
+            self.start_handshake(now, out);
+        }
+    }
+
+    /// Notes that a session was made, so that it ends in time.
+    pub(super) fn remember_session(&mut self, now: Instant) {
+        if self.started.len() == MAX_SESSIONS {
+            self.started.pop_front();
+        }
+        self.started.push_back(now);
+    }
+
+    /// Takes a session into use, and seals what waited for it.
+    pub(super) fn start_session(&mut self, role: Role, now: Instant, out: &mut DatagramBatch) {
+        self.noise.session_started();
+        self.session = Some(Session { started: now, role });
+        self.last_handshake = Some(now);
+        self.handshake_ended();
+        self.statistics.handshakes += 1;
+        self.timers.set(Timer::Forget, now + FORGET_AFTER + TICK);
+        self.push_event(Event::SessionStarted);
+        self.flush(now, out);
+    }
+
+    /// Notes that no handshake is under way any more.
+    pub(super) fn handshake_ended(&mut self) {
+        self.handshakes_sent = 0;
+        self.timers.cancel(Timer::HandshakeRetry);
+    }
+
+    /// Keeps the books for a datagram that was sealed.
+    pub(super) fn sent(&mut self, content: Content, length: usize, now: Instant) {
+        self.statistics.sent_bytes += length as u64;
+        self.timers.cancel(Timer::Keepalive);
+        if let Some(interval) = self.persistent_keepalive {
+            self.timers.set(Timer::PersistentKeepalive, now + interval);
+        }
+        match content {
+            Content::Data => self.timers.set_first(Timer::Silence, now + SILENCE_TIMEOUT),
+            Content::Handshake => {
+                self.handshakes_sent += 1;
+                self.timers.set(Timer::HandshakeRetry, now + REKEY_TIMEOUT + self.jitter());
+            }
+            Content::Keepalive => {}
+        }
+    }
+
+    /// Keeps the books for a datagram that authenticated.
+    pub(super) fn received(&mut self, length: usize, from: Endpoint, now: Instant) {
+        self.statistics.received_bytes += length as u64;
+        if self.endpoint.map(|endpoint| endpoint.remote) != Some(from.remote) {
+            self.push_event(Event::EndpointChanged(from.remote));
+        }
+        self.endpoint = Some(from);
+        self.timers.cancel(Timer::Silence);
+        if let Some(interval) = self.persistent_keepalive {
+            self.timers.set(Timer::PersistentKeepalive, now + interval);
+        }
+    }
+
+    /// Returns up to 333 ms that differ from one tunnel and attempt to the next.
+    fn jitter(&self) -> Duration {
+        let mixed = (self.index() ^ self.handshakes_sent.rotate_left(16)).wrapping_mul(0x9e37_79b1);
+        Duration::from_millis(u64::from((mixed >> 8) % (MAX_JITTER_MS + 1)))
+    }
+
+    /// Forgets every session and what was due for it.
+    pub(super) fn forget_sessions(&mut self, now: Instant) {
+        self.session = None;
+        self.unconfirmed = None;
+        self.started.clear();
+        self.handshakes_sent = 0;
+        self.ticked = None;
+        self.timers = Timers::default();
+        self.set_persistent_keepalive(self.persistent_keepalive(), now);
+    }
+}
