@@ -244,6 +244,11 @@ impl Tunnel {
         }
     }
 
+    /// Takes `bytes` off what counts as sent: datagrams of this tunnel that the network did not take.
+    pub fn unsent(&mut self, bytes: u64) {
+        self.statistics.sent_bytes = self.statistics.sent_bytes.saturating_sub(bytes);
+    }
+
     /// Returns the preshared key, if there is one.
     pub fn preshared_key(&self) -> Option<&PresharedKey> {
         self.noise.preshared_key()

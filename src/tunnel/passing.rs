@@ -32,6 +32,16 @@ impl Tunnel {
         }
     }
 
+    /// Does what is due while nothing can be sent: keys are forgotten in time, and nothing else. What is in `out`
+    /// afterwards is to be thrown away.
+    pub fn handle_timeout_mute(&mut self, now: Instant, out: &mut DatagramBatch) {
+        while let Some(timer) = self.timers.expire(now) {
+            if timer == Timer::Forget && !out.is_full() {
+                self.poll_boringtun(now, out);
+            }
+        }
+    }
+
     /// Returns when [`handle_timeout`](Self::handle_timeout) should be called next; `None` if an idle tunnel may sleep
     /// until something is sent or received.
     pub fn next_timeout(&self) -> Option<Instant> {
