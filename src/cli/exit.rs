@@ -14,7 +14,7 @@ Exit codes:
   4  not permitted: making interfaces needs CAP_NET_ADMIN
   5  the interface or the UDP port is in use
   6  no such interface
-  7  the TUN device failed or was deleted";
+  7  the TUN device failed, or was deleted under `up`";
 
 /// Every exit code of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(crate) enum Exit {
     InUse = 5,
     /// The named interface does not exist.
     NoInterface = 6,
-    /// The TUN device failed or was deleted.
+    /// The TUN device failed, or was deleted under `up`; a backend takes its deletion for the end, as `wg-quick down` means it.
     Tun = 7,
 }
 
