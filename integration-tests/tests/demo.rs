@@ -10,7 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use maybetun_integration_tests::{Daemon, alone, eventually, interface_name, maybetun_program, run};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// The variable in the environment by which a demo's processes are found.
@@ -81,6 +82,8 @@ fn without_privileges_it_makes_a_user_namespace() {
 }
 
 /// Interrupts a demo once it has `processes` processes and `wait` has passed.
+///
+/// Its hosts are frozen first, so that it cannot end by itself in the meantime.
 fn interrupt(signal: Signal, processes: usize, wait: Duration) {
     let mark = interface_name();
     let mut command = Command::new(maybetun_program());
@@ -90,6 +93,10 @@ fn interrupt(signal: Signal, processes: usize, wait: Duration) {
         marked(&mark).len() >= processes || demo.exit_status().is_some()
     });
     thread::sleep(wait);
+    for host in marked(&mark).into_iter().filter(|process| *process != demo.id()) {
+        // It may be gone just now.
+        let _ = kill(Pid::from_raw(host as i32), Signal::SIGSTOP);
+    }
     let over = demo.exit_status().is_some();
     if !over {
         demo.signal(signal);
