@@ -1,0 +1,343 @@
+//! Maybenot in the tunnel: a framework, two timers for each of its machines, blocking, and the bounds on what they cost.
+//!
+//! The contract is the `maybenot` crate's documentation (crate root, "Key concepts"). [`Engine`] keeps the framework's
+//! part of it: it is told every [`Event`] in order, sets the timers that the machines ask for, and when one fires says
+//! what the tunnel has to do ([`Effect`]). The tunnel keeps the rest: its queue, its gate and the size of its packets.
+//!
+//! # Time
+//! An event that a timer causes happens, for the timers it sets in turn, at the instant for which the timer was set, not
+//! at the later one at which somebody looked. So a schedule does not drift. After a long sleep ([`MAX_CATCH_UP`]) it
+//! starts anew from the present instead of catching up.
+//!
+//! At one instant the end of blocking comes first, then internal timers, then action timers, each in the order of the
+//! machines; what follows from one is done before the next. This is the order of `maybenot-simulator`.
+
+mod blocking;
+mod budget;
+#[cfg(test)]
+mod tests;
+
+pub use blocking::Gate;
+pub use maybenot::{Machine, TriggerEvent as Event};
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use maybenot::{Framework, MachineId, Timer, TriggerAction};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+
+use blocking::Blocking;
+use budget::Budget;
+
+/// A timer that fires later than this does so from the present, instead of from the instant it was set for.
+pub const MAX_CATCH_UP: Duration = Duration::from_millis(100);
+
+/// Most machines of one tunnel.
+pub const MAX_MACHINES: usize = 32;
+
+/// Actions a second that machines may take, unless a defense says otherwise.
+pub const DEFAULT_ACTIONS_PER_SECOND: u32 = 20_000;
+
+/// What one end runs.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The machines; shared between the tunnels that run them.
+    pub machines: Arc<[Machine]>,
+    /// Padding packets that all machines together may send, as a fraction of all packets: 0 (no limit) to 1.
+    pub max_padding_frac: f64,
+    /// Time that all machines together may block, as a fraction of all time: 0 (no limit) to 1.
+    pub max_blocking_frac: f64,
+    /// Actions a second that all machines together may take; more wait for the next second.
+    pub max_actions_per_second: u32,
+}
+
+impl Plan {
+    /// Returns a plan for `machines` without limits but the default cap on actions.
+    pub fn new(machines: impl Into<Arc<[Machine]>>) -> Self {
+        Self {
+            machines: machines.into(),
+            max_padding_frac: 0.0,
+            max_blocking_frac: 0.0,
+            max_actions_per_second: DEFAULT_ACTIONS_PER_SECOND,
+        }
+    }
+}
+
+/// Explains why a plan cannot run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// There are more machines than a tunnel runs.
+    #[error("{0} machines, expected at most {MAX_MACHINES}")]
+    TooManyMachines(usize),
+    /// The framework refuses a machine or a limit.
+    #[error("{0}")]
+    Framework(String),
+}
+
+/// What the tunnel has to do because a timer fired. The events that go with it were told to the framework already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Send or queue a padding packet, as the table of blocking and flags says.
+    Pad {
+        /// The padding passes bypassable blocking.
+        bypass: Bypass,
+        /// A packet that waits already serves as the padding.
+        replace: Replace,
+    },
+    /// Let out what waited for the end of blocking.
+    Unblocked,
+    /// Nothing: blocking began or was changed, or an internal timer fired.
+    Nothing,
+}
+
+/// The bypass flag of padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bypass {
+    /// It waits while outgoing traffic is blocked.
+    No,
+    /// It passes blocking that is bypassable.
+    Yes,
+}
+
+/// The replace flag of padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// It is always a packet of its own.
+    No,
+    /// A packet that waits already takes its place.
+    Yes,
+}
+
+/// What an engine has counted since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EngineStatistics {
+    /// Padding actions that fired.
+    pub padding_actions: u64,
+    /// Blocking actions that fired.
+    pub blocking_actions: u64,
+    /// Actions that had to wait because of the cap on actions a second.
+    pub actions_capped: u64,
+    /// Time for which outgoing traffic was blocked, up to the last end of blocking.
+    pub blocked: Duration,
+}
+
+/// The machines of one end of one tunnel, at work.
+pub struct Engine {
+    framework: Framework<Arc<[Machine]>, ChaCha20Rng>,
+    timers: Vec<MachineTimers>,
+    blocking: Blocking,
+    budget: Budget,
+    /// The instant that events in progress belong to, for the timers they set.
+    logical: Instant,
+    /// The latest instant the framework was told: its clock must not go back.
+    told: Instant,
+    statistics: EngineStatistics,
+    /// Internal timers that were set by the event in progress, and of which the framework is yet to be told.
+    begun: Vec<MachineId>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("machines", &self.timers.len())
+            .field("blocking", &self.blocking)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The two timers of one machine.
+#[derive(Debug, Clone, Copy, Default)]
+struct MachineTimers {
+    action: Option<(Instant, Action)>,
+    internal: Option<Instant>,
+}
+
+/// What an action timer does when it fires.
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Pad { bypass: Bypass, replace: Replace },
+    Block { duration: Duration, gate: Gate, replaces: bool },
+}
+
+/// A timer that is due, in the order in which timers of one instant fire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    BlockingEnd,
+    Internal(usize),
+    Action(usize),
+}
+
+impl Engine {
+    /// Starts `plan` at `now`, its randomness drawn from `seed`.
+    ///
+    /// # Errors
+    /// When there are too many machines, or the framework refuses one or a limit.
+    pub fn new(plan: &Plan, seed: [u8; 32], now: Instant) -> Result<Self, PlanError> {
+        let machines = plan.machines.len();
+        if machines > MAX_MACHINES {
+            return Err(PlanError::TooManyMachines(machines));
+        }
+        let framework = Framework::new(
+            Arc::clone(&plan.machines),
+            plan.max_padding_frac,
+            plan.max_blocking_frac,
+            now,
+            ChaCha20Rng::from_seed(seed),
+        )
+        .map_err(|error| PlanError::Framework(error.to_string()))?;
+        Ok(Self {
+            framework,
+            timers: vec![MachineTimers::default(); machines],
+            blocking: Blocking::default(),
+            budget: Budget::new(plan.max_actions_per_second, now),
+            logical: now,
+            told: now,
+            statistics: EngineStatistics::default(),
+            begun: Vec::with_capacity(machines),
+        })
+    }
+
+    /// Tells the framework of an event of the tunnel's at `now`.
+    pub fn trigger(&mut self, event: Event, now: Instant) {
+        self.logical = now;
+        self.tell(event);
+        self.tell_begun();
+    }
+
+    /// Tells the framework of an event that follows, at the same instant, from the effect that [`poll`](Self::poll)
+    /// returned last or the event that was [triggered](Self::trigger) last.
+    pub fn follow(&mut self, event: Event) {
+        self.tell(event);
+        self.tell_begun();
+    }
+
+    /// Returns when a timer fires next.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.first_due().map(|(at, _)| at)
+    }
+
+    /// Fires the first timer that is due at `now`, and says what the tunnel has to do; `None` if no timer is due.
+    pub fn poll(&mut self, now: Instant) -> Option<Effect> {
+        let (at, due) = self.first_due().filter(|(at, _)| *at <= now)?;
+        self.logical = if now.duration_since(at) > MAX_CATCH_UP { now } else { at };
+        let effect = match due {
+            Due::BlockingEnd => {
+                self.statistics.blocked += self.blocking.end(self.logical);
+                self.tell(Event::BlockingEnd);
+                Effect::Unblocked
+            }
+            Due::Internal(machine) => {
+                self.timers[machine].internal = None;
+                self.tell(Event::TimerEnd { machine: MachineId::from_raw(machine) });
+                Effect::Nothing
+            }
+            Due::Action(machine) => {
+                let Some((_, action)) = self.timers[machine].action.take() else { return Some(Effect::Nothing) };
+                self.act(MachineId::from_raw(machine), action)
+            }
+        };
+        self.tell_begun();
+        Some(effect)
+    }
+
+    /// Returns what may leave at present.
+    pub fn gate(&self) -> Gate {
+        self.blocking.gate()
+    }
+
+    /// Returns what the engine has counted.
+    pub fn statistics(&self) -> EngineStatistics {
+        self.statistics
+    }
+
+    fn act(&mut self, machine: MachineId, action: Action) -> Effect {
+        match action {
+            Action::Pad { bypass, replace } => {
+                self.statistics.padding_actions += 1;
+                self.tell(Event::PaddingSent { machine });
+                Effect::Pad { bypass, replace }
+            }
+            Action::Block { duration, gate, replaces } => {
+                self.statistics.blocking_actions += 1;
+                self.blocking.begin(self.logical, duration, gate, replaces);
+                self.tell(Event::BlockingBegin { machine });
+                Effect::Nothing
+            }
+        }
+    }
+
+    /// Hands one event to the framework, and sets the timers that it asks for.
+    fn tell(&mut self, event: Event) {
+        self.told = self.told.max(self.logical);
+        let logical = self.logical;
+        for action in self.framework.trigger_events(&[event], self.told) {
+            let machine = action_machine(action);
+            let timers = &mut self.timers[machine.into_raw()];
+            match *action {
+                TriggerAction::Cancel { timer, .. } => timers.cancel(timer),
+                TriggerAction::SendPadding { timeout, bypass, replace, .. } => {
+                    let at = self.budget.admit(logical + timeout, logical, &mut self.statistics.actions_capped);
+                    let bypass = if bypass { Bypass::Yes } else { Bypass::No };
+                    let replace = if replace { Replace::Yes } else { Replace::No };
+                    timers.action = Some((at, Action::Pad { bypass, replace }));
+                }
+                TriggerAction::BlockOutgoing { timeout, duration, bypass, replace, .. } => {
+                    let at = self.budget.admit(logical + timeout, logical, &mut self.statistics.actions_capped);
+                    let gate = if bypass { Gate::Bypassable } else { Gate::Closed };
+                    timers.action = Some((at, Action::Block { duration, gate, replaces: replace }));
+                }
+                TriggerAction::UpdateTimer { duration, replace, .. } => {
+                    let at = self.budget.admit(logical + duration, logical, &mut self.statistics.actions_capped);
+                    if replace || timers.internal.is_none_or(|current| current < at) {
+                        timers.internal = Some(at);
+                    }
+                    self.begun.push(machine);
+                }
+            }
+        }
+    }
+
+    /// Tells of internal timers that began, and of those that begin because of it.
+    fn tell_begun(&mut self) {
+        // A machine that sets its timer whenever its timer is set would go on for ever.
+        let mut rounds = 2 * self.timers.len();
+        while rounds > 0 && !self.begun.is_empty() {
+            rounds -= 1;
+            let machine = self.begun.remove(0);
+            self.tell(Event::TimerBegin { machine });
+        }
+        self.statistics.actions_capped += self.begun.len() as u64;
+        self.begun.clear();
+    }
+
+    fn first_due(&self) -> Option<(Instant, Due)> {
+        let blocking = self.blocking.until().map(|at| (at, Due::BlockingEnd));
+        let timers = self.timers.iter().enumerate().flat_map(|(machine, timers)| {
+            let internal = timers.internal.map(|at| (at, Due::Internal(machine)));
+            let action = timers.action.map(|(at, _)| (at, Due::Action(machine)));
+            internal.into_iter().chain(action)
+        });
+        blocking.into_iter().chain(timers).min()
+    }
+}
+
+impl MachineTimers {
+    fn cancel(&mut self, timer: Timer) {
+        match timer {
+            Timer::Action => self.action = None,
+            Timer::Internal => self.internal = None,
+            Timer::All => *self = Self::default(),
+        }
+    }
+}
+
+fn action_machine(action: &TriggerAction) -> MachineId {
+    match action {
+        TriggerAction::Cancel { machine, .. }
+        | TriggerAction::SendPadding { machine, .. }
+        | TriggerAction::BlockOutgoing { machine, .. }
+        | TriggerAction::UpdateTimer { machine, .. } => *machine,
+    }
+}
