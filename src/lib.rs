@@ -26,3 +26,8 @@ pub mod tunnel;
 pub mod device;
 #[cfg(feature = "uapi")]
 pub mod uapi;
+
+/// The examples of the README, as tests.
+#[cfg(all(doctest, feature = "device"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -29,10 +29,16 @@ pub(super) fn apply(shared: &Arc<Shared>, update: Update) -> Result<(), ApplyErr
         }
         if update.replace_peers {
             registry.remove_all();
+            shared.schedule.clear();
         }
         for peer in update.peers {
             woken.extend(apply_to_peer(shared, &mut registry, peer, now));
         }
+    }
+    if shared.is_stopping() {
+        // The device stopped meanwhile: it must not keep sockets that were opened just now.
+        shared.sockets.send_replace(None);
+        return Err(ApplyError::Stopped);
     }
     if !woken.is_empty() {
         let shared = Arc::clone(shared);
@@ -100,8 +106,8 @@ fn apply_to_sockets(shared: &Shared, update: &Update) -> Result<(), ApplyError> 
     let fwmark = update.fwmark.unwrap_or(link.fwmark);
     let port = update.listen_port.unwrap_or(link.port);
     let current = shared.sockets.borrow().clone();
-    let is_deaf = link.is_up && current.is_none();
-    if link.is_up && (is_deaf || port != link.port) {
+    let is_deaf = link.is_up && current.is_none() && update.listen_port.is_some();
+    if is_deaf || (link.is_up && port != link.port) {
         let sockets = bind(shared, port, fwmark)?;
         link.port = sockets.port();
         shared.sockets.send_replace(Some(Arc::new(sockets)));
@@ -109,7 +115,11 @@ fn apply_to_sockets(shared: &Shared, update: &Update) -> Result<(), ApplyError> 
         if let Some(sockets) = current
             && fwmark != link.fwmark
         {
-            sockets.set_fwmark(fwmark).map_err(ApplyError::Fwmark)?;
+            sockets.set_fwmark(fwmark).map_err(|error| {
+                // One of two sockets may have taken it.
+                let _ = sockets.set_fwmark(link.fwmark);
+                ApplyError::Fwmark(error)
+            })?;
         }
         link.port = port;
     }
@@ -121,8 +131,12 @@ fn apply_to_sockets(shared: &Shared, update: &Update) -> Result<(), ApplyError> 
 fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, now: Instant) -> Option<Arc<Peer>> {
     let known = registry.by_key(&update.public_key).cloned();
     let peer = match (update.action, known) {
-        (PeerAction::Remove, _) => {
+        (PeerAction::Remove, known) => {
             registry.remove(&update.public_key);
+            let peer = known?;
+            if let Some(deadline) = peer.state.lock().scheduled.take() {
+                shared.schedule.cancel(peer.index, deadline);
+            }
             return None;
         }
         (_, Some(peer)) => peer,

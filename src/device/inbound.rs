@@ -127,7 +127,7 @@ fn peer_named_by<'a>(identity: &Identity, registry: &'a Registry, message: &Pack
     match message {
         Packet::HandshakeInit(initiation) => {
             let secret = identity.private_key.to_x25519();
-            let half = parse_handshake_anon(&secret, &(&secret).into(), initiation).ok()?;
+            let half = parse_handshake_anon(&secret, &identity.public_key().to_x25519(), initiation).ok()?;
             registry.by_key(&PublicKey::from_bytes(half.peer_static_public))
         }
         Packet::HandshakeResponse(response) => registry.by_index(response.receiver_idx >> 8),

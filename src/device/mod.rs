@@ -3,7 +3,7 @@
 //! [`Device::start`] spawns one task for each direction of traffic, one for deadlines and one that follows the TUN
 //! interface: sockets are open while it is up. Everything is configured through [`Device::apply`] while it runs.
 //!
-//! Locks are taken in this order: the registry of peers, then one tunnel, then the schedule.
+//! Locks are taken in this order: the registry of peers, then one tunnel, then the schedule or the link.
 
 mod configure;
 mod handshakes;

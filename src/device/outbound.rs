@@ -16,13 +16,13 @@ pub(super) async fn run<T: Tun>(tun: &T, shared: &Shared) -> std::io::Error {
     let mut out = DatagramBatch::new();
     let mut sockets = shared.sockets.subscribe();
     loop {
-        // Without a socket packets stay in the device's own queue: they would only be sealed and lost.
-        if sockets.wait_for(Option::is_some).await.is_err() {
-            return std::io::ErrorKind::BrokenPipe.into();
-        }
         packets.clear();
         if let Err(error) = tun.recv(&mut packets).await {
             return error;
+        }
+        // Without a socket they would only be sealed and lost.
+        if sockets.wait_for(Option::is_some).await.is_err() {
+            return std::io::ErrorKind::BrokenPipe.into();
         }
         route(shared, &packets, &mut routes);
         let mut next = 0;

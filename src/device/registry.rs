@@ -48,7 +48,15 @@ pub(super) struct Registry {
 #[derive(Debug)]
 pub(super) struct Identity {
     pub(super) private_key: PrivateKey,
+    public_key: PublicKey,
     pub(super) limiter: HandshakeLimiter,
+}
+
+impl Identity {
+    /// Our public key.
+    pub(super) fn public_key(&self) -> PublicKey {
+        self.public_key
+    }
 }
 
 impl Registry {
@@ -98,9 +106,9 @@ impl Registry {
         if self.identity.as_ref().map(|identity| &identity.private_key) == key.as_ref() {
             return;
         }
-        self.identity = key.map(|private_key| Identity {
-            limiter: HandshakeLimiter::new(private_key.public_key(), self.handshakes_per_second),
-            private_key,
+        self.identity = key.map(|private_key| {
+            let public_key = private_key.public_key();
+            Identity { limiter: HandshakeLimiter::new(public_key, self.handshakes_per_second), public_key, private_key }
         });
         if let Some(own) = self.own_public_key() {
             self.remove(&own);
@@ -144,7 +152,7 @@ impl Registry {
     }
 
     fn own_public_key(&self) -> Option<PublicKey> {
-        self.identity.as_ref().map(|identity| identity.private_key.public_key())
+        self.identity.as_ref().map(|identity| identity.public_key)
     }
 
     /// Returns the key for tunnels: while the device has none, a random one that nobody knows.

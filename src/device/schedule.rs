@@ -28,6 +28,16 @@ impl Schedule {
         }
     }
 
+    /// Takes every deadline away.
+    pub(super) fn clear(&self) {
+        self.deadlines.lock().clear();
+    }
+
+    /// Takes the deadline of a peer away.
+    pub(super) fn cancel(&self, peer: u32, deadline: Instant) {
+        self.deadlines.lock().remove(&(deadline, peer));
+    }
+
     /// Waits until a deadline has come, and returns the peer it is of.
     pub(super) async fn next_due(&self) -> u32 {
         loop {

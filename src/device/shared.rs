@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::registry::{Peer, PeerState, Registry};
 use super::schedule::Schedule;
-use super::sockets::Sockets;
+use super::sockets::{Sent, Sockets};
 use super::{Options, StopReason};
 use crate::settings::DeviceDrops;
 use crate::tunnel::{DEFAULT_MTU, DatagramBatch, Event};
@@ -130,16 +130,14 @@ impl Shared {
     /// Sends the batch to where the peer is, and whatever was left waiting because it was full.
     pub(super) async fn transmit(&self, peer: &Peer, out: &mut DatagramBatch) {
         loop {
-            let endpoint = peer.state.lock().tunnel.endpoint();
-            let sockets = self.sockets.borrow().clone();
-            if let (Some(endpoint), Some(sockets)) = (endpoint, sockets)
-                && !out.is_empty()
-            {
-                let sent = sockets.send(out, endpoint).await;
-                self.drops.send_failed.fetch_add(sent.failed, Ordering::Relaxed);
-                if sent.local_address_is_stale {
-                    peer.state.lock().tunnel.forget_local_address();
-                }
+            if !out.is_empty() {
+                let endpoint = peer.state.lock().tunnel.endpoint();
+                let sockets = self.sockets.borrow().clone();
+                let sent = match (endpoint, sockets) {
+                    (Some(endpoint), Some(sockets)) => sockets.send(out, endpoint).await,
+                    _ => Sent::none_of(out),
+                };
+                self.note_sent(peer, sent);
             }
             out.clear();
             let mut state = peer.state.lock();
@@ -148,6 +146,18 @@ impl Shared {
             }
             state.tunnel.flush(Instant::now(), out);
             self.settle(peer, &mut state);
+        }
+    }
+
+    fn note_sent(&self, peer: &Peer, sent: Sent) {
+        self.drops.send_failed.fetch_add(sent.failed, Ordering::Relaxed);
+        if sent == Sent::default() {
+            return;
+        }
+        let tunnel = &mut peer.state.lock().tunnel;
+        tunnel.unsent(sent.failed_bytes);
+        if sent.local_address_is_stale {
+            tunnel.forget_local_address();
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -29,7 +31,9 @@ pub(super) struct Sockets {
 #[derive(Debug)]
 pub(super) struct BoundSocket {
     socket: UdpSocket,
-    state: UdpSocketState,
+    /// Made anew when an error that was not of the offload's making has turned the offload off.
+    state: RwLock<Arc<UdpSocketState>>,
+    address: IpAddr,
 }
 
 /// What became of a batch.
@@ -37,6 +41,8 @@ pub(super) struct BoundSocket {
 pub(super) struct Sent {
     /// Datagrams that the operating system refused.
     pub(super) failed: u64,
+    /// Bytes of those.
+    pub(super) failed_bytes: u64,
     /// Our address that the peer knows is not ours any more; the datagrams left from another.
     pub(super) local_address_is_stale: bool,
 }
@@ -102,21 +108,30 @@ impl Sockets {
             SocketAddr::V6(_) => &self.v6,
         };
         let Some(socket) = socket else {
-            return Sent { failed: batch.len() as u64, ..Sent::default() };
+            return Sent::none_of(batch);
         };
-        let mut to = to;
         let mut sent = Sent::default();
-        for run in batch.runs(socket.state.max_gso_segments()) {
+        let mut to = to;
+        for run in batch.runs(socket.state().max_gso_segments()) {
             if socket.send(run, to).await.is_ok() {
                 continue;
             }
-            // An offload that failed, or a source address that went away: try each datagram without them.
-            sent.local_address_is_stale |= to.local.take().is_some();
+            // The offload may have failed, or our source address may be gone: try each datagram without them.
+            let to_any = Endpoint { local: None, ..to };
             for datagram in run.datagrams() {
                 let single = Run { contents: datagram, segment_size: datagram.len() };
-                if let Err(error) = socket.send(single, to).await {
-                    tracing::trace!(%error, "datagram not sent");
-                    sent.failed += 1;
+                match socket.send(single, to).await {
+                    Ok(()) => {}
+                    Err(_) if to.local.is_some() && socket.send(single, to_any).await.is_ok() => {
+                        sent.local_address_is_stale = true;
+                        socket.restore_offload();
+                        to = to_any;
+                    }
+                    Err(error) => {
+                        tracing::trace!(%error, "datagram not sent");
+                        sent.failed += 1;
+                        sent.failed_bytes += datagram.len() as u64;
+                    }
                 }
             }
         }
@@ -131,16 +146,38 @@ impl Sockets {
         };
         let socket = socket.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         let run = Run { contents: datagram, segment_size: datagram.len() };
-        socket.state.try_send((&socket.socket).into(), &transmit(run, to))
+        socket.state().try_send((&socket.socket).into(), &transmit(run, to))
+    }
+}
+
+impl Sent {
+    /// Returns what there is to say when nothing of `batch` could leave.
+    pub(super) fn none_of(batch: &DatagramBatch) -> Self {
+        let failed_bytes = batch.iter().map(|datagram| datagram.len() as u64).sum();
+        Self { failed: batch.len() as u64, failed_bytes, local_address_is_stale: false }
     }
 }
 
 impl BoundSocket {
+    fn state(&self) -> Arc<UdpSocketState> {
+        Arc::clone(&self.state.read())
+    }
+
+    /// Turns segmentation offload on again: `quinn-udp` takes a source address that is gone for an offload that failed.
+    fn restore_offload(&self) {
+        match UdpSocketState::new((&self.socket).into()) {
+            Ok(state) => {
+                *self.state.write() = Arc::new(state);
+                allow_fragments(&self.socket, self.address);
+            }
+            Err(error) => tracing::debug!(%error, "segmentation offload stays off"),
+        }
+    }
+
     async fn send(&self, run: Run<'_>, to: Endpoint) -> io::Result<()> {
-        let transmit = transmit(run, to);
+        let (transmit, state) = (transmit(run, to), self.state());
         loop {
-            let attempt =
-                self.socket.try_io(Interest::WRITABLE, || self.state.try_send((&self.socket).into(), &transmit));
+            let attempt = self.socket.try_io(Interest::WRITABLE, || state.try_send((&self.socket).into(), &transmit));
             match attempt {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.socket.writable().await?,
                 result => return result,
@@ -150,11 +187,10 @@ impl BoundSocket {
 
     /// Waits for datagrams, and returns how many of the buffers were filled: never none.
     pub(super) async fn receive(&self, buffers: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> usize {
+        let state = self.state();
         loop {
             let attempt = match self.socket.readable().await {
-                Ok(()) => {
-                    self.socket.try_io(Interest::READABLE, || self.state.recv((&self.socket).into(), buffers, meta))
-                }
+                Ok(()) => self.socket.try_io(Interest::READABLE, || state.recv((&self.socket).into(), buffers, meta)),
                 Err(error) => Err(error),
             };
             match attempt {
@@ -203,9 +239,9 @@ fn open(address: SocketAddr, buffer: usize) -> io::Result<Option<BoundSocket>> {
         Err(error) => return Err(error),
     }
     let socket = UdpSocket::from_std(socket.into())?;
-    let state = UdpSocketState::new((&socket).into())?;
+    let state = RwLock::new(Arc::new(UdpSocketState::new((&socket).into())?));
     allow_fragments(&socket, address.ip());
-    Ok(Some(BoundSocket { socket, state }))
+    Ok(Some(BoundSocket { socket, state, address: address.ip() }))
 }
 
 fn is_missing(error: &io::Error) -> bool {

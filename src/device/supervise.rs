@@ -2,16 +2,20 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use maybetun_tun::{Tun, TunEvent};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::shared::Shared;
 use super::sockets::{BoundSocket, Sockets};
 use super::{StopReason, configure, inbound, outbound};
 use crate::tunnel::DatagramBatch;
+
+/// Pauses between attempts to open the sockets, the first and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Starts the tasks of a device on `tun`; what is returned tells when and why they have ended.
 pub(super) fn spawn<T: Tun>(tun: T, shared: Arc<Shared>) -> watch::Receiver<Option<StopReason>> {
@@ -53,14 +57,27 @@ async fn supervise<T: Tun>(tun: Arc<T>, shared: &Arc<Shared>) -> StopReason {
                 let current = sockets.borrow_and_update().clone();
                 if let Some(current) = current {
                     receive_on(&mut receivers, &tun, shared, &current);
+                    let state = Arc::clone(shared);
+                    tasks.spawn(async move { call_peers(&state).await });
                 }
             }
+            Some(result) = tasks.join_next() => stop_on_panic(shared, result),
+            Some(result) = receivers.join_next() => stop_on_panic(shared, result),
         }
     };
     receivers.shutdown().await;
     tasks.shutdown().await;
     shared.sockets.send_replace(None);
     reason
+}
+
+/// A device that lost one of its tasks would look alive and be deaf, dumb or blind.
+fn stop_on_panic(shared: &Shared, result: Result<(), JoinError>) {
+    if let Err(error) = result
+        && error.is_panic()
+    {
+        shared.stop(StopReason::TunFailed("a task of the device panicked".to_owned()));
+    }
 }
 
 fn reason_of(error: &io::Error) -> StopReason {
@@ -75,22 +92,45 @@ fn reason_of(error: &io::Error) -> StopReason {
 
 /// Follows the interface: its MTU, up and down, its end.
 async fn follow_link<T: Tun>(tun: &T, shared: &Shared) {
+    // Pause before the sockets are tried again, while the interface is up and they could not be opened.
+    let mut pause: Option<Duration> = None;
     loop {
-        match tun.event().await {
+        let event = tokio::select! {
+            event = tun.event() => event,
+            () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => TunEvent::Up,
+        };
+        match event {
             TunEvent::Mtu(mtu) => {
                 tracing::debug!(mtu, "interface MTU");
                 shared.set_mtu(mtu);
             }
-            TunEvent::Up => match configure::link_up(shared) {
-                Ok(()) => call_peers(shared).await,
-                Err(error) => tracing::error!(%error, "the interface is up, but the device is deaf"),
-            },
-            TunEvent::Down => configure::link_down(shared),
+            TunEvent::Up => pause = open_sockets(shared, pause),
+            TunEvent::Down => {
+                pause = None;
+                configure::link_down(shared);
+            }
             TunEvent::Gone => {
                 shared.stop(StopReason::TunGone);
                 return;
             }
         }
+    }
+}
+
+/// Opens the sockets; if that fails, says when to try again. The port may be in use for just a moment, by our own sockets
+/// of before the interface went down.
+fn open_sockets(shared: &Shared, pause: Option<Duration>) -> Option<Duration> {
+    let error = match configure::link_up(shared) {
+        Ok(()) => return None,
+        Err(error) => error,
+    };
+    match pause {
+        None => Some(FIRST_PAUSE),
+        Some(FIRST_PAUSE) => {
+            tracing::error!(%error, "the interface is up, but the device is deaf");
+            Some(2 * FIRST_PAUSE)
+        }
+        Some(pause) => Some((2 * pause).min(LONGEST_PAUSE)),
     }
 }
 
@@ -105,7 +145,8 @@ async fn call_peers(shared: &Shared) {
         {
             let (mut state, now) = (peer.state.lock(), Instant::now());
             state.tunnel.resend_handshake(now, &mut out);
-            if state.tunnel.persistent_keepalive() > 0 && out.is_empty() {
+            let is_waiting = state.tunnel.persistent_keepalive() > 0 || state.tunnel.queued() > 0;
+            if is_waiting && out.is_empty() {
                 state.tunnel.send_keepalive(now, &mut out);
             }
             shared.settle(&peer, &mut state);
@@ -120,17 +161,26 @@ async fn keep_deadlines(shared: &Shared) {
     loop {
         let index = shared.schedule.next_due().await;
         let Some(peer) = shared.registry.read().by_index(index).cloned() else { continue };
-        let has_identity = shared.has_identity();
+        let is_mute = shared.sockets.borrow().is_none();
         {
+            let registry = shared.registry.read();
             let mut state = peer.state.lock();
             state.scheduled = None;
-            if !has_identity {
+            if registry.identity().is_none() {
                 continue;
             }
-            state.tunnel.handle_timeout(Instant::now(), &mut out);
+            if is_mute {
+                state.tunnel.handle_timeout_mute(Instant::now(), &mut out);
+            } else {
+                state.tunnel.handle_timeout(Instant::now(), &mut out);
+            }
             shared.settle(&peer, &mut state);
         }
-        shared.transmit(&peer, &mut out).await;
+        if is_mute {
+            out.clear();
+        } else {
+            shared.transmit(&peer, &mut out).await;
+        }
     }
 }
 

@@ -176,6 +176,16 @@ async fn an_interface_that_goes_down_and_up_keeps_its_port_and_its_session() {
 }
 
 #[tokio::test]
+async fn an_interface_that_flaps_is_heard_again() {
+    let (mut a, mut b) = connected().await;
+    for _ in 0..20 {
+        a.host.set(TunEvent::Down).await;
+        a.host.set(TunEvent::Up).await;
+    }
+    exchange(&mut a, &mut b, b"back").await;
+}
+
+#[tokio::test]
 async fn a_device_stops_when_asked_and_when_its_tun_is_gone() {
     let (a, b) = connected().await;
     a.device.stop().await;

@@ -1,5 +1,7 @@
 //! Cryptokey routing (whitepaper §2): which peer owns an address, by the longest prefix that holds it.
 
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
 use std::net::IpAddr;
 
 use ip_network::IpNetwork;
@@ -9,6 +11,8 @@ use ipnet::IpNet;
 /// A table from prefixes to owners. A prefix has one owner at most.
 pub struct AllowedIps<T> {
     table: IpNetworkTable<T>,
+    /// The same, from owners to their prefixes.
+    owned: HashMap<T, BTreeSet<IpNet>>,
 }
 
 impl<T> std::fmt::Debug for AllowedIps<T> {
@@ -20,26 +24,34 @@ impl<T> std::fmt::Debug for AllowedIps<T> {
 
 impl<T> Default for AllowedIps<T> {
     fn default() -> Self {
-        Self { table: IpNetworkTable::new() }
+        Self { table: IpNetworkTable::new(), owned: HashMap::new() }
     }
 }
 
-impl<T: Copy + Eq> AllowedIps<T> {
+impl<T: Copy + Eq + Hash> AllowedIps<T> {
     /// Gives `prefix` to `owner`, and returns whose it was before. Host bits are ignored.
     pub fn insert(&mut self, prefix: IpNet, owner: T) -> Option<T> {
-        self.table.insert(key(prefix), owner)
+        let before = self.table.insert(key(prefix), owner);
+        if let Some(before) = before {
+            self.disown(prefix, before);
+        }
+        self.owned.entry(owner).or_default().insert(prefix.trunc());
+        before
     }
 
     /// Takes exactly `prefix` away if `owner` owns it.
     pub fn remove(&mut self, prefix: IpNet, owner: T) {
         if self.table.exact_match(key(prefix)) == Some(&owner) {
             self.table.remove(key(prefix));
+            self.disown(prefix, owner);
         }
     }
 
     /// Takes every prefix of `owner` away.
     pub fn remove_owner(&mut self, owner: T) {
-        self.table.retain(|_, of| *of != owner);
+        for prefix in self.owned.remove(&owner).unwrap_or_default() {
+            self.table.remove(key(prefix));
+        }
     }
 
     /// Returns who owns the longest prefix that holds `address`.
@@ -49,20 +61,19 @@ impl<T: Copy + Eq> AllowedIps<T> {
 
     /// Returns the prefixes of `owner`: IPv4 before IPv6, in order of address.
     pub fn prefixes_of(&self, owner: T) -> Vec<IpNet> {
-        let mut prefixes: Vec<_> =
-            self.table.iter().filter(|(_, of)| **of == owner).map(|(key, _)| prefix(key)).collect();
-        prefixes.sort();
-        prefixes
+        self.owned.get(&owner).into_iter().flatten().copied().collect()
+    }
+
+    fn disown(&mut self, prefix: IpNet, owner: T) {
+        if let Some(prefixes) = self.owned.get_mut(&owner) {
+            prefixes.remove(&prefix.trunc());
+        }
     }
 }
 
 fn key(prefix: IpNet) -> IpNetwork {
     let network = prefix.trunc();
     IpNetwork::new(network.addr(), network.prefix_len()).expect("a truncated prefix has no host bits")
-}
-
-fn prefix(key: IpNetwork) -> IpNet {
-    IpNet::new(key.network_address(), key.netmask()).expect("a network's own prefix length is in range")
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use std::time::Instant;
 use boringtun::noise::{Packet, Tunn};
 
 use super::frame::Frame;
-use super::noise::{Message, MessageKind, Opened, Refused};
+use super::noise::{KeysUsed, Message, MessageKind, Refused};
 use super::timers::{KEEPALIVE_TIMEOUT, REKEY_ON_RECEIVE, Timer};
-use super::{Content, DatagramBatch, Endpoint, IpHeader, Role, Tunnel};
+use super::{Content, DATA_OVERHEAD, DatagramBatch, Endpoint, IpHeader, Role, Tunnel};
 
 impl Tunnel {
     /// Takes a datagram from the peer, or from someone who claims to be.
@@ -70,14 +70,17 @@ impl Tunnel {
             }
         };
         self.received(datagram.len(), from, now);
-        if self.unconfirmed == Some(receiver) {
-            self.unconfirmed = None;
+        if opened.keys == KeysUsed::InForce && self.unconfirmed.contains(&receiver) {
+            self.unconfirmed.clear();
             self.start_session(Role::Responder, now, out);
         }
         self.rekey_if_older(REKEY_ON_RECEIVE, now, out);
-        let Opened::Payload(length) = opened else { return None };
+        let is_keepalive = datagram.len() == DATA_OVERHEAD;
+        if is_keepalive {
+            return None;
+        }
         self.timers.set_first(Timer::Keepalive, now + KEEPALIVE_TIMEOUT);
-        self.accept(&packet[..length], source_is_allowed)
+        self.accept(&packet[..opened.length], source_is_allowed)
     }
 
     /// Judges an authenticated payload, and returns its length if it is an IP packet that may come from this peer.
@@ -112,10 +115,10 @@ impl Tunnel {
         self.remember_session(now);
         match kind {
             MessageKind::Response => {
-                self.unconfirmed = sender;
                 self.sent(Content::Handshake, length, now);
-                // The session is as good as made: the peer confirms it, or begins anew.
-                self.handshake_ended();
+                if let Some(index) = sender {
+                    self.answered(index, now);
+                }
             }
             MessageKind::Data => {
                 self.sent(Content::Keepalive, length, now);

@@ -29,6 +29,7 @@
 mod allowed_ips;
 mod batch;
 mod frame;
+mod handshake;
 mod incoming;
 mod ip;
 mod noise;
@@ -53,6 +54,7 @@ use std::time::{Duration, Instant};
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 use crate::settings::Statistics;
+use handshake::Attempt;
 use noise::Noise;
 use queue::Queue;
 use timers::{Timer, Timers};
@@ -143,12 +145,16 @@ pub struct Tunnel {
     timers: Timers,
     /// When boringtun's timers were last polled.
     ticked: Option<Instant>,
+    /// When the age of the session was last compared with a clock that runs while the system sleeps.
+    checked: Option<Instant>,
     session: Option<Session>,
-    /// Index of a session that we answered for and that the peer has not used yet.
-    unconfirmed: Option<u32>,
+    /// Indices of sessions that we answered for and that the peer has not used yet, at most eight.
+    unconfirmed: Vec<u32>,
+    /// When we answered an initiation last, until the session is in use.
+    answered: Option<Instant>,
+    attempt: Option<Attempt>,
     /// When the sessions that may still be in use were made, the oldest first; boringtun keeps eight.
     started: VecDeque<Instant>,
-    handshakes_sent: u32,
     last_handshake: Option<Instant>,
     statistics: Statistics,
     events: VecDeque<Event>,
@@ -194,10 +200,12 @@ impl Tunnel {
             queue: Queue::default(),
             timers: Timers::default(),
             ticked: None,
+            checked: None,
             session: None,
-            unconfirmed: None,
+            unconfirmed: Vec::with_capacity(MAX_SESSIONS),
+            answered: None,
+            attempt: None,
             started: VecDeque::with_capacity(MAX_SESSIONS),
-            handshakes_sent: 0,
             last_handshake: None,
             statistics: Statistics::default(),
             events: VecDeque::new(),
@@ -236,6 +244,11 @@ impl Tunnel {
         }
     }
 
+    /// Takes `bytes` off what counts as sent: datagrams of this tunnel that the network did not take.
+    pub fn unsent(&mut self, bytes: u64) {
+        self.statistics.sent_bytes = self.statistics.sent_bytes.saturating_sub(bytes);
+    }
+
     /// Returns the preshared key, if there is one.
     pub fn preshared_key(&self) -> Option<&PresharedKey> {
         self.noise.preshared_key()
@@ -249,9 +262,13 @@ impl Tunnel {
             return;
         }
         self.noise.set_preshared_key(key, now);
-        self.unconfirmed = None;
-        self.handshake_ended();
+        self.unconfirmed.clear();
+        self.answered = None;
+        self.attempt = None;
         self.ticked = None;
+        if !self.queue.is_empty() {
+            self.timers.set(Timer::HandshakeRetry, now);
+        }
     }
 
     /// Changes our private key. The session ends unless the key is the same.

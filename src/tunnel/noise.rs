@@ -1,24 +1,34 @@
 //! The seam to boringtun: handshake, sessions and AEAD of one peer, and what boringtun leaves to its user.
 //!
 //! boringtun fixes the preshared key when it is made. So that a new key does not cut the session that is in use, the
-//! engine that holds it is retired: it seals until the first session under the new key, and opens until its own end.
+//! engine that holds it is retired: it seals until the first session under the new key, opens until its own sessions
+//! end, and refuses replays of the initiations that it has seen until its successor has seen a later one.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Tunn, TunnResult};
 
-use super::DATA_OVERHEAD;
 use super::timers::REJECT_AFTER_TIME;
+use super::{DATA_OVERHEAD, HANDSHAKE_INITIATION};
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
+
+/// Most engines that are retired at once; the oldest goes first.
+const MAX_RETIRED: usize = 4;
 
 /// Handshake, sessions and AEAD of one peer.
 pub(super) struct Noise {
     keys: Keys,
+    /// The engine under the keys in force.
     tunn: Tunn,
-    retired: Option<Retired>,
+    /// Whether it has made a session that can be sealed with.
+    has_begun: bool,
+    /// Whether it has accepted an initiation: its timestamp guards against replays.
+    has_answered: bool,
+    /// Engines under earlier preshared keys, the newest first.
+    retired: Vec<Retired>,
 }
 
 struct Keys {
@@ -33,23 +43,24 @@ struct Retired {
     tunn: Tunn,
     /// When its last session ends.
     until: Instant,
-    use_: RetiredUse,
-}
-
-/// What a retired engine still does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum RetiredUse {
-    SealAndOpen,
-    Open,
+    /// Whether it has seen initiations that its successors have not.
+    guards: bool,
 }
 
 /// What an authenticated transport data message held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Opened {
-    /// Nothing: the message is a keepalive.
-    Keepalive,
-    /// A payload of this many bytes, at the start of the buffer.
-    Payload(usize),
+pub(super) struct Opened {
+    /// Bytes of the payload, at the start of the buffer; 0 for a keepalive.
+    pub(super) length: usize,
+    /// Which keys the session was made under.
+    pub(super) keys: KeysUsed,
+}
+
+/// Whether a session was made under the keys in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeysUsed {
+    InForce,
+    Earlier,
 }
 
 /// Why a datagram was not taken.
@@ -92,7 +103,7 @@ impl Noise {
     pub(super) fn new(private: &PrivateKey, peer: PublicKey, preshared: Option<&PresharedKey>, index: u32) -> Self {
         let preshared = preshared.filter(|key| !key.is_zero()).cloned();
         let keys = Keys { private: private.clone(), peer, preshared, index };
-        Self { tunn: keys.engine(), keys, retired: None }
+        Self { tunn: keys.engine(), keys, has_begun: false, has_answered: false, retired: Vec::new() }
     }
 
     pub(super) fn peer(&self) -> PublicKey {
@@ -115,37 +126,48 @@ impl Noise {
     pub(super) fn set_private_key(&mut self, key: &PrivateKey) {
         self.keys.private = key.clone();
         self.tunn = self.keys.engine();
-        self.retired = None;
+        self.has_begun = false;
+        self.has_answered = false;
+        self.retired.clear();
     }
 
     /// Takes another preshared key, or none, for the handshakes to come; the session in use stays in use.
     pub(super) fn set_preshared_key(&mut self, key: Option<PresharedKey>, now: Instant) {
         self.keys.preshared = key;
-        let before = std::mem::replace(&mut self.tunn, self.keys.engine());
-        if before.time_since_last_handshake().is_some() {
-            self.retired =
-                Some(Retired { tunn: before, until: now + REJECT_AFTER_TIME, use_: RetiredUse::SealAndOpen });
+        let tunn = std::mem::replace(&mut self.tunn, self.keys.engine());
+        let guards = std::mem::take(&mut self.has_answered);
+        if std::mem::take(&mut self.has_begun) || guards {
+            self.retired.truncate(MAX_RETIRED - 1);
+            self.retired.insert(0, Retired { tunn, until: now + REJECT_AFTER_TIME, guards });
         }
     }
 
     /// Tells whether there is a session to seal with.
     pub(super) fn has_session(&self) -> bool {
-        self.sealer().time_since_last_handshake().is_some()
+        self.sealer().is_some_and(|tunn| tunn.time_since_last_handshake().is_some())
     }
 
-    /// Says that a session under the keys in force was made: a retired engine seals no more.
+    /// Returns how long ago the last handshake under the keys in force was made, by a clock that runs while the system
+    /// sleeps; `None` if there is no session of it.
+    pub(super) fn session_age(&self) -> Option<Duration> {
+        self.sealer()?.time_since_last_handshake()
+    }
+
+    /// Says that a session under the keys in force can be sealed with: retired engines seal no more.
     pub(super) fn session_started(&mut self) {
-        if let Some(retired) = &mut self.retired {
-            retired.use_ = RetiredUse::Open;
-        }
+        self.has_begun = true;
     }
 
-    /// Seals `plaintext` into `out`; ask [`has_session`](Self::has_session) first.
+    /// Seals `plaintext` into `out`; `None` if there is no session.
     ///
     /// # Panics
     /// Panics if `out` is not at least 32 bytes longer than `plaintext`, and 148.
     pub(super) fn seal(&mut self, plaintext: &[u8], out: &mut [u8]) -> Option<usize> {
-        match self.sealer_mut().encapsulate(plaintext, out) {
+        let sealer = match self.has_begun {
+            true => &mut self.tunn,
+            false => &mut self.retired.first_mut()?.tunn,
+        };
+        match sealer.encapsulate(plaintext, out) {
             TunnResult::WriteToNetwork(datagram) => {
                 Message::of(datagram).filter(|message| message.kind == MessageKind::Data).map(|message| message.length)
             }
@@ -159,26 +181,43 @@ impl Noise {
     /// # Panics
     /// Panics if `packet` is shorter than the datagram.
     pub(super) fn open(&mut self, datagram: &[u8], packet: &mut [u8]) -> Result<Opened, Refused> {
-        let result = open_with(&mut self.tunn, datagram, packet);
-        match (&mut self.retired, result) {
-            (Some(retired), Err(Refused::Unauthenticated)) => open_with(&mut retired.tunn, datagram, packet),
-            (_, result) => result,
+        let refused = match open_with(&mut self.tunn, datagram, packet) {
+            Ok(length) => return Ok(Opened { length, keys: KeysUsed::InForce }),
+            Err(refused) => refused,
+        };
+        // The indices of sessions start anew with each engine: another may have one of the same.
+        for retired in &mut self.retired {
+            if let Ok(length) = open_with(&mut retired.tunn, datagram, packet) {
+                return Ok(Opened { length, keys: KeysUsed::Earlier });
+            }
         }
+        Err(refused)
     }
 
     /// Takes a handshake message, and writes the answer to `out` if there is one.
     pub(super) fn answer(&mut self, datagram: &[u8], out: &mut [u8]) -> Result<Option<Message>, Refused> {
-        match self.tunn.decapsulate(None, datagram, out) {
-            TunnResult::WriteToNetwork(answer) => Ok(Message::of(answer)),
-            TunnResult::Done => Ok(None),
-            TunnResult::Err(_) => Err(Refused::Unauthenticated),
-            TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => Err(Refused::Unauthenticated),
+        let is_initiation = datagram.first() == Some(&1);
+        if is_initiation && !self.retired.iter_mut().all(|retired| retired.would_answer(datagram)) {
+            return Err(Refused::Replayed);
         }
+        let answer = match self.tunn.decapsulate(None, datagram, out) {
+            TunnResult::WriteToNetwork(answer) => Message::of(answer),
+            TunnResult::Done => None,
+            TunnResult::Err(_) => return Err(Refused::Unauthenticated),
+            TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => return Err(Refused::Unauthenticated),
+        };
+        if is_initiation && answer.is_some() {
+            self.has_answered = true;
+            for retired in &mut self.retired {
+                retired.guards = false;
+            }
+        }
+        Ok(answer)
     }
 
-    /// Writes a handshake initiation to `out`; `None` if one is under way and [`Initiate::Unless`] was asked for.
-    pub(super) fn initiate(&mut self, when: Initiate, out: &mut [u8]) -> Option<usize> {
-        match self.tunn.format_handshake_initiation(out, when == Initiate::Again) {
+    /// Writes a handshake initiation to `out`, in the place of one that may be under way.
+    pub(super) fn initiate(&mut self, out: &mut [u8]) -> Option<usize> {
+        match self.tunn.format_handshake_initiation(out, true) {
             TunnResult::WriteToNetwork(datagram) => Some(datagram.len()),
             TunnResult::Done | TunnResult::Err(_) => None,
             TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => None,
@@ -187,13 +226,11 @@ impl Noise {
 
     /// Lets time pass: retries, rekeying, the end of sessions.
     pub(super) fn poll(&mut self, now: Instant, out: &mut [u8]) -> Polled {
-        if let Some(retired) = &mut self.retired {
+        for retired in &mut self.retired {
             // Only its sessions are to end; whatever else it asks for is for the engine in force to do.
             retired.tunn.update_timers(out);
-            if retired.until <= now {
-                self.retired = None;
-            }
         }
+        self.retired.retain(|retired| retired.guards || retired.until > now);
         match self.tunn.update_timers(out) {
             TunnResult::WriteToNetwork(datagram) => Message::of(datagram).map_or(Polled::Nothing, Polled::Message),
             TunnResult::Err(WireGuardError::ConnectionExpired) => Polled::Expired,
@@ -202,28 +239,17 @@ impl Noise {
         }
     }
 
-    fn sealer(&self) -> &Tunn {
-        match &self.retired {
-            Some(Retired { tunn, use_: RetiredUse::SealAndOpen, .. }) => tunn,
-            Some(_) | None => &self.tunn,
-        }
-    }
-
-    fn sealer_mut(&mut self) -> &mut Tunn {
-        match &mut self.retired {
-            Some(Retired { tunn, use_: RetiredUse::SealAndOpen, .. }) => tunn,
-            Some(_) | None => &mut self.tunn,
-        }
+    fn sealer(&self) -> Option<&Tunn> {
+        if self.has_begun { Some(&self.tunn) } else { self.retired.first().map(|retired| &retired.tunn) }
     }
 }
 
-/// Whether to initiate a handshake while another is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Initiate {
-    /// Not then.
-    Unless,
-    /// Then too, in its place.
-    Again,
+impl Retired {
+    /// Tells whether the initiation is later than those this engine has seen.
+    fn would_answer(&mut self, initiation: &[u8]) -> bool {
+        let mut answer = [0; HANDSHAKE_INITIATION];
+        !self.guards || matches!(self.tunn.decapsulate(None, initiation, &mut answer), TunnResult::WriteToNetwork(_))
+    }
 }
 
 impl Keys {
@@ -248,14 +274,13 @@ impl Message {
     }
 }
 
-fn open_with(tunn: &mut Tunn, datagram: &[u8], packet: &mut [u8]) -> Result<Opened, Refused> {
+/// Opens a transport data message, and returns the length of its payload.
+fn open_with(tunn: &mut Tunn, datagram: &[u8], packet: &mut [u8]) -> Result<usize, Refused> {
     match tunn.decapsulate(None, datagram, packet) {
-        TunnResult::WriteToTunnelV4(opened, _) | TunnResult::WriteToTunnelV6(opened, _) => {
-            Ok(Opened::Payload(opened.len()))
-        }
-        TunnResult::Done => Ok(Opened::Keepalive),
+        TunnResult::WriteToTunnelV4(opened, _) | TunnResult::WriteToTunnelV6(opened, _) => Ok(opened.len()),
+        TunnResult::Done => Ok(0),
         // boringtun checks that a payload is IP only after it opened it, and leaves the plaintext in the buffer.
-        TunnResult::Err(WireGuardError::InvalidPacket) => Ok(Opened::Payload(datagram.len() - DATA_OVERHEAD)),
+        TunnResult::Err(WireGuardError::InvalidPacket) => Ok(datagram.len() - DATA_OVERHEAD),
         TunnResult::Err(WireGuardError::DuplicateCounter | WireGuardError::InvalidCounter) => Err(Refused::Replayed),
         TunnResult::Err(_) | TunnResult::WriteToNetwork(_) => Err(Refused::Unauthenticated),
     }

@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use super::noise::Initiate;
 use super::timers::REKEY_AFTER_TIME;
 use super::{Content, DatagramBatch, PADDING_MULTIPLE, Tunnel};
 
 impl Tunnel {
     /// Takes an IP packet, the first `length` bytes of `buffer`, to be sent to the peer.
     ///
-    /// With a session it is sealed into `out` at once; without one it waits, at most [`MAX_QUEUED_PACKETS`] with it, and
+    /// With a session it is sealed into `out` at once; without one it waits, at most
+    /// [`MAX_QUEUED_PACKETS`](super::MAX_QUEUED_PACKETS) with it, and
     /// a handshake begins. Bytes of `buffer` behind the packet may be overwritten: give at least 15, in which the packet
     /// is padded to a multiple of 16 bytes. A packet for a peer without an endpoint, or that finds the queue full, is
     /// dropped and counted.
@@ -71,39 +71,16 @@ impl Tunnel {
         self.rekey_if_older(REKEY_AFTER_TIME, now, out);
     }
 
-    /// Begins a handshake unless one is under way or there is nowhere to send it.
-    pub fn start_handshake(&mut self, now: Instant, out: &mut DatagramBatch) {
-        if self.endpoint.is_none() {
-            return;
-        }
-        self.tick(now, out);
-        self.initiate(Initiate::Unless, now, out);
-    }
-
-    /// Sends the handshake initiation that is under way again, if one is: the way to the peer may have just opened.
-    pub fn resend_handshake(&mut self, now: Instant, out: &mut DatagramBatch) {
-        if self.handshakes_sent > 0 && self.endpoint.is_some() {
-            self.initiate(Initiate::Again, now, out);
-        }
-    }
-
-    fn initiate(&mut self, when: Initiate, now: Instant, out: &mut DatagramBatch) {
-        if out.is_full() {
-            return;
-        }
-        let Some(length) = self.noise.initiate(when, out.space()) else { return };
-        out.commit(length);
-        self.sent(Content::Handshake, length, now);
-    }
-
     /// Pads and seals the packet; there is a session, and room in the batch.
     fn seal(&mut self, buffer: &mut [u8], length: usize, now: Instant, out: &mut DatagramBatch) {
         let padded = length.next_multiple_of(PADDING_MULTIPLE).min(self.mtu.max(length)).min(buffer.len());
         buffer[length..padded].fill(0);
-        if let Some(length) = self.noise.seal(&buffer[..padded], out.space()) {
-            out.commit(length);
-            self.statistics.sent_packets += 1;
-            self.sent(Content::Data, length, now);
-        }
+        let Some(length) = self.noise.seal(&buffer[..padded], out.space()) else {
+            self.statistics.dropped.no_session += 1;
+            return;
+        };
+        out.commit(length);
+        self.statistics.sent_packets += 1;
+        self.sent(Content::Data, length, now);
     }
 }

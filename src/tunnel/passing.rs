@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::noise::{MessageKind, Polled};
-use super::timers::{FORGET_AFTER, MAX_JITTER_MS, REJECT_AFTER_TIME, REKEY_TIMEOUT, SILENCE_TIMEOUT, Timer, Timers};
-use super::{Content, DatagramBatch, Endpoint, Event, MAX_SESSIONS, Role, Session, Tunnel};
+use super::timers::{FORGET_AFTER, REJECT_AFTER_TIME, SILENCE_TIMEOUT, Timer, Timers};
+use super::{Content, DatagramBatch, Endpoint, Event, MAX_SESSIONS, Tunnel};
 
 /// boringtun's own view of time is brought up to date when it is older than this.
 const TICK: Duration = Duration::from_secs(1);
@@ -15,14 +15,7 @@ impl Tunnel {
         while !out.is_full() {
             let Some(timer) = self.timers.expire(now) else { return };
             match timer {
-                Timer::HandshakeRetry => {
-                    self.forget_local_address();
-                    self.poll_boringtun(now, out);
-                    if self.handshakes_sent > 0 {
-                        // boringtun's clock may be a little behind ours.
-                        self.timers.set_first(Timer::HandshakeRetry, now + TICK);
-                    }
-                }
+                Timer::HandshakeRetry => self.retry_handshake(now, out),
                 Timer::Keepalive => self.send_keepalive(now, out),
                 Timer::PersistentKeepalive => {
                     if let Some(interval) = self.persistent_keepalive {
@@ -39,6 +32,16 @@ impl Tunnel {
         }
     }
 
+    /// Does what is due while nothing can be sent: keys are forgotten in time, and nothing else. What is in `out`
+    /// afterwards is to be thrown away.
+    pub fn handle_timeout_mute(&mut self, now: Instant, out: &mut DatagramBatch) {
+        while let Some(timer) = self.timers.expire(now) {
+            if timer == Timer::Forget && !out.is_full() {
+                self.poll_boringtun(now, out);
+            }
+        }
+    }
+
     /// Returns when [`handle_timeout`](Self::handle_timeout) should be called next; `None` if an idle tunnel may sleep
     /// until something is sent or received.
     pub fn next_timeout(&self) -> Option<Instant> {
@@ -49,8 +52,20 @@ impl Tunnel {
     ///
     /// It is polled for nothing else while data flows: it takes any packet sent after a silence for an unanswered one.
     pub(super) fn end_old_sessions(&mut self, now: Instant, out: &mut DatagramBatch) {
+        if out.is_full() {
+            return;
+        }
+        if self.checked.is_none_or(|checked| now.saturating_duration_since(checked) >= TICK) {
+            self.checked = Some(now);
+            if self.noise.session_age().is_some_and(|age| age > REJECT_AFTER_TIME) {
+                // The system slept, and the clock we are told of with it.
+                self.started.clear();
+                self.poll_boringtun(now, out);
+                return;
+            }
+        }
         let is_old = |started: &Instant| now.saturating_duration_since(*started) > REJECT_AFTER_TIME;
-        if self.started.front().is_none_or(|started| !is_old(started)) || out.is_full() {
+        if self.started.front().is_none_or(|started| !is_old(started)) {
             return;
         }
         self.started.retain(|started| !is_old(started));
@@ -71,16 +86,15 @@ impl Tunnel {
                 out.commit(message.length);
                 let content = match message.kind {
                     MessageKind::Data => Content::Keepalive,
-                    MessageKind::Initiation | MessageKind::Response | MessageKind::CookieReply => Content::Handshake,
+                    MessageKind::Initiation | MessageKind::Response | MessageKind::CookieReply => {
+                        self.initiated(now);
+                        Content::Handshake
+                    }
                 };
                 self.sent(content, message.length, now);
             }
-            Polled::Expired if self.handshakes_sent > 0 => {
-                self.handshake_ended();
-                self.statistics.dropped.no_session += self.queue.clear() as u64;
-                self.push_event(Event::HandshakeFailed);
-            }
-            Polled::Message(_) | Polled::Expired | Polled::Nothing => {}
+            Polled::Message(_) | Polled::Nothing => {}
+            Polled::Expired => self.handshake_expired(now, out),
         }
         if self.session.is_some() && !self.noise.has_session() {
             self.session = None;
@@ -90,38 +104,13 @@ impl Tunnel {
         }
     }
 
-    /// Begins a handshake if the session was ours to begin and is at least `age` old.
-    pub(super) fn rekey_if_older(&mut self, age: Duration, now: Instant, out: &mut DatagramBatch) {
-        let Some(session) = self.session else { return };
-        if session.role == Role::Initiator && now.saturating_duration_since(session.started) >= age {
-            self.start_handshake(now, out);
-        }
-    }
-
     /// Notes that a session was made, so that it ends in time.
     pub(super) fn remember_session(&mut self, now: Instant) {
         if self.started.len() == MAX_SESSIONS {
             self.started.pop_front();
         }
         self.started.push_back(now);
-    }
-
-    /// Takes a session into use, and seals what waited for it.
-    pub(super) fn start_session(&mut self, role: Role, now: Instant, out: &mut DatagramBatch) {
-        self.noise.session_started();
-        self.session = Some(Session { started: now, role });
-        self.last_handshake = Some(now);
-        self.handshake_ended();
-        self.statistics.handshakes += 1;
         self.timers.set(Timer::Forget, now + FORGET_AFTER + TICK);
-        self.push_event(Event::SessionStarted);
-        self.flush(now, out);
-    }
-
-    /// Notes that no handshake is under way any more.
-    pub(super) fn handshake_ended(&mut self) {
-        self.handshakes_sent = 0;
-        self.timers.cancel(Timer::HandshakeRetry);
     }
 
     /// Keeps the books for a datagram that was sealed.
@@ -133,11 +122,7 @@ impl Tunnel {
         }
         match content {
             Content::Data => self.timers.set_first(Timer::Silence, now + SILENCE_TIMEOUT),
-            Content::Handshake => {
-                self.handshakes_sent += 1;
-                self.timers.set(Timer::HandshakeRetry, now + REKEY_TIMEOUT + self.jitter());
-            }
-            Content::Keepalive => {}
+            Content::Handshake | Content::Keepalive => {}
         }
     }
 
@@ -154,20 +139,18 @@ impl Tunnel {
         }
     }
 
-    /// Returns up to 333 ms that differ from one tunnel and attempt to the next.
-    fn jitter(&self) -> Duration {
-        let mixed = (self.index() ^ self.handshakes_sent.rotate_left(16)).wrapping_mul(0x9e37_79b1);
-        Duration::from_millis(u64::from((mixed >> 8) % (MAX_JITTER_MS + 1)))
-    }
-
     /// Forgets every session and what was due for it.
     pub(super) fn forget_sessions(&mut self, now: Instant) {
         self.session = None;
-        self.unconfirmed = None;
+        self.unconfirmed.clear();
+        self.answered = None;
+        self.attempt = None;
         self.started.clear();
-        self.handshakes_sent = 0;
         self.ticked = None;
         self.timers = Timers::default();
+        if !self.queue.is_empty() {
+            self.timers.set(Timer::HandshakeRetry, now);
+        }
         self.set_persistent_keepalive(self.persistent_keepalive(), now);
     }
 }

@@ -15,8 +15,8 @@ pub(super) const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
 /// A handshake initiation is sent again after this long, plus jitter.
 pub(super) const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Spread of the retries, in milliseconds, so that two peers that start together do not stay in step.
-pub(super) const MAX_JITTER_MS: u32 = 333;
+/// A handshake that was not answered for this long is given up.
+pub(super) const REKEY_ATTEMPT_TIME: Duration = Duration::from_secs(90);
 
 /// Data received is answered within this time, by a keepalive if by nothing else.
 pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);

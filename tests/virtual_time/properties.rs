@@ -6,6 +6,9 @@ use std::time::Duration;
 use crate::network::{Fate, Network, number, packet};
 use proptest::prelude::*;
 
+/// What is sent when a session is this old may arrive when it has ended: so the protocol wants it (whitepaper §6.2).
+const SESSION_END: std::ops::RangeInclusive<Duration> = Duration::from_secs(178)..=Duration::from_secs(181);
+
 #[derive(Debug, Clone)]
 struct Step {
     side: usize,
@@ -71,9 +74,23 @@ proptest! {
         network.send(0, &packet(0, u32::MAX, 24));
         network.run_for(Duration::from_secs(1));
         network.delivered = [Vec::new(), Vec::new()];
-        let sent = play(&mut network, &steps);
+        let mut expected = [Vec::new(), Vec::new()];
+        let mut at_the_end = HashSet::new();
+        for (count, step) in steps.iter().enumerate() {
+            let age = network.tunnels[step.side].last_handshake().map(|at| network.instant() - at);
+            if age.is_some_and(|age| SESSION_END.contains(&age)) {
+                at_the_end.insert(count as u32);
+            }
+            let packet = packet(step.side, count as u32, step.length);
+            network.send(step.side, &packet);
+            expected[1 - step.side].push(packet);
+            network.run_for(step.pause);
+        }
+        network.run_for(Duration::from_secs(20));
         for side in [0, 1] {
-            prop_assert_eq!(&network.delivered[side], &sent[1 - side]);
+            let arrived: HashSet<_> = network.delivered[side].iter().map(|packet| number(packet)).collect();
+            expected[side].retain(|packet| arrived.contains(&number(packet)) || !at_the_end.contains(&number(packet)));
+            prop_assert_eq!(&network.delivered[side], &expected[side]);
         }
     }
 

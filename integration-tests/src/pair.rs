@@ -1,0 +1,170 @@
+//! The usual case: a client and a relay, a wire between them and a tunnel through it.
+
+use std::net::SocketAddr;
+
+use nix::sys::signal::Signal;
+
+use crate::command::Finished;
+use crate::daemon::{Daemon, Implementation};
+use crate::host::Host;
+use crate::names;
+use crate::tunnel::{Config, Keys, PeerConfig};
+use crate::wire::{Network, Wire};
+
+/// What carries the tunnel's datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outer {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// How a pair is to be made.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// What runs at the client.
+    pub client: Implementation,
+    /// What runs at the relay.
+    pub relay: Implementation,
+    /// What carries the datagrams.
+    pub outer: Outer,
+    /// The tunnel's MTU in bytes; the wire's is 100 more, or 1500 if that is larger.
+    pub mtu: u16,
+    /// The preshared keys of client and relay, in base64.
+    pub preshared_keys: [Option<String>; 2],
+}
+
+impl Setup {
+    /// Returns the defaults: IPv4 outside, 1420 bytes inside, no preshared key.
+    pub fn between(client: Implementation, relay: Implementation) -> Self {
+        Self { client, relay, outer: Outer::V4, mtu: 1420, preshared_keys: [None, None] }
+    }
+
+    /// Brings the pair up.
+    #[track_caller]
+    pub fn start(&self) -> Pair {
+        let (client, relay) = (Host::new(), Host::new());
+        let wire = Wire::between(&client, &relay, Network::First, 1500.max(self.mtu + 100));
+        let (client_keys, relay_keys) = (Keys::new(), Keys::new());
+        let [client_preshared, relay_preshared] = self.preshared_keys.clone();
+        let client_config = Config {
+            private_key: client_keys.private,
+            listen_port: 51820,
+            peers: vec![PeerConfig {
+                public_key: relay_keys.public.clone(),
+                preshared_key: client_preshared,
+                endpoint: Some(self.relay_endpoint()),
+                allowed_ips: "10.9.0.0/24, fd09::/64".to_owned(),
+            }],
+        };
+        let relay_config = Config {
+            private_key: relay_keys.private,
+            listen_port: 51820,
+            peers: vec![PeerConfig {
+                public_key: client_keys.public.clone(),
+                preshared_key: relay_preshared,
+                endpoint: None,
+                allowed_ips: "10.9.0.1/32, fd09::1/128".to_owned(),
+            }],
+        };
+        let client = End::start(client, self.client, client_config, client_keys.public, 1, self.mtu);
+        let relay = End::start(relay, self.relay, relay_config, relay_keys.public, 2, self.mtu);
+        Pair { client, relay, wire }
+    }
+
+    /// Returns where the client finds the relay.
+    pub fn relay_endpoint(&self) -> SocketAddr {
+        let address = match self.outer {
+            Outer::V4 => Network::First.v4(2),
+            Outer::V6 => Network::First.v6(2),
+        };
+        SocketAddr::new(address, 51820)
+    }
+}
+
+/// A client and a relay that a tunnel joins.
+#[derive(Debug)]
+pub struct Pair {
+    /// The client: it knows the relay's endpoint; inner addresses 10.9.0.1 and fd09::1.
+    pub client: End,
+    /// The relay: inner addresses 10.9.0.2 and fd09::2.
+    pub relay: End,
+    /// The wire; the client is at its left.
+    pub wire: Wire,
+}
+
+/// One end of a tunnel.
+#[derive(Debug)]
+pub struct End {
+    /// The running implementation.
+    pub daemon: Daemon,
+    /// Its configuration.
+    pub config: Config,
+    /// Its public key, in base64.
+    pub public_key: String,
+    /// The host it runs on.
+    pub host: Host,
+    implementation: Implementation,
+    number: u8,
+    mtu: u16,
+}
+
+impl End {
+    /// Starts an end on `host` with the inner addresses `10.9.0.NUMBER` and `fd09::NUMBER`. `mtu` is in bytes.
+    #[track_caller]
+    pub fn start(
+        host: Host,
+        implementation: Implementation,
+        config: Config,
+        public_key: String,
+        number: u8,
+        mtu: u16,
+    ) -> Self {
+        let daemon = Daemon::start(implementation, &host, &names::interface_name());
+        let end = Self { daemon, config, public_key, host, implementation, number, mtu };
+        end.bring_up();
+        end
+    }
+
+    /// Ends the process and starts another with the same configuration.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        // The old device's port and addresses must be free before the new one takes them.
+        self.daemon.signal(Signal::SIGTERM);
+        self.daemon.wait_for_exit();
+        self.daemon = Daemon::start(self.implementation, &self.host, &names::interface_name());
+        self.bring_up();
+    }
+
+    /// Returns the inner IPv4 address.
+    pub fn v4(&self) -> String {
+        format!("10.9.0.{}", self.number)
+    }
+
+    /// Returns the inner IPv6 address.
+    pub fn v6(&self) -> String {
+        format!("fd09::{}", self.number)
+    }
+
+    /// Returns the inner IPv4 address with `port`.
+    #[track_caller]
+    pub fn inner(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.v4().parse().expect("an address of ours"), port)
+    }
+
+    /// Runs `wg COMMAND INTERFACE ARGUMENTS`.
+    #[track_caller]
+    pub fn wg(&self, command: &str, arguments: &str) -> Finished {
+        self.daemon.wg(&self.host, command, arguments)
+    }
+
+    #[track_caller]
+    fn bring_up(&self) {
+        let interface = self.daemon.interface();
+        self.daemon.configure(&self.host, &self.config);
+        self.host.ip(&format!("addr add {}/24 dev {interface}", self.v4()));
+        self.host.ip(&format!("link set {interface} mtu {} up", self.mtu));
+        self.host.ip(&format!("addr add {}/64 dev {interface} nodad", self.v6()));
+    }
+}

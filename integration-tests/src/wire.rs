@@ -1,0 +1,77 @@
+//! Wires: a pair of virtual Ethernet interfaces between two hosts.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::Command;
+
+use crate::command::run;
+use crate::host::Host;
+use crate::names;
+
+/// The addresses of a wire, from the ranges that are set apart for documentation (RFC 5737, RFC 3849).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// 192.0.2.0/24 and 2001:db8:1::/64.
+    First,
+    /// 198.51.100.0/24 and 2001:db8:2::/64.
+    Second,
+}
+
+impl Network {
+    /// Returns the IPv4 address with the given last byte.
+    pub fn v4(self, host: u8) -> IpAddr {
+        IpAddr::V4(match self {
+            Self::First => Ipv4Addr::new(192, 0, 2, host),
+            Self::Second => Ipv4Addr::new(198, 51, 100, host),
+        })
+    }
+
+    /// Returns the IPv6 address with the given last byte.
+    pub fn v6(self, host: u8) -> IpAddr {
+        let subnet = match self {
+            Self::First => 1,
+            Self::Second => 2,
+        };
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, subnet, 0, 0, 0, 0, host.into()))
+    }
+}
+
+/// A wire between two hosts: the left end has the addresses `.1` and `::1` of its network, the right end `.2` and `::2`.
+#[derive(Debug)]
+pub struct Wire {
+    /// The network on the wire.
+    pub network: Network,
+    /// The interface at the left end.
+    pub left: String,
+    /// The interface at the right end.
+    pub right: String,
+}
+
+impl Wire {
+    /// Joins two hosts. `mtu` is in bytes.
+    #[track_caller]
+    pub fn between(left: &Host, right: &Host, network: Network, mtu: u16) -> Self {
+        let wire = Self { network, left: names::interface_name(), right: names::interface_name() };
+        let (a, b) = (&wire.left, &wire.right);
+        let add =
+            format!("link add {a} netns {} type veth peer name {b} netns {}", left.namespace(), right.namespace());
+        run(Command::new("ip").args(add.split(' ')), "").success();
+        for (host, interface, number) in [(left, a, 1), (right, b, 2)] {
+            host.ip(&format!("link set {interface} mtu {mtu} up"));
+            give_addresses(host, interface, network, number);
+        }
+        wire
+    }
+
+    /// Takes the addresses of the left end away and gives it those that end in `number`.
+    #[track_caller]
+    pub fn renumber_left(&self, left: &Host, number: u8) {
+        left.ip(&format!("addr flush dev {} scope global", self.left));
+        give_addresses(left, &self.left, self.network, number);
+    }
+}
+
+#[track_caller]
+fn give_addresses(host: &Host, interface: &str, network: Network, number: u8) {
+    host.ip(&format!("addr add {}/24 dev {interface}", network.v4(number)));
+    host.ip(&format!("addr add {}/64 dev {interface} nodad", network.v6(number)));
+}

@@ -1,0 +1,116 @@
+//! `maybetun demo` runs anywhere, says what it saw, and leaves nothing behind.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use maybetun_integration_tests::{Daemon, alone, eventually, interface_name, maybetun_program, run};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+/// The variable in the environment by which a demo's processes are found.
+const MARK: &str = "MAYBETUN_DEMO_TEST";
+
+/// Returns the ids of the processes that carry the mark.
+fn marked(mark: &str) -> Vec<u32> {
+    let wanted = format!("{MARK}={mark}");
+    let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let is_marked = |id: &u32| {
+        let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+    };
+    ids.filter(is_marked).collect()
+}
+
+fn assert_positive(value: &Value, pointer: &str) {
+    let number = value.pointer(pointer).and_then(Value::as_f64);
+    assert!(number.is_some_and(|number| number > 0.0), "{pointer} is {number:?} in {value}");
+}
+
+fn assert_report(text: &str) {
+    let report: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("not JSON ({error}): {text}"));
+    for number in
+        ["packets", "bytes", "upload/packets", "upload/bytes", "download/packets", "download/bytes", "duration_ms"]
+    {
+        assert_positive(&report, &format!("/plain/{number}"));
+    }
+    assert!(report["plain"]["page"]["objects"].as_u64().unwrap() > 1, "{report}");
+    // What was fetched has crossed the wire.
+    let page = report["plain"]["page"]["bytes"].as_u64().unwrap();
+    assert!(report["plain"]["download"]["bytes"].as_u64().unwrap() > page, "{report}");
+}
+
+#[test]
+fn json_has_the_counts_and_nothing_is_left() {
+    let _heavy = alone();
+    let mark = interface_name();
+    let text = run(Command::new(maybetun_program()).args(["demo", "--json"]).env(MARK, &mark), "").success();
+    assert_report(&text);
+    assert!(marked(&mark).is_empty());
+}
+
+#[test]
+fn table_and_page() {
+    let _heavy = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let page = directory.path().join("page.html");
+    let text = run(Command::new(maybetun_program()).args(["demo", "--html"]).arg(&page), "").success();
+    assert!(text.contains("packets") && text.contains("bytes"), "{text}");
+    let html = fs::read_to_string(page).unwrap();
+    assert!(html.contains("<svg") && html.trim_end().ends_with("</html>"));
+    assert!(!html.contains("src=\"http") && !html.contains("href=\"http"), "the page is self-contained");
+}
+
+#[test]
+fn without_privileges_it_makes_a_user_namespace() {
+    let _heavy = alone();
+    // Where an unprivileged user can read it.
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("maybetun");
+    fs::copy(maybetun_program(), &program).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set", "-all"]);
+    let text = run(command.arg(program).args(["demo", "--json"]).current_dir("/"), "").success();
+    assert_report(&text);
+}
+
+/// Interrupts a demo once it has `processes` processes and `wait` has passed.
+fn interrupt(signal: Signal, processes: usize, wait: Duration) {
+    let mark = interface_name();
+    let mut command = Command::new(maybetun_program());
+    command.args(["demo", "--json"]).env(MARK, &mark).process_group(0);
+    let mut demo = Daemon::spawn(&mut command, &mark);
+    eventually("the demo has started", Duration::from_secs(20), || {
+        marked(&mark).len() >= processes || demo.exit_status().is_some()
+    });
+    thread::sleep(wait);
+    let over = demo.exit_status().is_some();
+    if !over {
+        demo.signal(signal);
+    }
+    let status = demo.wait_for_exit();
+    eventually("no process of the demo is left", Duration::from_secs(20), || marked(&mark).is_empty());
+    assert!(over || !status.success(), "{signal} was ignored: {status}");
+}
+
+#[test]
+fn interrupted_it_leaves_nothing() {
+    let _heavy = alone();
+    interrupt(Signal::SIGINT, 1, Duration::ZERO);
+    for wait in [0, 100, 400] {
+        interrupt(Signal::SIGINT, 4, Duration::from_millis(wait));
+    }
+    interrupt(Signal::SIGTERM, 4, Duration::from_millis(200));
+}
+
+#[test]
+fn killed_it_leaves_nothing() {
+    let _heavy = alone();
+    interrupt(Signal::SIGKILL, 4, Duration::from_millis(200));
+}

@@ -1,0 +1,139 @@
+//! Handshakes that cross, get lost, are given up or are renewed under other keys.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use maybetun::keys::{PresharedKey, PrivateKey};
+use maybetun::tunnel::{DatagramBatch, Endpoint, Event, Tunnel, TunnelConfig};
+
+use crate::network::{Fate, Network, number, packet};
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// Sends numbered packets both ways, `pause` apart, and asserts that each arrives.
+fn assert_steady_traffic(network: &mut Network, count: u32, pause: Duration) {
+    network.delivered = [Vec::new(), Vec::new()];
+    for count in 0..count {
+        network.send(0, &packet(0, count, 200));
+        network.send(1, &packet(1, count, 200));
+        network.run_for(pause);
+    }
+    network.run_for(seconds(2));
+    for side in [0, 1] {
+        let numbers: Vec<_> = network.delivered[side].iter().map(|packet| number(packet)).collect();
+        assert_eq!(numbers, (0..count).collect::<Vec<_>>(), "at side {side}");
+    }
+}
+
+#[test]
+fn an_initiation_that_got_lost_does_not_cost_the_session_that_the_peer_began() {
+    let mut network = Network::new();
+    network.send(1, &packet(1, 1, 100));
+    network.run_for(Duration::from_millis(15));
+    network.fate = Box::new(|from| if from == 0 { Fate::Lose } else { Fate::Deliver });
+    network.send(0, &packet(0, 0, 100));
+    network.fate = Box::new(|_| Fate::Deliver);
+    network.run_for(seconds(6));
+    network.events = [Vec::new(), Vec::new()];
+    assert_steady_traffic(&mut network, 40_000, Duration::from_millis(5));
+    assert!(!network.events[0].contains(&Event::SessionEnded) && !network.events[1].contains(&Event::SessionEnded));
+}
+
+#[test]
+fn sides_that_began_at_once_renew_in_time() {
+    let mut network = Network::new();
+    network.send(0, &packet(0, 1, 100));
+    network.send(1, &packet(1, 1, 100));
+    network.run_for(seconds(6));
+    network.events = [Vec::new(), Vec::new()];
+    assert_steady_traffic(&mut network, 60_000, Duration::from_millis(10));
+    assert!(!network.events[0].contains(&Event::SessionEnded) && !network.events[1].contains(&Event::SessionEnded));
+}
+
+#[test]
+fn packets_that_wait_are_sent_even_if_both_answers_to_crossing_initiations_got_lost() {
+    let mut network = Network::new();
+    network.send(0, &packet(0, 1, 100));
+    network.send(1, &packet(1, 1, 100));
+    network.run_for(Duration::from_millis(5));
+    network.fate = Box::new(|_| Fate::Lose);
+    network.run_for(seconds(1));
+    network.fate = Box::new(|_| Fate::Deliver);
+    network.run_for(seconds(30));
+    assert_eq!(network.delivered, [[packet(1, 1, 100)], [packet(0, 1, 100)]]);
+}
+
+#[test]
+fn ninety_seconds_are_tried_however_old_the_tunnel_is() {
+    for age in [0, 500, 530, 541, 2_000] {
+        let mut network = Network::new();
+        network.fate = Box::new(|_| Fate::Lose);
+        network.run_for(seconds(age));
+        network.send(0, &packet(0, 1, 100));
+        network.run_for(seconds(88));
+        assert_eq!(network.tunnels[0].queued(), 1, "a tunnel of {age} s gave up early");
+        network.run_for(seconds(12));
+        assert_eq!(network.tunnels[0].statistics().dropped.no_session, 1, "a tunnel of {age} s did not give up");
+    }
+}
+
+#[test]
+fn a_short_outage_after_a_long_silence_loses_nothing() {
+    let mut network = Network::new();
+    network.send(0, &packet(0, 1, 100));
+    network.run_for(seconds(535));
+    network.fate = Box::new(|_| Fate::Lose);
+    network.send(0, &packet(0, 2, 100));
+    network.run_for(seconds(15));
+    network.fate = Box::new(|_| Fate::Deliver);
+    network.run_for(seconds(10));
+    assert_eq!(network.delivered[1], [packet(0, 1, 100), packet(0, 2, 100)]);
+}
+
+#[test]
+fn a_new_private_key_does_not_strand_what_waits() {
+    let mut network = Network::new();
+    network.fate = Box::new(|_| Fate::Lose);
+    network.send(0, &packet(0, 1, 100));
+    let now = network.instant();
+    network.tunnels[0].set_private_key(&PrivateKey::generate_from_os(), now);
+    assert!(network.tunnels[0].next_timeout().is_some_and(|at| at <= now));
+}
+
+#[test]
+fn renewal_under_a_new_preshared_key_loses_nothing() {
+    let mut network = Network::new();
+    network.send(1, &packet(1, 1, 100));
+    network.run_for(seconds(1));
+    let (key, now) = (PresharedKey::generate_from_os(), network.instant());
+    for tunnel in &mut network.tunnels {
+        tunnel.set_preshared_key(&key, now);
+    }
+    network.run_for(seconds(121));
+    assert_steady_traffic(&mut network, 2_000, Duration::from_millis(2));
+    assert!(network.initiations().len() >= 2, "the session was renewed under the traffic");
+}
+
+#[test]
+fn an_initiation_cannot_be_replayed_after_a_change_of_the_preshared_key() {
+    let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
+    let here = Endpoint::from(SocketAddr::from(([192, 0, 2, 1], 1)));
+    let elsewhere = Endpoint::from(SocketAddr::from(([203, 0, 113, 9], 9)));
+    let mut client = Tunnel::new(TunnelConfig::new(&keys[0], keys[1].public_key(), 1));
+    let mut relay = Tunnel::new(TunnelConfig::new(&keys[1], keys[0].public_key(), 2));
+    client.set_endpoint(Some(here));
+    let (now, mut out, mut packet) = (Instant::now(), DatagramBatch::new(), vec![0; 256]);
+    client.start_handshake(now, &mut out);
+    let initiation = out.iter().next().unwrap().to_vec();
+    let mut answers = DatagramBatch::new();
+    relay.receive(&initiation, here, now, |_| true, &mut packet, &mut answers);
+    assert_eq!(answers.len(), 1);
+    for _ in 0..3 {
+        relay.set_preshared_key(&PresharedKey::generate_from_os(), now);
+        let mut answers = DatagramBatch::new();
+        relay.receive(&initiation, elsewhere, now, |_| true, &mut packet, &mut answers);
+        assert_eq!((answers.len(), relay.endpoint()), (0, Some(here)));
+    }
+}
