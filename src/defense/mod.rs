@@ -14,6 +14,7 @@
 
 mod blocking;
 mod budget;
+mod lateness;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ use rand_chacha::rand_core::SeedableRng as _;
 
 use blocking::Blocking;
 use budget::Budget;
+use lateness::Lateness;
 
 /// A timer that fires later than this does so from the present, instead of from the instant it was set for.
 pub const MAX_CATCH_UP: Duration = Duration::from_millis(100);
@@ -136,6 +138,7 @@ pub struct Engine {
     statistics: EngineStatistics,
     /// Internal timers that were set by the event in progress, and of which the framework is yet to be told.
     begun: Vec<MachineId>,
+    lateness: Lateness,
 }
 
 impl std::fmt::Debug for Engine {
@@ -196,6 +199,7 @@ impl Engine {
             told: now,
             statistics: EngineStatistics::default(),
             begun: Vec::with_capacity(machines),
+            lateness: Lateness::default(),
         })
     }
 
@@ -213,6 +217,11 @@ impl Engine {
         self.tell_begun();
     }
 
+    /// Says that what follows happens at `now`.
+    pub fn resume(&mut self, now: Instant) {
+        self.logical = now;
+    }
+
     /// Returns when a timer fires next.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.first_due().map(|(at, _)| at)
@@ -221,7 +230,9 @@ impl Engine {
     /// Fires the first timer that is due at `now`, and says what the tunnel has to do; `None` if no timer is due.
     pub fn poll(&mut self, now: Instant) -> Option<Effect> {
         let (at, due) = self.first_due().filter(|(at, _)| *at <= now)?;
-        self.logical = if now.duration_since(at) > MAX_CATCH_UP { now } else { at };
+        let late = now.duration_since(at);
+        self.lateness.record(late);
+        self.logical = if late > MAX_CATCH_UP { now } else { at };
         let effect = match due {
             Due::BlockingEnd => {
                 self.statistics.blocked += self.blocking.end(self.logical);
@@ -245,6 +256,12 @@ impl Engine {
     /// Returns what may leave at present.
     pub fn gate(&self) -> Gate {
         self.blocking.gate()
+    }
+
+    /// Returns the lateness of timers that `percent` of them did not exceed: how long after its instant a timer was
+    /// fired, rounded up to 5 µs, at most 5 ms.
+    pub fn lateness(&self, percent: u8) -> Duration {
+        self.lateness.percentile(percent)
     }
 
     /// Returns what the engine has counted.

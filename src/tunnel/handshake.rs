@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::timers::{REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, Timer};
+use super::timers::{REKEY_AFTER_TIME, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, Timer};
 use super::{Content, DatagramBatch, Event, MAX_SESSIONS, Role, Session, Tunnel};
 
 /// Spread of the retries, in milliseconds, so that two peers that start together do not stay in step.
@@ -48,6 +48,8 @@ impl Tunnel {
     pub(super) fn retry_handshake(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.forget_local_address();
         let Some(Attempt { started, sent }) = self.attempt else {
+            // Also what was put off while nothing could leave: renewal.
+            self.rekey_if_older(REKEY_AFTER_TIME, now, out);
             if self.session.is_none() && !self.queue.is_empty() {
                 self.start_handshake(now, out);
             }
@@ -127,7 +129,7 @@ impl Tunnel {
     }
 
     fn initiate(&mut self, now: Instant, out: &mut DatagramBatch) {
-        if self.endpoint.is_none() || out.is_full() {
+        if self.endpoint.is_none() || out.is_full() || self.put_off(Timer::HandshakeRetry, now) {
             return;
         }
         let Some(length) = self.noise.initiate(out.space()) else { return };
