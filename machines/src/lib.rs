@@ -1,1 +1,39 @@
-//! stub
+//! Defenses against traffic analysis as data: what one is, its text form, and the catalogue of those that come with
+//! maybetun.
+//!
+//! A [`Defense`] is what both ends of a tunnel run: Maybenot machines and [`Limits`] for the client, machines and limits
+//! for the relay. It is written in TOML, with the machines in Maybenot's text form:
+//!
+//! ```toml
+//! name = "noop"
+//! description = "Pads nothing and blocks nothing"
+//! source = "https://docs.rs/maybenot-machines"
+//!
+//! [client]
+//! machines = ["02eNpjYEAHjOgCAAA0AAI="]
+//!
+//! [client.limits]
+//! max_padding_frac = 0.5
+//!
+//! [relay]
+//! machines = []
+//! ```
+//!
+//! [`find`] looks a defense up in the catalogue, [`Defense::parse`] reads one that comes from elsewhere. Both give a
+//! defense whose machines are valid and within the bounds of [`machine`] and [`Defense`]; nothing here runs one.
+
+mod catalogue;
+mod defense;
+mod error;
+mod limits;
+pub mod machine;
+mod side;
+mod text;
+
+pub use catalogue::{Entry, catalogue, find};
+pub use defense::{Defense, Digest, MAX_DESCRIPTION, MAX_NAME, MAX_SOURCE, Overhead};
+pub use error::DefenseError;
+pub use limits::{DEFAULT_ACTIONS_PER_SECOND, Limits, MAX_ACTIONS_PER_SECOND};
+pub use machine::MachineError;
+pub use side::{MAX_MACHINES, MAX_STATES_A_SIDE, Role, Side};
+pub use text::MAX_FILE;
