@@ -4,7 +4,7 @@ pub(crate) mod measure;
 mod own;
 pub(crate) mod recipes;
 
-use maybetun_machines::{Defense, DefenseError};
+use maybetun_machines::DefenseError;
 
 use measure::Traces;
 use recipes::Recipe;
@@ -12,7 +12,7 @@ use recipes::Recipe;
 /// What every file begins with.
 const HEADER: &str = "# Made by `cargo run -p maybetun-machines --example generate-catalogue`; see README.md.\n\n";
 
-/// Returns the text of the file for a recipe, with the overhead that was measured on `traces`.
+/// Returns the text of the file for a recipe, with the overhead that it has on `traces`.
 ///
 /// # Errors
 /// When what the recipe says is not a valid defense.
