@@ -21,6 +21,15 @@
 //!
 //! [`find`] looks a defense up in the catalogue, [`Defense::parse`] reads one that comes from elsewhere. Both give a
 //! defense whose machines are valid and within the bounds of [`machine`] and [`Defense`]; nothing here runs one.
+//!
+//! ```
+//! use maybetun_machines::{Role, find};
+//!
+//! let front = find("front").expect("the catalogue has it");
+//! let client = front.side(Role::Client);
+//! assert_eq!(client.machines.len(), 1);
+//! assert!(client.limits.validate().is_ok());
+//! ```
 
 mod catalogue;
 mod defense;
