@@ -10,6 +10,7 @@ use rand_core::{OsRng, RngCore as _, TryRngCore as _};
 
 use super::handshakes::HandshakeLimiter;
 use crate::keys::{PrivateKey, PublicKey};
+use crate::settings::{DefenseSettings, Role};
 use crate::tunnel::{AllowedIps, INDEX_BITS, Tunnel, TunnelConfig};
 
 /// Most peers of one device: a quarter of all session indices, so that a free one is soon found.
@@ -31,6 +32,10 @@ pub(super) struct PeerState {
     pub(super) tunnel: Tunnel,
     /// The deadline that the schedule holds for this peer.
     pub(super) scheduled: Option<Instant>,
+    /// The defense that the tunnel runs.
+    pub(super) defense: Option<DefenseSettings>,
+    /// Which end we are: the client once the peer's endpoint was set.
+    pub(super) role: Role,
 }
 
 /// All peers of a device, and the key that they know it by.
@@ -130,7 +135,7 @@ impl Registry {
         let peer = Arc::new(Peer {
             index,
             public_key,
-            state: Mutex::new(PeerState { tunnel: Tunnel::new(config), scheduled: None }),
+            state: Mutex::new(PeerState { tunnel: Tunnel::new(config), scheduled: None, defense: None, role: Role::Relay }),
             sequence: self.sequence,
         });
         self.sequence += 1;
