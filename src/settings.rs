@@ -1,5 +1,12 @@
 //! What can be set on a device and read from it: the common tongue of configuration files, the UAPI and the driver.
 
+mod defense;
+
+pub(crate) use defense::role_from_name;
+pub use defense::{
+    DefenseChange, DefenseSettings, DefenseStatus, Fraction, MAX_DEFENSE_NAME, NotAFraction, Role, is_defense_name,
+};
+
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -39,6 +46,8 @@ pub struct PeerUpdate {
     pub replace_allowed_ips: bool,
     /// Changes to the peer's allowed IPs, in order.
     pub allowed_ips: Vec<AllowedIpChange>,
+    /// What becomes of the defense.
+    pub defense: Option<DefenseChange>,
 }
 
 impl PeerUpdate {
@@ -52,6 +61,7 @@ impl PeerUpdate {
             persistent_keepalive: None,
             replace_allowed_ips: false,
             allowed_ips: Vec::new(),
+            defense: None,
         }
     }
 }
@@ -110,6 +120,11 @@ pub struct PeerStatus {
     pub last_handshake_age: Option<Duration>,
     /// What the tunnel has counted.
     pub statistics: Statistics,
+    /// Which end we are: the client where the peer's endpoint was set, the relay where it was learnt; `None` if the
+    /// device does not say.
+    pub role: Option<Role>,
+    /// The defense that runs, if one does.
+    pub defense: Option<DefenseStatus>,
 }
 
 /// What one tunnel has counted since it was made.

@@ -25,6 +25,8 @@ use std::time::Duration;
 use maybetun_tun::Tun;
 use tokio::sync::watch;
 
+use crate::defense::PlanError;
+use crate::keys::PublicKey;
 use crate::settings::{Status, Update};
 use shared::Shared;
 
@@ -71,6 +73,14 @@ pub enum ApplyError {
     /// The mark could not be set on the sockets.
     #[error("cannot set the mark of outgoing packets (it needs CAP_NET_ADMIN): {0}")]
     Fwmark(io::Error),
+    /// A defense cannot run.
+    #[error("the defense of peer {peer} cannot run: {source}")]
+    Defense {
+        /// The peer.
+        peer: PublicKey,
+        /// What is wrong with it.
+        source: PlanError,
+    },
     /// The device has stopped.
     #[error("the device has stopped")]
     Stopped,
@@ -101,7 +111,7 @@ impl Device {
     /// Applies `update` whole, or not at all.
     ///
     /// # Errors
-    /// When a socket cannot be opened or marked, or the device has stopped.
+    /// When a socket cannot be opened or marked, a defense cannot run, or the device has stopped.
     ///
     /// # Panics
     /// Panics outside a tokio runtime.

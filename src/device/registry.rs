@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::handshakes::HandshakeLimiter;
 use crate::keys::{PrivateKey, PublicKey};
+use crate::settings::{DefenseSettings, Role};
 use crate::tunnel::{AllowedIps, INDEX_BITS, Tunnel, TunnelConfig};
 
 /// Most peers of one device: a quarter of all session indices, so that a free one is soon found.
@@ -34,6 +35,10 @@ pub(super) struct PeerState {
     pub(super) tunnel: Tunnel,
     /// The deadline that the schedule holds for this peer.
     pub(super) scheduled: Option<Instant>,
+    /// The defense that the tunnel runs.
+    pub(super) defense: Option<DefenseSettings>,
+    /// Which end we are: the client once the peer's endpoint was set.
+    pub(super) role: Role,
 }
 
 /// All peers of a device, and the key that they know it by.
@@ -139,7 +144,12 @@ impl Registry {
         let peer = Arc::new(Peer {
             index,
             public_key,
-            state: Mutex::new(PeerState { tunnel: Tunnel::new(config), scheduled: None }),
+            state: Mutex::new(PeerState {
+                tunnel: Tunnel::new(config),
+                scheduled: None,
+                defense: None,
+                role: Role::Relay,
+            }),
             drained: Notify::new(),
             sequence: self.sequence,
         });
