@@ -11,6 +11,7 @@ mod interface;
 mod keys;
 mod locate;
 mod logging;
+mod machines;
 mod man;
 mod network;
 mod notify;
@@ -63,6 +64,7 @@ enum Command {
     /// Draws a preshared key and prints it in base64.
     Genpsk,
     Check(check::CheckArgs),
+    Machines(machines::MachinesArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -116,6 +118,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Pubkey) => keys::pubkey(),
         Some(Command::Genpsk) => keys::genpsk(),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Machines(args)) => machines::run(&args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Man(args)) => man::run(&args),

@@ -1,0 +1,1 @@
+//! The tunnel against the simulator.
