@@ -1,0 +1,1 @@
+//! The rules in which the simulator knowingly differs.
