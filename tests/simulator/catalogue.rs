@@ -61,6 +61,20 @@ pub(crate) fn page_load() -> Trace {
     trace
 }
 
+/// Both sides send more than any defense lets through, and then nothing: no packet waits for another one's delay.
+fn flood() -> Trace {
+    let burst = (0..400u64).flat_map(|count| {
+        let at = |side: u64| Duration::from_nanos(count * 700_000 + side * 300_000 + 2 * count + side);
+        [(at(0), 0), (at(1), 1)]
+    });
+    burst.collect()
+}
+
+/// One packet each way, and silence.
+fn lone() -> Trace {
+    vec![(Duration::ZERO, 0), (Duration::from_nanos(500_033), 1)]
+}
+
 #[test]
 fn every_defense_of_the_catalogue_does_as_in_the_simulator() {
     let mut failures = Vec::new();
@@ -73,9 +87,11 @@ fn every_defense_of_the_catalogue_does_as_in_the_simulator() {
             max_padding_frac: limits.max_padding_frac,
             max_blocking_frac: limits.max_blocking_frac,
         };
-        match compare(&defense, &page_load()) {
-            Ok(agreement) => println!("{}: {agreement:?}", entry.name()),
-            Err(error) => failures.push(format!("{}: {error}", entry.name())),
+        for (name, trace) in [("page load", page_load()), ("flood", flood()), ("lone", lone())] {
+            match compare(&defense, &trace) {
+                Ok(agreement) => println!("{}, {name}: {agreement:?}", entry.name()),
+                Err(error) => failures.push(format!("{}, {name}: {error}", entry.name())),
+            }
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));

@@ -6,7 +6,11 @@ use maybenot::{Machine, TriggerEvent};
 use maybenot_simulator::{SimulatorArgs, parse_trace, sim_advanced};
 use maybetun::defense::Plan;
 
-use crate::network::{DELAY, Network, packet};
+use crate::network::{Network, packet};
+
+/// Time from one side to the other: no whole number of microseconds, as the timers of machines are, so that what arrives
+/// does not meet them by chance.
+const DELAY: Duration = Duration::from_nanos(10_000_137);
 
 /// How far the times of one event may be apart.
 const TOLERANCE: Duration = Duration::from_micros(1);
@@ -34,6 +38,8 @@ pub(crate) struct Happened {
     pub(crate) at: Duration,
     pub(crate) side: usize,
     pub(crate) event: TriggerEvent,
+    /// The simulator had moved the packets of this side to a later time.
+    pub(crate) is_shifted: bool,
 }
 
 /// Runs the simulator; returns what happened, and up to when.
@@ -60,6 +66,7 @@ pub(crate) fn simulate(defense: &Defense, trace: &Trace) -> (Vec<Happened>, Dura
     let happened = events.into_iter().map(|event| Happened {
         at: event.time - start,
         side: usize::from(!event.client),
+        is_shifted: event.debug_note.is_some_and(|note| note != "agg. delay 0ns @c, 0ns @s"),
         event: event.event,
     });
     (happened.collect(), if complete { END } else { last.min(END) })
@@ -68,6 +75,7 @@ pub(crate) fn simulate(defense: &Defense, trace: &Trace) -> (Vec<Happened>, Dura
 /// Runs two tunnels, and sends what `sent` says was sent.
 pub(crate) fn tunnel(defense: &Defense, sent: &[Happened], end: Duration) -> Vec<Happened> {
     let mut network = Network::new();
+    network.delay = DELAY;
     network.send(0, &packet(0, 0, 100));
     network.run_for(Duration::from_millis(100));
     network.send(1, &packet(1, 0, 100));
@@ -94,22 +102,36 @@ pub(crate) fn tunnel(defense: &Defense, sent: &[Happened], end: Duration) -> Vec
             at: at.duration_since(now),
             side,
             event,
+            is_shifted: false,
         }));
     }
     happened.sort_by_key(|happened| happened.at);
     happened
 }
 
-/// What a comparison found.
-#[derive(Debug, Clone, Copy, Default)]
+/// How far both agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Agreement {
     /// Events that agree.
     pub(crate) events: usize,
-    /// Whether the comparison ended before its time, at an instant at which the order is open.
-    pub(crate) is_cut: bool,
+    /// Why the comparison ended before its time, if it did.
+    pub(crate) cut: Option<Rule>,
 }
 
-/// Runs both and compares, up to the first instant for which no rule gives the order of what happens.
+/// A rule of the simulator that leads elsewhere, and that ends a comparison where it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// Of what happens at one side in one nanosecond, the simulator takes what comes from outside (packets sent or
+    /// received) before timers, and all `TunnelRecv` before the first `NormalRecv`; a tunnel takes timers that were set
+    /// before first, and one packet after the other. Neither is wrong. If both agree in what happens in that nanosecond
+    /// and only the order differs, the comparison goes on; but machines may go other ways from there on.
+    OrderAtOneInstant,
+    /// While the simulator holds packets of the user's back by its aggregate delay, it looks at the time they had before:
+    /// the next of them hides padding that may bypass blocking, which then leaves late.
+    HiddenByAggregateDelay,
+}
+
+/// Runs both and compares, up to the first instant at which they differ because its order is open.
 ///
 /// # Errors
 /// What differs.
@@ -117,66 +139,94 @@ pub(crate) fn compare(defense: &Defense, trace: &Trace) -> Result<Agreement, Str
     let (reference, end) = simulate(defense, trace);
     let sent: Vec<_> =
         reference.iter().filter(|happened| happened.event == TriggerEvent::NormalSent).cloned().collect();
-    let open = first_open_instant(&reference).filter(|at| *at < end);
-    let end = open.unwrap_or(end);
     let ours = tunnel(defense, &sent, end);
-    let mut agreed = 0;
-    for side in [0, 1] {
-        let of_side = |all: &[Happened]| -> Vec<Happened> {
-            all.iter().filter(|happened| happened.side == side && happened.at < end).cloned().collect()
-        };
-        let (reference, ours) = (of_side(&reference), of_side(&ours));
-        for (index, expected) in reference.iter().enumerate() {
-            let agrees = ours
-                .get(index)
-                .is_some_and(|ours| ours.event == expected.event && ours.at.abs_diff(expected.at) <= TOLERANCE);
-            if !agrees {
-                let from = index.saturating_sub(6);
-                return Err(format!(
-                    "side {side}, event {index}:\nsimulator {:#?}\ntunnel {:#?}",
-                    &reference[from..(index + 3).min(reference.len())],
-                    &ours[from.min(ours.len())..(index + 3).min(ours.len())]
-                ));
-            }
-        }
-        if ours.len() > reference.len() {
-            return Err(format!("side {side}, more than the simulator: {:#?}", &ours[reference.len()]));
-        }
-        agreed += reference.len();
-    }
-    Ok(Agreement { events: agreed, is_cut: open.is_some() })
+    let of_side = |all: &[Happened], side: usize| -> Vec<Happened> {
+        all.iter().filter(|happened| happened.side == side && happened.at < end).cloned().collect()
+    };
+    let sides = [0, 1].map(|side| (of_side(&reference, side), of_side(&ours, side)));
+    let first = sides.iter().filter_map(|(reference, ours)| Difference::first(reference, ours)).min_by_key(|it| it.at);
+    let until = first.as_ref().map_or(end, |first| first.at);
+    let cut = match first {
+        Some(Difference { rule: None, text, .. }) => return Err(text),
+        Some(Difference { rule, text, .. }) => { println!("{text}"); rule }
+        None => None,
+    };
+    let events = sides.iter().flat_map(|(reference, _)| reference).filter(|happened| happened.at < until).count();
+    Ok(Agreement { events, cut })
 }
 
-/// "The order at one instant": the simulator takes what comes from outside (a packet sent or received) before timers of
-/// the same nanosecond, a tunnel after them. Neither is wrong, but machines may go other ways from there on.
-fn first_open_instant(reference: &[Happened]) -> Option<Duration> {
-    let is_from_outside = |happened: &Happened| {
-        matches!(happened.event, TriggerEvent::NormalSent | TriggerEvent::TunnelRecv)
+/// Where two sequences of events at one side part.
+struct Difference {
+    at: Duration,
+    /// Which rule explains it.
+    rule: Option<Rule>,
+    text: String,
+}
+
+impl Difference {
+    fn first(reference: &[Happened], ours: &[Happened]) -> Option<Self> {
+        let (mut expected, mut got) = (reference.chunk_by(|a, b| a.at == b.at), ours.chunk_by(|a, b| a.at == b.at));
+        let (mut index, mut reordered) = (0, None);
+        loop {
+            let (expected, got) = match (expected.next(), got.next()) {
+                (None, None) => return None,
+                (expected, got) => (expected.unwrap_or_default(), got.unwrap_or_default()),
+            };
+            let same_time = expected.first().zip(got.first()).is_some_and(|(a, b)| a.at.abs_diff(b.at) <= TOLERANCE);
+            if same_time && expected.iter().map(|it| &it.event).eq(got.iter().map(|it| &it.event)) {
+                index += expected.len();
+                continue;
+            }
+            let at = expected.iter().chain(got).map(|happened| happened.at).min()?;
+            if same_time && is_permutation(expected, got) && is_open(expected) {
+                reordered = reordered.or(Some(at));
+                index += expected.len();
+                continue;
+            }
+            let around = |all: &[Happened]| {
+                let shown = &all[index.saturating_sub(8).min(all.len())..(index + 8).min(all.len())];
+                shown.iter().map(|it| format!("\n    {:?} {:?}", it.at, it.event)).collect::<String>()
+            };
+            let text = format!("event {index}\n  simulator:{}\n  tunnel:{}", around(reference), around(ours));
+            let (at, rule) = match reordered {
+                Some(reordered) => (reordered, Some(Rule::OrderAtOneInstant)),
+                None if is_open(expected) => (at, Some(Rule::OrderAtOneInstant)),
+                None if is_hidden(expected, got) => (at, Some(Rule::HiddenByAggregateDelay)),
+                None => (at, None),
+            };
+            return Some(Self { at, rule, text });
+        }
+    }
+}
+
+fn is_permutation(a: &[Happened], b: &[Happened]) -> bool {
+    let sorted = |all: &[Happened]| {
+        let mut names: Vec<_> = all.iter().map(|it| format!("{:?}", it.event)).collect();
+        names.sort_unstable();
+        names
     };
-    let is_timer = |happened: &Happened| {
+    sorted(a) == sorted(b)
+}
+
+/// Tells whether padding left a tunnel, and in the simulator, which had moved packets of the user's, did not.
+fn is_hidden(expected: &[Happened], got: &[Happened]) -> bool {
+    let left = |all: &[Happened]| all.iter().filter(|it| it.event == TriggerEvent::TunnelSent).count();
+    let is_padding = |it: &Happened| matches!(it.event, TriggerEvent::PaddingSent { .. });
+    expected.first().is_some_and(|it| it.is_shifted) && expected.iter().any(is_padding) && left(got) > left(expected)
+}
+
+/// Tells whether the order of what happens at one instant is open.
+fn is_open(instant: &[Happened]) -> bool {
+    let is_from_outside = |it: &&Happened| matches!(it.event, TriggerEvent::NormalSent | TriggerEvent::TunnelRecv);
+    let is_timer = |it: &Happened| {
         matches!(
-            happened.event,
+            it.event,
             TriggerEvent::TimerEnd { .. }
                 | TriggerEvent::PaddingSent { .. }
                 | TriggerEvent::BlockingBegin { .. }
                 | TriggerEvent::BlockingEnd
         )
     };
-    for side in [0, 1] {
-        let _ = side;
-    }
-    let mut first = None;
-    for side in [0, 1] {
-        let of_side: Vec<_> = reference.iter().filter(|happened| happened.side == side).collect();
-        for instant in of_side.chunk_by(|a, b| a.at == b.at) {
-            let outside = instant.iter().filter(|happened| is_from_outside(happened)).count();
-            // A timer of no time that the packet set is no question: it fires after it in both.
-            let is_open = outside > 1 || (outside == 1 && instant.iter().any(|happened| is_timer(happened)));
-            if is_open {
-                first = Some(first.map_or(instant[0].at, |first: Duration| first.min(instant[0].at)));
-                break;
-            }
-        }
-    }
-    first
+    let from_outside = instant.iter().filter(is_from_outside).count();
+    from_outside > 1 || (from_outside == 1 && instant.iter().any(is_timer))
 }
