@@ -89,7 +89,9 @@ fn every_defense_of_the_catalogue_does_as_in_the_simulator() {
         };
         for (name, trace) in [("page load", page_load()), ("flood", flood()), ("lone", lone())] {
             match compare(&defense, &trace) {
-                Ok(agreement) => println!("{}, {name}: {agreement:?}", entry.name()),
+                // What a page load meets of the simulator's rules, the other two traces do not.
+                Ok(agreement) if agreement.cut.is_none() || (name == "page load" && agreement.events > 100) => {}
+                Ok(agreement) => failures.push(format!("{}, {name}: {agreement:?}", entry.name())),
                 Err(error) => failures.push(format!("{}, {name}: {error}", entry.name())),
             }
         }
