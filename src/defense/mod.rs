@@ -9,8 +9,9 @@
 //! at the later one at which somebody looked. So a schedule does not drift. After a long sleep ([`MAX_CATCH_UP`]) it
 //! starts anew from the present instead of catching up.
 //!
-//! At one instant the end of blocking comes first, then internal timers, then action timers, each in the order of the
-//! machines; what follows from one is done before the next. This is the order of `maybenot-simulator`.
+//! At one instant the end of blocking comes first, then what is to be told of internal timers that were set, then
+//! internal timers that fire, then action timers, each in the order of the machines; what follows from one in packets is
+//! done before the next. This is the order of `maybenot-simulator`.
 
 mod blocking;
 mod budget;
@@ -21,6 +22,7 @@ mod tests;
 pub use blocking::Gate;
 pub use maybenot::{Machine, TriggerEvent as Event};
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +40,10 @@ pub const MAX_CATCH_UP: Duration = Duration::from_millis(100);
 /// Most machines of one tunnel.
 pub const MAX_MACHINES: usize = 32;
 
+/// Most times that internal timers were set and the framework is yet to be told: what the packets of a few batches can
+/// cause at once.
+const MAX_BEGUN: usize = 1_024;
+
 /// Actions a second that machines may take, unless a defense says otherwise.
 pub const DEFAULT_ACTIONS_PER_SECOND: u32 = 20_000;
 
@@ -50,7 +56,8 @@ pub struct Plan {
     pub max_padding_frac: f64,
     /// Time that all machines together may block, as a fraction of all time: 0 (no limit) to 1.
     pub max_blocking_frac: f64,
-    /// Actions a second that all machines together may take; more wait for the next second.
+    /// Timers of all machines together that may be set off in a second, internal ones and those of actions; more wait
+    /// for the next second. The end of blocking never waits.
     pub max_actions_per_second: u32,
 }
 
@@ -136,9 +143,13 @@ pub struct Engine {
     /// The latest instant the framework was told: its clock must not go back.
     told: Instant,
     statistics: EngineStatistics,
-    /// Internal timers that were set by the event in progress, and of which the framework is yet to be told.
-    begun: Vec<MachineId>,
+    /// Machines whose internal timers were set, and of which the framework is yet to be told: at most [`MAX_BEGUN`].
+    begun: VecDeque<MachineId>,
+    /// The end of the last window of the budget that something had to wait for.
+    capped_until: Option<Instant>,
     lateness: Lateness,
+    #[cfg(feature = "virtual-time")]
+    record: Option<Vec<(Event, Instant)>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -164,10 +175,12 @@ enum Action {
     Block { duration: Duration, gate: Gate, replaces: bool },
 }
 
-/// A timer that is due, in the order in which timers of one instant fire.
+/// What is due, in the order in which it is done at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     BlockingEnd,
+    /// Telling that an internal timer was set.
+    Begun,
     Internal(usize),
     Action(usize),
 }
@@ -198,8 +211,11 @@ impl Engine {
             logical: now,
             told: now,
             statistics: EngineStatistics::default(),
-            begun: Vec::with_capacity(machines),
+            begun: VecDeque::with_capacity(machines),
+            capped_until: None,
             lateness: Lateness::default(),
+            #[cfg(feature = "virtual-time")]
+            record: None,
         })
     }
 
@@ -207,14 +223,12 @@ impl Engine {
     pub fn trigger(&mut self, event: Event, now: Instant) {
         self.logical = now;
         self.tell(event);
-        self.tell_begun();
     }
 
     /// Tells the framework of an event that follows, at the same instant, from the effect that [`poll`](Self::poll)
     /// returned last or the event that was [triggered](Self::trigger) last.
     pub fn follow(&mut self, event: Event) {
         self.tell(event);
-        self.tell_begun();
     }
 
     /// Says that what follows happens at `now`.
@@ -222,40 +236,53 @@ impl Engine {
         self.logical = now;
     }
 
-    /// Returns when a timer fires next.
+    /// Returns when [`poll`](Self::poll) has something to do next.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.first_due().map(|(at, _)| at)
+        let (at, due) = self.first_due()?;
+        match self.budget.closed_until() {
+            Some(opens) if due != Due::BlockingEnd => {
+                let capped = at.max(opens);
+                Some(self.blocking.until().map_or(capped, |end| end.min(capped)))
+            }
+            Some(_) | None => Some(at),
+        }
     }
 
-    /// Fires the first timer that is due at `now`, and says what the tunnel has to do; `None` if no timer is due.
+    /// Does the first thing that is due at `now`, and says what the tunnel has to do about it; `None` if nothing is due.
     pub fn poll(&mut self, now: Instant) -> Option<Effect> {
-        let (at, due) = self.first_due().filter(|(at, _)| *at <= now)?;
-        let late = now.duration_since(at);
-        self.lateness.record(late);
+        let (mut at, mut due) = self.first_due().filter(|(at, _)| *at <= now)?;
+        if due != Due::BlockingEnd && !self.budget.take(now) {
+            let capped_until = self.budget.closed_until();
+            if self.capped_until != capped_until {
+                self.capped_until = capped_until;
+                self.statistics.actions_capped += self.due_at(now);
+            }
+            // Whatever else waits: blocking ends in time.
+            (at, due) = (self.blocking.until().filter(|at| *at <= now)?, Due::BlockingEnd);
+        }
+        let late = now.saturating_duration_since(at);
+        if self.capped_until.is_none_or(|until| at >= until) {
+            self.lateness.record(late);
+        }
         self.logical = if late > MAX_CATCH_UP { now } else { at };
-        let effect = match due {
-            Due::BlockingEnd => {
-                self.statistics.blocked += self.blocking.end(self.logical);
-                self.tell(Event::BlockingEnd);
-                Effect::Unblocked
-            }
-            Due::Internal(machine) => {
-                self.timers[machine].internal = None;
-                self.tell(Event::TimerEnd { machine: MachineId::from_raw(machine) });
-                Effect::Nothing
-            }
-            Due::Action(machine) => {
-                let Some((_, action)) = self.timers[machine].action.take() else { return Some(Effect::Nothing) };
-                self.act(MachineId::from_raw(machine), action)
-            }
-        };
-        self.tell_begun();
-        Some(effect)
+        Some(self.fire(due))
+    }
+
+    /// Ends blocking without telling the framework: it is to be told nothing any more.
+    pub fn open(&mut self) {
+        self.blocking = Blocking::default();
     }
 
     /// Returns what may leave at present.
     pub fn gate(&self) -> Gate {
         self.blocking.gate()
+    }
+
+    /// Begins a record of what the framework is told, or takes what was recorded since it was last taken. The record
+    /// grows without a bound: for tests.
+    #[cfg(feature = "virtual-time")]
+    pub fn take_record(&mut self) -> Vec<(Event, Instant)> {
+        self.record.replace(Vec::new()).unwrap_or_default()
     }
 
     /// Returns the lateness of timers that `percent` of them did not exceed: how long after its instant a timer was
@@ -267,6 +294,31 @@ impl Engine {
     /// Returns what the engine has counted.
     pub fn statistics(&self) -> EngineStatistics {
         self.statistics
+    }
+
+    fn fire(&mut self, due: Due) -> Effect {
+        match due {
+            Due::BlockingEnd => {
+                self.statistics.blocked += self.blocking.end(self.logical);
+                self.tell(Event::BlockingEnd);
+                Effect::Unblocked
+            }
+            Due::Begun => {
+                if let Some(machine) = self.begun.pop_front() {
+                    self.tell(Event::TimerBegin { machine });
+                }
+                Effect::Nothing
+            }
+            Due::Internal(machine) => {
+                self.timers[machine].internal = None;
+                self.tell(Event::TimerEnd { machine: MachineId::from_raw(machine) });
+                Effect::Nothing
+            }
+            Due::Action(machine) => match self.timers[machine].action.take() {
+                Some((_, action)) => self.act(MachineId::from_raw(machine), action),
+                None => Effect::Nothing,
+            },
+        }
     }
 
     fn act(&mut self, machine: MachineId, action: Action) -> Effect {
@@ -289,54 +341,59 @@ impl Engine {
     fn tell(&mut self, event: Event) {
         self.told = self.told.max(self.logical);
         let logical = self.logical;
+        #[cfg(feature = "virtual-time")]
+        if let Some(record) = &mut self.record {
+            record.push((event.clone(), logical));
+        }
         for action in self.framework.trigger_events(&[event], self.told) {
             let machine = action_machine(action);
             let timers = &mut self.timers[machine.into_raw()];
             match *action {
                 TriggerAction::Cancel { timer, .. } => timers.cancel(timer),
                 TriggerAction::SendPadding { timeout, bypass, replace, .. } => {
-                    let at = self.budget.admit(logical + timeout, logical, &mut self.statistics.actions_capped);
+                    let at = logical + timeout;
                     let bypass = if bypass { Bypass::Yes } else { Bypass::No };
                     let replace = if replace { Replace::Yes } else { Replace::No };
                     timers.action = Some((at, Action::Pad { bypass, replace }));
                 }
                 TriggerAction::BlockOutgoing { timeout, duration, bypass, replace, .. } => {
-                    let at = self.budget.admit(logical + timeout, logical, &mut self.statistics.actions_capped);
+                    let at = logical + timeout;
                     let gate = if bypass { Gate::Bypassable } else { Gate::Closed };
                     timers.action = Some((at, Action::Block { duration, gate, replaces: replace }));
                 }
                 TriggerAction::UpdateTimer { duration, replace, .. } => {
-                    let at = self.budget.admit(logical + duration, logical, &mut self.statistics.actions_capped);
+                    let at = logical + duration;
                     if replace || timers.internal.is_none_or(|current| current < at) {
                         timers.internal = Some(at);
                     }
-                    self.begun.push(machine);
+                    if self.begun.len() == MAX_BEGUN {
+                        self.statistics.actions_capped += 1;
+                    } else {
+                        self.begun.push_back(machine);
+                    }
                 }
             }
         }
     }
 
-    /// Tells of internal timers that began, and of those that begin because of it.
-    fn tell_begun(&mut self) {
-        // A machine that sets its timer whenever its timer is set would go on for ever.
-        let mut rounds = 2 * self.timers.len();
-        while rounds > 0 && !self.begun.is_empty() {
-            rounds -= 1;
-            let machine = self.begun.remove(0);
-            self.tell(Event::TimerBegin { machine });
-        }
-        self.statistics.actions_capped += self.begun.len() as u64;
-        self.begun.clear();
+    fn first_due(&self) -> Option<(Instant, Due)> {
+        self.all_due().min()
     }
 
-    fn first_due(&self) -> Option<(Instant, Due)> {
+    /// Returns how many things were due by `now`, the end of blocking aside.
+    fn due_at(&self, now: Instant) -> u64 {
+        self.all_due().filter(|(at, due)| *at <= now && *due != Due::BlockingEnd).count() as u64
+    }
+
+    fn all_due(&self) -> impl Iterator<Item = (Instant, Due)> {
         let blocking = self.blocking.until().map(|at| (at, Due::BlockingEnd));
+        let begun = (!self.begun.is_empty()).then_some((self.logical, Due::Begun));
         let timers = self.timers.iter().enumerate().flat_map(|(machine, timers)| {
             let internal = timers.internal.map(|at| (at, Due::Internal(machine)));
             let action = timers.action.map(|(at, _)| (at, Due::Action(machine)));
             internal.into_iter().chain(action)
         });
-        blocking.into_iter().chain(timers).min()
+        blocking.into_iter().chain(begun).chain(timers)
     }
 }
 

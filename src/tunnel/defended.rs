@@ -35,6 +35,7 @@ impl Defended {
     /// Puts `content` into a plaintext of `size` bytes.
     fn fill(&mut self, content: &[u8], size: usize) -> &[u8] {
         self.plaintext.resize(size, 0);
+        let content = &content[..content.len().min(size)];
         let dirty = self.dirty.min(size);
         if content.len() < dirty {
             self.plaintext[content.len()..dirty].fill(0);
@@ -62,10 +63,12 @@ impl Tunnel {
 
     /// Ends the defense: what waited for the end of blocking leaves, and packets have their own sizes again.
     pub fn stop_defense(&mut self, now: Instant, out: &mut DatagramBatch) {
-        let Some(defended) = self.defended.take() else { return };
+        let Some(defended) = &mut self.defended else { return };
+        defended.engine.open();
         self.queue.drop_padding();
-        self.release_held(defended.held, out);
-        self.flush(now, out);
+        self.release_held(out);
+        self.defended = None;
+        self.open_gate(now, out);
     }
 
     /// Tells whether a defense runs.
@@ -89,6 +92,13 @@ impl Tunnel {
         })
     }
 
+    /// Begins a record of what the machines are told, or takes what was recorded since; empty without a defense. The
+    /// record grows without a bound: for tests.
+    #[cfg(feature = "virtual-time")]
+    pub fn take_record(&mut self) -> Vec<(Event, Instant)> {
+        self.defended.as_mut().map(|defended| defended.engine.take_record()).unwrap_or_default()
+    }
+
     /// Tells whether a full batch of packets would find room in the queue: while not, whoever can should read no more.
     pub fn has_room(&self) -> bool {
         self.queue.has_room_for(128)
@@ -109,7 +119,8 @@ impl Tunnel {
             match effect {
                 Effect::Pad { bypass, replace } => self.pad(bypass, replace, now, out),
                 Effect::Unblocked => self.open_gate(now, out),
-                Effect::Nothing => {}
+                // Blocking may have become bypassable.
+                Effect::Nothing => self.release_held(out),
             }
         }
     }
@@ -123,6 +134,7 @@ impl Tunnel {
 
     /// Does what a padding action asks for: the eight cells of the framework's table, and the ninth, no blocking.
     fn pad(&mut self, bypass: Bypass, replace: Replace, now: Instant, out: &mut DatagramBatch) {
+        self.end_old_sessions(now, out);
         match (self.gate(), bypass, replace) {
             (Gate::Open, _, Replace::No) => self.seal_padding(now, out),
             (Gate::Open, _, Replace::Yes) => {
@@ -139,10 +151,14 @@ impl Tunnel {
             }
             (Gate::Bypassable, Bypass::Yes, Replace::No) => self.seal_padding(now, out),
             (Gate::Bypassable, Bypass::Yes, Replace::Yes) => {
-                if self.session.is_none() || self.queue.is_empty() {
-                    self.seal_padding(now, out);
-                } else if let Some(item) = self.queue.pop() {
+                // What cannot leave any more (a packet of a larger MTU) must not leave a gap.
+                let before = out.len();
+                while self.session.is_some() && out.len() == before && !out.is_full() {
+                    let Some(item) = self.queue.pop() else { break };
                     self.seal_item(item, now, out);
+                }
+                if out.len() == before {
+                    self.seal_padding(now, out);
                 }
             }
         }
@@ -158,16 +174,23 @@ impl Tunnel {
 
     /// Sends what waited for the end of blocking.
     fn open_gate(&mut self, now: Instant, out: &mut DatagramBatch) {
-        let held = self.defended.as_mut().map(|defended| std::mem::take(&mut defended.held)).unwrap_or_default();
-        self.release_held(held, out);
+        self.end_old_sessions(now, out);
         self.flush_queue(now, out);
+        if self.session.is_none() && !self.queue.is_empty() {
+            self.begin_handshake(now, out);
+        }
     }
 
-    fn release_held(&mut self, held: Vec<Vec<u8>>, out: &mut DatagramBatch) {
-        for message in held {
-            if out.is_full() {
-                return;
-            }
+    /// Tells whether handshake messages are held that may leave.
+    pub(super) fn has_releasable(&self) -> bool {
+        self.gate() != Gate::Closed && self.defended.as_ref().is_some_and(|defended| !defended.held.is_empty())
+    }
+
+    /// Lets out the handshake messages that were held, if they may leave.
+    pub(super) fn release_held(&mut self, out: &mut DatagramBatch) {
+        while self.has_releasable() && !out.is_full() {
+            let Some(defended) = &mut self.defended else { return };
+            let message = defended.held.remove(0);
             out.space()[..message.len()].copy_from_slice(&message);
             out.commit(message.len());
         }
@@ -270,19 +293,13 @@ impl Tunnel {
         }
         self.run_defense(now, out);
         if self.session.is_none() {
-            self.start_handshake(now, out);
+            self.begin_handshake(now, out);
         }
     }
 
     /// Tells the machines of a datagram that authenticated, and counts its bytes. `normal` is the length of the IP
     /// packet in its `payload` bytes, if there is one.
-    pub(super) fn note_received(
-        &mut self,
-        payload: usize,
-        normal: Option<usize>,
-        now: Instant,
-        out: &mut DatagramBatch,
-    ) {
+    pub(super) fn note_received(&mut self, payload: usize, normal: Option<usize>, now: Instant) {
         let Some(defended) = &mut self.defended else { return };
         let event = match normal {
             Some(length) => {
@@ -298,7 +315,6 @@ impl Tunnel {
         };
         defended.engine.trigger(Event::TunnelRecv, now);
         defended.engine.follow(event);
-        self.run_defense(now, out);
     }
 
     /// Puts off what WireGuard asks for until the gate opens; `true` if it is closed.

@@ -30,6 +30,8 @@ impl Tunnel {
         out: &mut DatagramBatch,
     ) -> Option<usize> {
         assert!(packet.len() >= datagram.len() && !out.is_full(), "a tunnel needs room for what it is given");
+        // What the machines do before this datagram decides whether it may be answered.
+        self.run_defense(now, out);
         match Tunn::parse_incoming_packet(datagram) {
             Ok(Packet::PacketData(data)) => {
                 let receiver = data.receiver_idx;
@@ -69,13 +71,7 @@ impl Tunnel {
                 return None;
             }
         };
-        self.run_defense(now, out);
         self.received(datagram.len(), from, now);
-        if opened.keys == KeysUsed::InForce && self.unconfirmed.contains(&receiver) {
-            self.unconfirmed.clear();
-            self.start_session(Role::Responder, now, out);
-        }
-        self.rekey_if_older(REKEY_ON_RECEIVE, now, out);
         let payload = datagram.len() - DATA_OVERHEAD;
         let is_keepalive = payload == 0;
         let accepted = if is_keepalive {
@@ -84,7 +80,13 @@ impl Tunnel {
             self.timers.set_first(Timer::Keepalive, now + KEEPALIVE_TIMEOUT);
             self.accept(&packet[..opened.length], source_is_allowed)
         };
-        self.note_received(payload, accepted, now, out);
+        self.note_received(payload, accepted, now);
+        if opened.keys == KeysUsed::InForce && self.unconfirmed.contains(&receiver) {
+            self.unconfirmed.clear();
+            self.start_session(Role::Responder, now, out);
+        }
+        self.rekey_if_older(REKEY_ON_RECEIVE, now, out);
+        self.run_defense(now, out);
         accepted
     }
 

@@ -37,27 +37,34 @@ impl Tunnel {
             self.statistics.dropped.queue_full += 1;
         }
         if self.session.is_none() {
-            self.start_handshake(now, out);
+            self.begin_handshake(now, out);
         }
     }
 
     /// Tells whether packets wait that could be sealed now: they found the batch full.
     pub fn has_ready(&self) -> bool {
+        self.has_sealable() || self.has_releasable()
+    }
+
+    fn has_sealable(&self) -> bool {
         self.session.is_some() && !self.queue.is_empty() && self.gate() == Gate::Open
     }
 
     /// Seals waiting packets into `out` until it is full or none may leave.
     pub fn flush(&mut self, now: Instant, out: &mut DatagramBatch) {
+        self.run_defense(now, out);
         if let Some(defended) = &mut self.defended {
             defended.engine.resume(now);
         }
+        self.end_old_sessions(now, out);
         self.flush_queue(now, out);
         self.run_defense(now, out);
     }
 
     /// Does the same, as part of what happens at the machines' present instant.
     pub(super) fn flush_queue(&mut self, now: Instant, out: &mut DatagramBatch) {
-        while self.has_ready() && !out.is_full() {
+        self.release_held(out);
+        while self.has_sealable() && !out.is_full() {
             let Some(item) = self.queue.pop() else { return };
             self.seal_item(item, now, out);
         }
@@ -68,9 +75,10 @@ impl Tunnel {
         if self.endpoint.is_none() {
             return;
         }
+        self.run_defense(now, out);
         self.end_old_sessions(now, out);
         if self.session.is_none() {
-            self.start_handshake(now, out);
+            self.begin_handshake(now, out);
             return;
         }
         if out.is_full() {

@@ -33,7 +33,7 @@ impl Tunnel {
                 }
                 Timer::Silence => {
                     self.forget_local_address();
-                    self.start_handshake(now, out);
+                    self.begin_handshake(now, out);
                 }
                 Timer::Forget => self.poll_boringtun(now, out),
             }

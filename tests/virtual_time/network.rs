@@ -8,7 +8,7 @@ use maybetun::keys::PrivateKey;
 use maybetun::tunnel::{DatagramBatch, Endpoint, Event, Tunnel, TunnelConfig};
 use mock_instant::MockClock;
 
-/// Time that a datagram takes from one side to the other.
+/// Time that a datagram takes from one side to the other, unless a test changes it.
 pub(crate) const DELAY: Duration = Duration::from_millis(10);
 
 /// What the network does with one datagram.
@@ -39,6 +39,8 @@ pub(crate) struct Network {
     pub(crate) tunnels: [Tunnel; 2],
     wire: BTreeMap<(Duration, u64), (usize, Vec<u8>)>,
     serial: u64,
+    /// Time that a datagram takes from one side to the other.
+    pub(crate) delay: Duration,
     /// Decides what becomes of each datagram.
     pub(crate) fate: Box<dyn FnMut(usize) -> Fate>,
     pub(crate) seen: Vec<Sighting>,
@@ -61,6 +63,7 @@ impl Network {
             tunnels,
             wire: BTreeMap::new(),
             serial: 0,
+            delay: DELAY,
             fate: Box::new(|_| Fate::Deliver),
             seen: Vec::new(),
             delivered: [Vec::new(), Vec::new()],
@@ -90,6 +93,7 @@ impl Network {
         let now = self.instant();
         self.tunnels[side].send(&mut buffer, packet.len(), now, &mut out);
         self.put_on_wire(side, out);
+        self.flush(side);
     }
 
     /// Lets time pass up to `until`; everything that is due happens at its time.
@@ -107,6 +111,7 @@ impl Network {
                     let now = self.instant();
                     self.tunnels[side].handle_timeout(now, &mut out);
                     self.put_on_wire(side, out);
+                    self.flush(side);
                 }
             }
             while let Some(entry) = self.wire.first_entry().filter(|entry| entry.key().0 <= self.now) {
@@ -142,10 +147,16 @@ impl Network {
             self.delivered[to].push(packet[..length].to_vec());
         }
         self.put_on_wire(to, out);
-        while self.tunnels[to].has_ready() {
+        self.flush(to);
+    }
+
+    /// Sends what found the batch full.
+    pub(crate) fn flush(&mut self, side: usize) {
+        while self.tunnels[side].has_ready() {
             let mut out = DatagramBatch::new();
-            self.tunnels[to].flush(now, &mut out);
-            self.put_on_wire(to, out);
+            let now = self.instant();
+            self.tunnels[side].flush(now, &mut out);
+            self.put_on_wire(side, out);
         }
     }
 
@@ -156,10 +167,10 @@ impl Network {
         for datagram in out.iter() {
             self.seen.push(Sighting { at: self.now, from, length: datagram.len(), kind: datagram[0] });
             let (copies, delay) = match (self.fate)(from) {
-                Fate::Deliver => (1, DELAY),
-                Fate::Lose => (0, DELAY),
-                Fate::Repeat => (2, DELAY),
-                Fate::Delay(more) => (1, DELAY + more),
+                Fate::Deliver => (1, self.delay),
+                Fate::Lose => (0, self.delay),
+                Fate::Repeat => (2, self.delay),
+                Fate::Delay(more) => (1, self.delay + more),
             };
             for _ in 0..copies {
                 self.serial += 1;
