@@ -61,7 +61,7 @@ impl Side {
 async fn main() -> io::Result<()> {
     let seconds = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(10);
     let metronome = maybetun_machines::find("metronome").ok_or_else(|| io::Error::other("no metronome"))?;
-    let (client, mut relay) = (Side::new().await?, Side::new().await?);
+    let (client, relay) = (Side::new().await?, Side::new().await?);
     client.add(&relay, RELAY, Some(DefenseChange::On(DefenseSettings::of(metronome, Role::Client))))?;
     relay.add(&client, CLIENT, None)?;
     // The first packet makes the session, and starts the machine.
