@@ -301,9 +301,8 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_does_not_resolve_is_named() {
-        let error = two_peers()
-            .to_update(|_| Err(io::Error::other("no such host")), Defense::in_catalogue)
-            .unwrap_err();
+        let error =
+            two_peers().to_update(|_| Err(io::Error::other("no such host")), Defense::in_catalogue).unwrap_err();
         assert_eq!(
             error.to_string(),
             "cannot resolve the endpoint relay.example:51820 of peer \

@@ -135,7 +135,12 @@ impl Registry {
         let peer = Arc::new(Peer {
             index,
             public_key,
-            state: Mutex::new(PeerState { tunnel: Tunnel::new(config), scheduled: None, defense: None, role: Role::Relay }),
+            state: Mutex::new(PeerState {
+                tunnel: Tunnel::new(config),
+                scheduled: None,
+                defense: None,
+                role: Role::Relay,
+            }),
             sequence: self.sequence,
         });
         self.sequence += 1;

@@ -227,7 +227,8 @@ fn add_machine(plan: &mut Plan, value: &str) -> Result<(), &'static str> {
 
 /// Returns how much memory a machine takes, in units of some 16 bytes: that of a transition. A state takes 40.
 fn weight(machine: &Machine) -> usize {
-    let transitions = |state: &maybenot::state::State| state.get_transitions().into_iter().map(|(_, of)| of.len()).sum::<usize>();
+    let transitions =
+        |state: &maybenot::state::State| state.get_transitions().into_iter().map(|(_, of)| of.len()).sum::<usize>();
     machine.states.iter().map(|state| 40 + transitions(state)).sum()
 }
 
@@ -280,11 +281,8 @@ mod tests {
 
     #[test]
     fn our_own_keys_carry_the_rest() {
-        let settings = on(&[
-            "maybetun_defense=front",
-            "maybetun_defense_role=relay",
-            "maybetun_defense_max_actions_per_second=7",
-        ]);
+        let settings =
+            on(&["maybetun_defense=front", "maybetun_defense_role=relay", "maybetun_defense_max_actions_per_second=7"]);
         assert_eq!((settings.name.as_str(), settings.role), ("front", Some(Role::Relay)));
         assert_eq!(settings.plan.max_actions_per_second, 7);
     }

@@ -211,8 +211,11 @@ fn parse_update<'a>(
             let Some(peer) = update.peers.last_mut() else {
                 return Err(RequestError::Misplaced { line, key: key_name, expected: OF_PEER });
             };
-            defense::set(&mut peer.defense, key, value, &mut weight)
-                .map_err(|expected| RequestError::Value { line, key: key_name, expected })?;
+            defense::set(&mut peer.defense, key, value, &mut weight).map_err(|expected| RequestError::Value {
+                line,
+                key: key_name,
+                expected,
+            })?;
         } else {
             return Err(RequestError::UnknownKey { line, key: text::shown_name(name).to_owned() });
         }

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::counters;
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 use crate::settings::{
-    AllowedIpChange, DefenseChange, DefenseSettings, DefenseStatistics, DefenseStatus, DeviceDrops, Fraction, PeerAction,
-    PeerStatus, PeerUpdate, Role, Statistics, Status, Update,
+    AllowedIpChange, DefenseChange, DefenseSettings, DefenseStatistics, DefenseStatus, DeviceDrops, Fraction,
+    PeerAction, PeerStatus, PeerUpdate, Role, Statistics, Status, Update,
 };
 
 fn endpoint() -> impl Strategy<Value = SocketAddr> {
@@ -51,12 +51,13 @@ fn role() -> impl Strategy<Value = Role> {
 
 /// Any defense of the catalogue, under any name and limits.
 fn defense() -> impl Strategy<Value = DefenseSettings> {
-    let catalogue = prop::sample::select(maybetun_machines::catalogue());
+    let catalogue =
+        (0..maybetun_machines::catalogue().len()).prop_map(|index| maybetun_machines::catalogue()[index].defense());
     let fraction = || prop::option::of((0.0..=1.0).prop_map(|number| Fraction::new(number).unwrap()));
     let name = "[a-np-z0-9-][a-z0-9-]{0,63}";
     (catalogue, role(), prop::option::of(role()), name, fraction(), fraction(), 1..=1_000_000u32).prop_map(
-        |(entry, side, role, name, padding, blocking, actions)| {
-            let mut settings = DefenseSettings::of(entry.defense(), side).limited(padding, blocking);
+        |(catalogued, side, role, name, padding, blocking, actions)| {
+            let mut settings = DefenseSettings::of(catalogued, side).limited(padding, blocking);
             settings.plan.max_actions_per_second = actions;
             DefenseSettings { name, role, ..settings }
         },
@@ -92,18 +93,20 @@ fn peer_update() -> impl Strategy<Value = PeerUpdate> {
         prop::collection::vec(change, 0..4),
         prop::option::of(prop_oneof![Just(DefenseChange::Off), defense().prop_map(DefenseChange::On)]),
     )
-        .prop_map(|(public_key, action, preshared_key, endpoint, persistent_keepalive, replace, allowed_ips, defense)| {
-            PeerUpdate {
-                public_key,
-                action,
-                preshared_key,
-                endpoint,
-                persistent_keepalive,
-                replace_allowed_ips: replace,
-                allowed_ips,
-                defense,
-            }
-        })
+        .prop_map(
+            |(public_key, action, preshared_key, endpoint, persistent_keepalive, replace, allowed_ips, defense)| {
+                PeerUpdate {
+                    public_key,
+                    action,
+                    preshared_key,
+                    endpoint,
+                    persistent_keepalive,
+                    replace_allowed_ips: replace,
+                    allowed_ips,
+                    defense,
+                }
+            },
+        )
 }
 
 /// Any update.
@@ -135,25 +138,27 @@ fn peer_status() -> impl Strategy<Value = PeerStatus> {
         any::<(u64, u64, [u64; counters::PEER.len()])>(),
         (prop::option::of(role()), prop::option::of(defense_status())),
     )
-        .prop_map(|(public_key, preshared_key, endpoint, persistent_keepalive, allowed_ips, handshake, counts, run)| {
-            let (received_bytes, sent_bytes, values) = counts;
-            let mut statistics = Statistics { received_bytes, sent_bytes, ..Statistics::default() };
-            for ((_, field), value) in counters::PEER.into_iter().zip(values) {
-                *field(&mut statistics) = value;
-            }
-            PeerStatus {
-                public_key,
-                preshared_key,
-                endpoint,
-                persistent_keepalive,
-                allowed_ips,
-                last_handshake: handshake.map(|(sec, nsec)| SystemTime::UNIX_EPOCH + Duration::new(sec, nsec)),
-                last_handshake_age: None,
-                statistics,
-                role: run.0,
-                defense: run.1,
-            }
-        })
+        .prop_map(
+            |(public_key, preshared_key, endpoint, persistent_keepalive, allowed_ips, handshake, counts, run)| {
+                let (received_bytes, sent_bytes, values) = counts;
+                let mut statistics = Statistics { received_bytes, sent_bytes, ..Statistics::default() };
+                for ((_, field), value) in counters::PEER.into_iter().zip(values) {
+                    *field(&mut statistics) = value;
+                }
+                PeerStatus {
+                    public_key,
+                    preshared_key,
+                    endpoint,
+                    persistent_keepalive,
+                    allowed_ips,
+                    last_handshake: handshake.map(|(sec, nsec)| SystemTime::UNIX_EPOCH + Duration::new(sec, nsec)),
+                    last_handshake_age: None,
+                    statistics,
+                    role: run.0,
+                    defense: run.1,
+                }
+            },
+        )
 }
 
 /// Any state of a device, in so far as the protocol can tell it.
