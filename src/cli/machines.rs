@@ -104,7 +104,7 @@ pub(crate) fn run(args: &MachinesArgs) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When it cannot be read, or is not valid; the message names file and key.
-fn read(path: &Path) -> anyhow::Result<Defense> {
+pub(super) fn read(path: &Path) -> anyhow::Result<Defense> {
     let text = read_bounded(path).or_exit(Exit::Config, format!("cannot read {}", path.display()))?;
     Defense::parse(&text)
         .map_err(|error| Failure::error(Exit::Config, error.in_file(path.display().to_string()).to_string()))

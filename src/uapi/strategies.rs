@@ -51,12 +51,13 @@ fn role() -> impl Strategy<Value = Role> {
 
 /// Any defense of the catalogue, under any name and limits.
 fn defense() -> impl Strategy<Value = DefenseSettings> {
-    let catalogue = prop::sample::select(maybetun_machines::catalogue());
+    let catalogue =
+        (0..maybetun_machines::catalogue().len()).prop_map(|index| maybetun_machines::catalogue()[index].defense());
     let fraction = || prop::option::of((0.0..=1.0).prop_map(|number| Fraction::new(number).unwrap()));
     let name = "[a-np-z0-9-][a-z0-9-]{0,63}";
     (catalogue, role(), prop::option::of(role()), name, fraction(), fraction(), 1..=1_000_000u32).prop_map(
-        |(entry, side, role, name, padding, blocking, actions)| {
-            let mut settings = DefenseSettings::of(entry.defense(), side).limited(padding, blocking);
+        |(catalogued, side, role, name, padding, blocking, actions)| {
+            let mut settings = DefenseSettings::of(catalogued, side).limited(padding, blocking);
             settings.plan.max_actions_per_second = actions;
             DefenseSettings { name, role, ..settings }
         },

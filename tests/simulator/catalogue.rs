@@ -80,7 +80,8 @@ fn every_defense_of_the_catalogue_does_as_in_the_simulator() {
     let mut failures = Vec::new();
     for entry in catalogue() {
         let defense = entry.defense();
-        let side = |side: &maybetun_machines::Side| side.machines.iter().map(|machine| fixed(machine, &mut Middle)).collect();
+        let side =
+            |side: &maybetun_machines::Side| side.machines.iter().map(|machine| fixed(machine, &mut Middle)).collect();
         let limits = &defense.client().limits;
         let defense = Defense {
             machines: [side(defense.client()), side(defense.relay())],

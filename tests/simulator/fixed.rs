@@ -35,7 +35,8 @@ fn fixed_state(state: &State, values: &mut impl Values) -> State {
     }
     let mut fixed = State::new(transitions);
     fixed.action = state.action.map(|action| fixed_action(action, values));
-    let mut counter = |counter: Counter| Counter { dist: counter.dist.map(|dist| always(values.count(&dist))), ..counter };
+    let mut counter =
+        |counter: Counter| Counter { dist: counter.dist.map(|dist| always(values.count(&dist))), ..counter };
     fixed.counter = (state.counter.0.map(&mut counter), state.counter.1.map(&mut counter));
     fixed
 }

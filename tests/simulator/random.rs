@@ -139,5 +139,8 @@ fn a_thousand_random_machines_do_as_in_the_simulator() {
     }
     let shown = &failures[..failures.len().min(4)];
     assert!(failures.is_empty(), "{} of {runs} runs differ\n{}", failures.len(), shown.join("\n"));
-    assert!(events > 200 * runs && cut + hidden < runs / 3, "{runs} runs, {events} events, {cut} + {hidden} ended early");
+    assert!(
+        events > 200 * runs && cut + hidden < runs / 3,
+        "{runs} runs, {events} events, {cut} + {hidden} ended early"
+    );
 }
