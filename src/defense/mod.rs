@@ -16,8 +16,6 @@
 mod blocking;
 mod budget;
 mod lateness;
-#[cfg(test)]
-mod tests;
 
 pub use blocking::Gate;
 pub use maybenot::{Machine, TriggerEvent as Event};

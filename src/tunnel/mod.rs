@@ -40,6 +40,8 @@ mod queue;
 #[cfg(test)]
 mod tests;
 mod timers;
+#[cfg(test)]
+mod truth_tables;
 
 pub use allowed_ips::AllowedIps;
 pub use batch::{DatagramBatch, Run, Runs};
