@@ -16,8 +16,6 @@
 mod blocking;
 mod budget;
 mod lateness;
-#[cfg(test)]
-mod tests;
 
 pub use blocking::Gate;
 pub use maybenot::{Machine, TriggerEvent as Event};
@@ -138,10 +136,8 @@ pub struct Engine {
     timers: Vec<MachineTimers>,
     blocking: Blocking,
     budget: Budget,
-    /// The instant that events in progress belong to, for the timers they set.
+    /// The instant that events in progress belong to, and from which the timers they set run. It never goes back.
     logical: Instant,
-    /// The latest instant the framework was told: its clock must not go back.
-    told: Instant,
     statistics: EngineStatistics,
     /// Machines whose internal timers were set, and of which the framework is yet to be told: at most [`MAX_BEGUN`].
     begun: VecDeque<MachineId>,
@@ -209,7 +205,6 @@ impl Engine {
             blocking: Blocking::default(),
             budget: Budget::new(plan.max_actions_per_second, now),
             logical: now,
-            told: now,
             statistics: EngineStatistics::default(),
             begun: VecDeque::with_capacity(machines),
             capped_until: None,
@@ -221,7 +216,7 @@ impl Engine {
 
     /// Tells the framework of an event of the tunnel's at `now`.
     pub fn trigger(&mut self, event: Event, now: Instant) {
-        self.logical = now;
+        self.resume(now);
         self.tell(event);
     }
 
@@ -231,9 +226,9 @@ impl Engine {
         self.tell(event);
     }
 
-    /// Says that what follows happens at `now`.
+    /// Says that what follows happens at `now`, or at the instant reached before: the framework's clock never goes back.
     pub fn resume(&mut self, now: Instant) {
-        self.logical = now;
+        self.logical = self.logical.max(now);
     }
 
     /// Returns when [`poll`](Self::poll) has something to do next.
@@ -264,7 +259,7 @@ impl Engine {
         if self.capped_until.is_none_or(|until| at >= until) {
             self.lateness.record(late);
         }
-        self.logical = if late > MAX_CATCH_UP { now } else { at };
+        self.resume(if late > MAX_CATCH_UP { now } else { at });
         Some(self.fire(due))
     }
 
@@ -339,13 +334,12 @@ impl Engine {
 
     /// Hands one event to the framework, and sets the timers that it asks for.
     fn tell(&mut self, event: Event) {
-        self.told = self.told.max(self.logical);
         let logical = self.logical;
         #[cfg(feature = "virtual-time")]
         if let Some(record) = &mut self.record {
             record.push((event.clone(), logical));
         }
-        for action in self.framework.trigger_events(&[event], self.told) {
+        for action in self.framework.trigger_events(&[event], logical) {
             let machine = action_machine(action);
             let timers = &mut self.timers[machine.into_raw()];
             match *action {

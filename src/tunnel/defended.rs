@@ -17,16 +17,13 @@ use crate::settings::DefenseStatistics;
 /// caller.
 const MAX_FIRINGS: usize = 512;
 
-/// Most handshake messages that are held while the gate is closed; the oldest go first.
-const MAX_HELD: usize = 4;
-
 /// What a defended tunnel has, and another has not.
 pub(super) struct Defended {
     pub(super) engine: Engine,
     /// Where plaintexts get their one size; zeros but for the first `dirty` bytes.
     plaintext: Vec<u8>,
     dirty: usize,
-    /// Handshake messages that were made while the gate was closed.
+    /// Handshake messages that were made while the gate was closed: the last of each kind.
     held: Vec<Vec<u8>>,
     pub(super) statistics: DefenseStatistics,
 }
@@ -200,10 +197,10 @@ impl Tunnel {
     pub(super) fn emit_handshake(&mut self, length: usize, out: &mut DatagramBatch) {
         match &mut self.defended {
             Some(defended) if defended.engine.gate() == Gate::Closed => {
-                if defended.held.len() == MAX_HELD {
-                    defended.held.remove(0);
-                }
-                defended.held.push(out.space()[..length].to_vec());
+                let message = out.space()[..length].to_vec();
+                // A peer takes the answer to its last call only, as we do.
+                defended.held.retain(|held| held.first() != message.first());
+                defended.held.push(message);
             }
             Some(_) | None => out.commit(length),
         }

@@ -77,9 +77,16 @@ impl Tunnel {
         let accepted = if is_keepalive {
             None
         } else {
-            self.timers.set_first(Timer::Keepalive, now + KEEPALIVE_TIMEOUT);
             self.accept(&packet[..opened.length], source_is_allowed)
         };
+        // One padding packet may be a keepalive that a defense hides: two sides that answered those would never be
+        // silent again. Several are answered, for a peer may count them as data.
+        if accepted.is_some() || (!is_keepalive && self.padding_since_sent > 0) {
+            self.timers.set_first(Timer::Keepalive, now + KEEPALIVE_TIMEOUT);
+        }
+        if accepted.is_none() && !is_keepalive {
+            self.padding_since_sent = self.padding_since_sent.saturating_add(1);
+        }
         self.note_received(payload, accepted, now);
         if opened.keys == KeysUsed::InForce && self.unconfirmed.contains(&receiver) {
             self.unconfirmed.clear();

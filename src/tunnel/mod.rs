@@ -40,6 +40,8 @@ mod queue;
 #[cfg(test)]
 mod tests;
 mod timers;
+#[cfg(test)]
+mod truth_tables;
 
 pub use allowed_ips::AllowedIps;
 pub use batch::{DatagramBatch, Run, Runs};
@@ -146,6 +148,8 @@ pub struct Tunnel {
     queue: Queue,
     timers: Timers,
     defended: Option<Box<Defended>>,
+    /// Packets received since one was sent last that held no normal packet, and were no bare keepalives.
+    padding_since_sent: u32,
     /// When boringtun's timers were last polled.
     ticked: Option<Instant>,
     /// When the age of the session was last compared with a clock that runs while the system sleeps.
@@ -203,6 +207,7 @@ impl Tunnel {
             queue: Queue::default(),
             timers: Timers::default(),
             defended: None,
+            padding_since_sent: 0,
             ticked: None,
             checked: None,
             session: None,

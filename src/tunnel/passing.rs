@@ -131,6 +131,7 @@ impl Tunnel {
     pub(super) fn sent(&mut self, content: Content, length: usize, now: Instant) {
         self.statistics.sent_bytes += length as u64;
         self.timers.cancel(Timer::Keepalive);
+        self.padding_since_sent = 0;
         if let Some(interval) = self.persistent_keepalive {
             self.timers.set(Timer::PersistentKeepalive, now + interval);
         }

@@ -72,8 +72,8 @@ pub(crate) fn simulate(defense: &Defense, trace: &Trace) -> (Vec<Happened>, Dura
     (happened.collect(), if complete { END } else { last.min(END) })
 }
 
-/// Runs two tunnels, and sends what `sent` says was sent.
-pub(crate) fn tunnel(defense: &Defense, sent: &[Happened], end: Duration) -> Vec<Happened> {
+/// Runs two tunnels, and sends what the user sent in `reference`.
+pub(crate) fn tunnel(defense: &Defense, reference: &[Happened], end: Duration) -> Vec<Happened> {
     let mut network = Network::new();
     network.delay = DELAY;
     network.send(0, &packet(0, 0, 100));
@@ -90,7 +90,8 @@ pub(crate) fn tunnel(defense: &Defense, sent: &[Happened], end: Duration) -> Vec
         network.tunnels[side].start_defense(&plan, [7; 32], now).expect("the simulator runs it, too");
         network.tunnels[side].take_record();
     }
-    for (number, packet_sent) in sent.iter().filter(|happened| happened.at < end).enumerate() {
+    let sent = reference.iter().filter(|it| it.event == TriggerEvent::NormalSent && it.at < end);
+    for (number, packet_sent) in sent.enumerate() {
         network.run_until(start + packet_sent.at);
         network.send(packet_sent.side, &packet(packet_sent.side, number as u32, 100));
     }
@@ -138,9 +139,7 @@ pub(crate) enum Rule {
 /// What differs.
 pub(crate) fn compare(defense: &Defense, trace: &Trace) -> Result<Agreement, String> {
     let (reference, end) = simulate(defense, trace);
-    let sent: Vec<_> =
-        reference.iter().filter(|happened| happened.event == TriggerEvent::NormalSent).cloned().collect();
-    let ours = tunnel(defense, &sent, end);
+    let ours = tunnel(defense, &reference, end);
     let of_side = |all: &[Happened], side: usize| -> Vec<Happened> {
         all.iter().filter(|happened| happened.side == side && happened.at < end).cloned().collect()
     };

@@ -62,7 +62,6 @@ fn padding_that_waits_takes_the_place_of_padding_in_a_tunnel_and_not_in_the_simu
     ]);
     let [simulator, ours] = both(machine, &vec![(Duration::ZERO, 0)]);
     assert_eq!((count(&simulator, Event::PaddingSent), count(&ours, Event::PaddingSent)), (2, 2));
-    println!("{ours:?} {simulator:?}");
     assert_eq!((count(&simulator, Event::TunnelSent), count(&ours, Event::TunnelSent)), (3, 2));
 }
 

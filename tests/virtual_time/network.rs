@@ -87,13 +87,18 @@ impl Network {
     }
 
     pub(crate) fn send(&mut self, side: usize, packet: &[u8]) {
+        self.send_once(side, packet);
+        self.flush(side);
+    }
+
+    /// Sends a packet with a single call to the tunnel.
+    pub(crate) fn send_once(&mut self, side: usize, packet: &[u8]) {
         let mut buffer = packet.to_vec();
         buffer.resize(packet.len() + 15, 0);
         let mut out = DatagramBatch::new();
         let now = self.instant();
         self.tunnels[side].send(&mut buffer, packet.len(), now, &mut out);
-        self.put_on_wire(side, out);
-        self.flush(side);
+        self.put_on_wire(side, &out);
     }
 
     /// Lets time pass up to `until`; everything that is due happens at its time.
@@ -110,7 +115,7 @@ impl Network {
                     let mut out = DatagramBatch::new();
                     let now = self.instant();
                     self.tunnels[side].handle_timeout(now, &mut out);
-                    self.put_on_wire(side, out);
+                    self.put_on_wire(side, &out);
                     self.flush(side);
                 }
             }
@@ -131,6 +136,25 @@ impl Network {
         self.seen.iter().filter(|sighting| sighting.kind == 1).map(|sighting| sighting.at).collect()
     }
 
+    /// Puts on the wire what a test had a tunnel make by itself.
+    pub(crate) fn inject(&mut self, from: usize, out: &DatagramBatch) {
+        self.put_on_wire(from, out);
+    }
+
+    /// Ends the defense of a side.
+    pub(crate) fn stop_defense(&mut self, side: usize) {
+        let mut out = DatagramBatch::new();
+        let now = self.instant();
+        self.tunnels[side].stop_defense(now, &mut out);
+        self.put_on_wire(side, &out);
+        self.flush(side);
+    }
+
+    /// Lets time pass without a look at deadlines, as a driver that oversleeps does.
+    pub(crate) fn skip(&mut self, time: Duration) {
+        self.set_time(self.now + time);
+    }
+
     fn set_time(&mut self, now: Duration) {
         self.now = now;
         MockClock::set_time(now);
@@ -146,7 +170,7 @@ impl Network {
         if let Some(length) = length {
             self.delivered[to].push(packet[..length].to_vec());
         }
-        self.put_on_wire(to, out);
+        self.put_on_wire(to, &out);
         self.flush(to);
     }
 
@@ -156,11 +180,11 @@ impl Network {
             let mut out = DatagramBatch::new();
             let now = self.instant();
             self.tunnels[side].flush(now, &mut out);
-            self.put_on_wire(side, out);
+            self.put_on_wire(side, &out);
         }
     }
 
-    fn put_on_wire(&mut self, from: usize, out: DatagramBatch) {
+    fn put_on_wire(&mut self, from: usize, out: &DatagramBatch) {
         while let Some(event) = self.tunnels[from].poll_event() {
             self.events[from].push(event);
         }
