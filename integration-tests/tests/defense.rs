@@ -55,6 +55,18 @@ fn delivered(end: &End) -> u64 {
     end.host.run(&format!("cat {path}")).success().trim().parse().unwrap()
 }
 
+/// Waits until the last acknowledgements of transfers have come out of the tunnel.
+fn settled(pair: &Pair) {
+    let mut before = None;
+    eventually("the tunnel is idle", Duration::from_secs(60), || {
+        let now = Some([&pair.client, &pair.relay].map(delivered));
+        let is_idle = now == before;
+        before = now;
+        thread::sleep(Duration::from_secs(1));
+        is_idle
+    });
+}
+
 /// Transfers both ways at once through a tunnel.
 fn transfer(pair: &Pair) {
     let up = Stream::start(&pair.client.host, &pair.relay.host, pair.relay.inner(5000));
@@ -67,11 +79,7 @@ fn transfer(pair: &Pair) {
 
 /// Pads at both ends every 10 ms, and checks that both know padding from data.
 fn daita_at_both_ends(setup: &Setup) {
-    let pair = setup.start();
-    pair.client.host.reaches(&pair.relay.v4());
-    for (end, peer) in [(&pair.client, &pair.relay), (&pair.relay, &pair.client)] {
-        assert_eq!(errno(&enable(end, peer, &[metronome(10_000.0)])), 0);
-    }
+    let pair = Setup { daita: Some(metronome(10_000.0)), ..setup.clone() }.start();
     pair.client.host.reaches(&pair.relay.v4());
     pair.client.host.reaches(&pair.relay.v6());
     pair.relay.host.reaches(&pair.client.v4());
@@ -80,6 +88,7 @@ fn daita_at_both_ends(setup: &Setup) {
     let padding =
         |end: &End| -> u64 { value_of(&ask(&end.daemon, "get=1\n\n"), "daita_rx_decoy_packet_bytes").unwrap() };
     let ends = [&pair.client, &pair.relay];
+    settled(&pair);
     let before = ends.map(|end| (padding(end), delivered(end)));
     for (end, (padding_before, _)) in ends.into_iter().zip(before) {
         eventually("padding arrives", Duration::from_secs(60), || padding(end) > padding_before + 50 * MTU as u64);
@@ -112,6 +121,7 @@ fn a_plain_peer_drops_padding_quietly() {
     assert_eq!(errno(&enable(&pair.client, &pair.relay, &[metronome(10_000.0)])), 0);
     pair.client.host.reaches(&pair.relay.v4());
     transfer(&pair);
+    settled(&pair);
     let (before, delivered_before) = (count(&shown(&pair.client), "padding_sent_packets"), delivered(&pair.relay));
     eventually("padding is sent", Duration::from_secs(60), || {
         count(&shown(&pair.client), "padding_sent_packets") > before + 200
