@@ -74,11 +74,7 @@ impl Tunnel {
         self.received(datagram.len(), from, now);
         let payload = datagram.len() - DATA_OVERHEAD;
         let is_keepalive = payload == 0;
-        let accepted = if is_keepalive {
-            None
-        } else {
-            self.accept(&packet[..opened.length], source_is_allowed)
-        };
+        let accepted = if is_keepalive { None } else { self.accept(&packet[..opened.length], source_is_allowed) };
         // One padding packet may be a keepalive that a defense hides: two sides that answered those would never be
         // silent again. Several are answered, for a peer may count them as data.
         if accepted.is_some() || (!is_keepalive && self.padding_since_sent > 0) {

@@ -49,7 +49,14 @@ impl Bench {
             let datagrams: Vec<_> = out.iter().map(<[u8]>::to_vec).collect();
             (side, out) = (1 - side, DatagramBatch::new());
             for datagram in datagrams {
-                bench.tunnels[side].receive(&datagram, address(1 - side), bench.start, |_| true, &mut [0; 2_000], &mut out);
+                bench.tunnels[side].receive(
+                    &datagram,
+                    address(1 - side),
+                    bench.start,
+                    |_| true,
+                    &mut [0; 2_000],
+                    &mut out,
+                );
             }
         }
         bench.tunnels[0].start_defense(&Plan::new(machines), [0; 32], bench.start).unwrap();
@@ -249,7 +256,10 @@ fn second_blocking(first_bypassable: bool, second: Action) -> (u64, Gate, u64, u
 fn a_second_blocking_replaces_the_first_if_it_says_so() {
     for first_bypassable in [false, true] {
         for (duration, end) in [(30, 40), (200, 210)] {
-            assert_eq!(second_blocking(first_bypassable, block(10, duration, true, true)), (end, Gate::Bypassable, 2, 1));
+            assert_eq!(
+                second_blocking(first_bypassable, block(10, duration, true, true)),
+                (end, Gate::Bypassable, 2, 1)
+            );
             assert_eq!(second_blocking(first_bypassable, block(10, duration, false, true)), (end, Gate::Closed, 2, 1));
         }
     }
@@ -333,7 +343,9 @@ fn timer_begin_is_told_in_either_case() {
 
 #[test]
 fn a_cancelled_timer_fires_nothing() {
-    for (timer, internal, padding) in [(Timer::Internal, false, true), (Timer::Action, true, false), (Timer::All, false, false)] {
+    for (timer, internal, padding) in
+        [(Timer::Internal, false, true), (Timer::Action, true, false), (Timer::All, false, false)]
+    {
         // The first packet sets the timer to 50 ms, the second asks for padding in 60 ms, the third cancels.
         let machine = machine(&[
             (None, &[(On::NormalSent, 1)]),
@@ -355,7 +367,11 @@ fn a_cancelled_timer_fires_nothing() {
 #[test]
 fn a_new_action_takes_the_place_of_the_one_that_waits() {
     let to = |second| {
-        machine(&[(None, &[(On::NormalSent, 1)]), (Some(pad(50, false, false)), &[(On::NormalSent, 2)]), (Some(second), &[])])
+        machine(&[
+            (None, &[(On::NormalSent, 1)]),
+            (Some(pad(50, false, false)), &[(On::NormalSent, 2)]),
+            (Some(second), &[]),
+        ])
     };
     let mut bench = Bench::new(vec![to(pad(90, false, false))]);
     bench.send(0);
@@ -471,7 +487,14 @@ fn what_is_received_is_told_when_it_authenticated_and_then_what_it_was() {
             let mut forged = datagram.clone();
             *forged.last_mut().unwrap() ^= 1;
             for datagram in [forged, datagram] {
-                bench.tunnels[0].receive(&datagram, address(1), now, |_| true, &mut [0; 2_000], &mut DatagramBatch::new());
+                bench.tunnels[0].receive(
+                    &datagram,
+                    address(1),
+                    now,
+                    |_| true,
+                    &mut [0; 2_000],
+                    &mut DatagramBatch::new(),
+                );
             }
         }
     };

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use maybenot::Timer;
+use maybenot::action::Action;
 use maybenot_gen::random_machine::RandomMachineConfig;
 use maybetun::defense::{Event, Machine, Plan};
 use maybetun::tunnel::{DatagramBatch, MAX_QUEUED_PACKETS, MAX_QUEUED_PADDING};
-use maybenot::Timer;
-use maybenot::action::Action;
 use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
@@ -30,7 +30,8 @@ fn random_plan(seed: u64) -> Plan {
         min_action_timeout: None,
         circpad_compatible: None,
     };
-    let machines: Vec<Machine> = (0..1 + seed % 4).map(|_| config.get_random_machine(seed % 2 == 0, &mut rng)).collect();
+    let machines: Vec<Machine> =
+        (0..1 + seed % 4).map(|_| config.get_random_machine(seed % 2 == 0, &mut rng)).collect();
     Plan {
         max_padding_frac: [0.0, 0.3, 0.8][(seed % 3) as usize],
         max_blocking_frac: [0.0, 0.5][(seed % 2) as usize],
@@ -102,7 +103,8 @@ fn play(network: &mut Network, traffic: &[Sent]) -> [Vec<u32>; 2] {
 fn closing_plan(seed: u64) -> Plan {
     let plan = random_plan(seed);
     let mut machines = plan.machines.to_vec();
-    for action in machines.iter_mut().flat_map(|machine| &mut machine.states).filter_map(|state| state.action.as_mut()) {
+    for action in machines.iter_mut().flat_map(|machine| &mut machine.states).filter_map(|state| state.action.as_mut())
+    {
         match action {
             Action::BlockOutgoing { bypass, .. } => *bypass = false,
             Action::UpdateTimer { duration, limit, .. } if seed % 2 == 0 => {
@@ -235,7 +237,8 @@ proptest! {
 fn hostile() -> Vec<(&'static str, Machine)> {
     let (none, day) = (fixed(Duration::ZERO), fixed(Duration::from_secs(86_400)));
     let pad = |bypass, replace| Action::SendPadding { bypass, replace, timeout: none, limit: None };
-    let block = |duration, replace| Action::BlockOutgoing { bypass: false, replace, timeout: none, duration, limit: None };
+    let block =
+        |duration, replace| Action::BlockOutgoing { bypass: false, replace, timeout: none, duration, limit: None };
     let timer = |duration, replace| Action::UpdateTimer { replace, duration, limit: None };
     vec![
         ("padding without end", frenzy(pad(false, false))),
@@ -269,7 +272,10 @@ fn hostile_machines_cost_no_more_than_the_cap_and_can_be_stopped() {
         }
         let record = network.tunnels[0].take_record();
         let actions = record.iter().filter(|(event, _)| {
-            !matches!(event, Event::NormalSent | Event::TunnelSent | Event::TunnelRecv | Event::NormalRecv | Event::PaddingRecv)
+            !matches!(
+                event,
+                Event::NormalSent | Event::TunnelSent | Event::TunnelRecv | Event::NormalRecv | Event::PaddingRecv
+            )
         });
         // The end of blocking is no action, and no more frequent than its beginning.
         let actions = actions.count();

@@ -50,7 +50,9 @@ fn data_waits_in_order_and_leaves_when_blocking_ends() {
     network.run_for(seconds(5));
     let numbers: Vec<_> = network.delivered[1].iter().map(|packet| number(packet)).collect();
     assert_eq!(numbers, (0..50).collect::<Vec<_>>());
-    assert!(from_first(&network).iter().all(|(at, kind, length)| *at >= seconds(7) && (*kind, *length) == (4, MTU + 32)));
+    assert!(
+        from_first(&network).iter().all(|(at, kind, length)| *at >= seconds(7) && (*kind, *length) == (4, MTU + 32))
+    );
 }
 
 #[test]

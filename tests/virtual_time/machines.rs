@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use enum_map::enum_map;
-use maybetun::defense::Machine;
 use maybenot::action::Action;
 use maybenot::dist::{Dist, DistType};
 use maybenot::event::Event;
 use maybenot::state::{State, Trans};
+use maybetun::defense::Machine;
 
 /// One action of a script.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +17,9 @@ pub(crate) struct Step {
 
 impl Step {
     pub(crate) fn pad() -> Self {
-        Self { action: Action::SendPadding { bypass: false, replace: false, timeout: fixed(Duration::ZERO), limit: None } }
+        Self {
+            action: Action::SendPadding { bypass: false, replace: false, timeout: fixed(Duration::ZERO), limit: None },
+        }
     }
 
     /// Blocking that nothing bypasses.
