@@ -99,5 +99,7 @@ fn parse(file: &[u8]) -> Vec<Datagram> {
         });
         rest = &rest[PACKET_HEADER + captured..];
     }
+    // What passes on several processors at once may be written out of order.
+    datagrams.sort_by_key(|datagram| datagram.at);
     datagrams
 }

@@ -5,12 +5,12 @@
 //! the test's process id in its name and is taken away when it is dropped, also while a test panics.
 //!
 //! The functions here panic, with a message that says what was run and what came of it: that is how a test fails.
-//! They need root, `ip`, `ping`, `wg` and the programs under test:
+//! They need root, `ip`, `ping`, `tcpdump`, `wg` and the programs under test:
 //!
 //! | variable | names | without it |
 //! |---|---|---|
 //! | `MAYBETUN_BIN` | the `maybetun` to test | `target/release/maybetun` |
-//! | `GOTATUN_BIN` | gotatun | `target/peers/bin/gotatun` |
+//! | `GOTATUN_BIN` | gotatun, built with its feature `daita-uapi` | `target/peers/bin/gotatun` |
 //! | `WIREGUARD_GO_BIN` | wireguard-go | `wireguard-go`, from the path |
 
 mod capture;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use maybetun_integration_tests::Implementation::{Gotatun, Maybetun, WireguardGo};
 use maybetun_integration_tests::{
-    Capture, ClientFile, Daemon, Datagram, End, Finished, MEGABYTE, Pair, Setup, Stream, ask, block_and_pause, errno,
-    eventually, key_in_hex, maybetun_program, metronome, run, runaway, status_json, value_of,
+    Capture, ClientFile, Daemon, Datagram, End, Finished, MEGABYTE, Pair, Setup, Stream, alone, ask, block_and_pause,
+    errno, eventually, key_in_hex, maybetun_program, metronome, run, runaway, status_json, value_of,
 };
 use serde_json::Value;
 
@@ -217,6 +217,31 @@ fn a_metronome_is_seen_on_the_wire() {
     let mean = (last - first).as_secs_f64() / (beats.len() - 1) as f64;
     // What does not drift is as exact as its ends are: a late beat is not made up for by the next.
     assert!((0.0199..0.0201).contains(&mean), "{mean} s between {} beats", beats.len());
+}
+
+#[test]
+fn a_metronome_neither_drifts_nor_skips() {
+    let _heavy = alone();
+    let (pair, capture) = watched();
+    defense(&pair.client, "on metronome").success();
+    pair.client.host.reaches(&pair.relay.v4());
+    eventually("15,000 beats", Duration::from_secs(120), || {
+        count(&shown(&pair.client), "padding_sent_packets") >= 15_000
+    });
+    let beats = from_client(&capture.finish());
+    let beats: Vec<_> = beats.iter().filter(|datagram| datagram.length == CONSTANT).skip(100).collect();
+    let times: Vec<f64> = beats.iter().map(|beat| (beat.at - beats[0].at).as_secs_f64()).collect();
+    let rate = 1.0 / slope(&times);
+    assert!((999.5..=1_000.5).contains(&rate), "{rate} a second over {} beats", times.len());
+}
+
+/// Returns the mean step of `times`, by least squares: a late beat here or there hardly moves it.
+fn slope(times: &[f64]) -> f64 {
+    let count = times.len() as f64;
+    let (middle, mean) = ((count - 1.0) / 2.0, times.iter().sum::<f64>() / count);
+    let offsets = || (0..times.len()).map(|index| index as f64 - middle);
+    let covariance: f64 = offsets().zip(times).map(|(offset, time)| offset * (time - mean)).sum();
+    covariance / offsets().map(|offset| offset * offset).sum::<f64>()
 }
 
 /// Sends UDP through the tunnel as fast as it goes until it is dropped.
