@@ -232,7 +232,8 @@ fn apply_defense(state: &mut PeerState, change: DefenseChange, now: Instant) -> 
                 // It was checked; what ran before still does.
                 Err(error) => tracing::error!(%error, "a defense did not start"),
             }
-            None
+            // What waited for the defense before this one need not wait for the next packet.
+            state.tunnel.has_ready().then(DatagramBatch::new)
         }
     }
 }
