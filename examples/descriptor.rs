@@ -30,11 +30,12 @@ Endpoint = 192.0.2.1:51820
 async fn start_tunnel(descriptor: OwnedFd, config: &config::Config) -> Result<Device, Box<dyn Error>> {
     let mtu = config.interface.mtu.unwrap_or(1_280);
     let tun = FdTun::from_owned_fd(descriptor, mtu, Framing::Plain)?;
-    let update = config.to_update(|endpoint| match endpoint {
+    let resolve = |endpoint: &config::Endpoint| match endpoint {
         config::Endpoint::Address(address) => Ok(*address),
         // An app resolves names before, outside the tunnel and without blocking its runtime.
         config::Endpoint::Host { .. } => Err(io::Error::other("expected an address")),
-    })?;
+    };
+    let update = config.to_update(resolve, config::Defense::in_catalogue)?;
     let device = Device::start(tun, Options::default());
     device.apply(update)?;
     Ok(device)

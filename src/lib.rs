@@ -15,6 +15,7 @@
 //! - `virtual-time`: for tests: the handshake reads a clock that the test moves.
 
 pub mod config;
+pub mod defense;
 pub mod keys;
 mod secret;
 pub mod settings;

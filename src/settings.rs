@@ -1,5 +1,12 @@
 //! What can be set on a device and read from it: the common tongue of configuration files, the UAPI and the driver.
 
+mod defense;
+
+pub(crate) use defense::role_from_name;
+pub use defense::{
+    DefenseChange, DefenseSettings, DefenseStatus, Fraction, MAX_DEFENSE_NAME, NotAFraction, Role, is_defense_name,
+};
+
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -39,6 +46,8 @@ pub struct PeerUpdate {
     pub replace_allowed_ips: bool,
     /// Changes to the peer's allowed IPs, in order.
     pub allowed_ips: Vec<AllowedIpChange>,
+    /// What becomes of the defense.
+    pub defense: Option<DefenseChange>,
 }
 
 impl PeerUpdate {
@@ -52,6 +61,7 @@ impl PeerUpdate {
             persistent_keepalive: None,
             replace_allowed_ips: false,
             allowed_ips: Vec::new(),
+            defense: None,
         }
     }
 }
@@ -110,6 +120,11 @@ pub struct PeerStatus {
     pub last_handshake_age: Option<Duration>,
     /// What the tunnel has counted.
     pub statistics: Statistics,
+    /// Which end we are: the client where the peer's endpoint was set, the relay where it was learnt; `None` if the
+    /// device does not say.
+    pub role: Option<Role>,
+    /// The defense that runs, if one does.
+    pub defense: Option<DefenseStatus>,
 }
 
 /// What one tunnel has counted since it was made.
@@ -159,4 +174,43 @@ pub struct DeviceDrops {
     pub rate_limited: u64,
     /// Outgoing datagrams that the socket refused.
     pub send_failed: u64,
+}
+
+/// What a defense has counted since it was first switched on for a tunnel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DefenseStatistics {
+    /// Bytes of normal packets sealed, without what constant size added.
+    pub normal_sent_bytes: u64,
+    /// Bytes of normal packets received, without what constant size added.
+    pub normal_received_bytes: u64,
+    /// Bytes that constant size added to normal packets sealed.
+    pub constant_size_sent_bytes: u64,
+    /// Bytes that came with normal packets received, behind their end.
+    pub constant_size_received_bytes: u64,
+    /// Padding packets sealed, keepalives among them.
+    pub padding_sent_packets: u64,
+    /// Bytes of those, before sealing.
+    pub padding_sent_bytes: u64,
+    /// Padding packets received, and whatever else was no normal packet.
+    pub padding_received_packets: u64,
+    /// Bytes of those, after opening.
+    pub padding_received_bytes: u64,
+    /// Padding packets that were not sent: there was no session, or too many waited.
+    pub padding_dropped: u64,
+    /// Normal packets dropped because they were larger than the MTU.
+    pub too_large: u64,
+    /// Padding actions that machines took.
+    pub padding_actions: u64,
+    /// Blocking actions that machines took.
+    pub blocking_actions: u64,
+    /// Actions that had to wait because machines took too many.
+    pub actions_capped: u64,
+    /// Time for which outgoing traffic was blocked, up to the last end of blocking.
+    pub blocked: Duration,
+    /// Most normal packets that ever waited at once.
+    pub queue_high_water: u64,
+    /// Lateness of timers that half of them did not exceed.
+    pub lateness_p50: Duration,
+    /// Lateness of timers that 99 in 100 did not exceed.
+    pub lateness_p99: Duration,
 }

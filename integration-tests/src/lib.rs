@@ -5,41 +5,47 @@
 //! the test's process id in its name and is taken away when it is dropped, also while a test panics.
 //!
 //! The functions here panic, with a message that says what was run and what came of it: that is how a test fails.
-//! They need root, `ip`, `ping`, `wg` and the programs under test:
+//! They need root, `ip`, `ping`, `tcpdump`, `wg` and the programs under test:
 //!
 //! | variable | names | without it |
 //! |---|---|---|
 //! | `MAYBETUN_BIN` | the `maybetun` to test | `target/release/maybetun` |
-//! | `GOTATUN_BIN` | gotatun | `target/peers/bin/gotatun` |
+//! | `GOTATUN_BIN` | gotatun, built with its feature `daita-uapi` | `target/peers/bin/gotatun` |
 //! | `WIREGUARD_GO_BIN` | wireguard-go | `wireguard-go`, from the path |
 
+mod capture;
 mod client_file;
 mod command;
 mod daemon;
 mod flood;
 mod heavy;
 mod host;
+mod machine;
 mod meddler;
 mod names;
 mod pair;
 mod status;
 mod stream;
 mod tunnel;
+mod uapi;
 mod wait;
 mod wire;
 
+pub use capture::{Capture, Datagram};
 pub use client_file::ClientFile;
 pub use command::{Finished, run};
 pub use daemon::{Daemon, Implementation, maybetun_program};
 pub use flood::{Flood, handshake_initiation};
 pub use heavy::{Heavy, alone};
 pub use host::{Background, Host};
+pub use machine::{block_and_pause, metronome, runaway};
 pub use meddler::{Meddler, Meddling};
 pub use names::interface_name;
 pub use pair::{End, Outer, Pair, Setup};
 pub use status::{PeerDump, dump, status_json};
 pub use stream::{MEGABYTE, Stream};
 pub use tunnel::{Config, Keys, PeerConfig, preshared_key};
+pub use uapi::{ask, errno, key_in_hex, value_of};
 pub use wait::eventually;
 pub use wire::{Network, Wire};
 

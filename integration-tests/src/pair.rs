@@ -9,6 +9,7 @@ use crate::daemon::{Daemon, Implementation};
 use crate::host::Host;
 use crate::names;
 use crate::tunnel::{Config, Keys, PeerConfig};
+use crate::uapi::{ask, errno, key_in_hex};
 use crate::wire::{Network, Wire};
 
 /// What carries the tunnel's datagrams.
@@ -33,12 +34,14 @@ pub struct Setup {
     pub mtu: u16,
     /// The preshared keys of client and relay, in base64.
     pub preshared_keys: [Option<String>; 2],
+    /// A machine that both ends run from the start, by the keys that gotatun documents; in Maybenot's text form.
+    pub daita: Option<String>,
 }
 
 impl Setup {
     /// Returns the defaults: IPv4 outside, 1420 bytes inside, no preshared key.
     pub fn between(client: Implementation, relay: Implementation) -> Self {
-        Self { client, relay, outer: Outer::V4, mtu: 1420, preshared_keys: [None, None] }
+        Self { client, relay, outer: Outer::V4, mtu: 1420, preshared_keys: [None, None], daita: None }
     }
 
     /// Brings the pair up.
@@ -68,8 +71,11 @@ impl Setup {
                 allowed_ips: "10.9.0.1/32, fd09::1/128".to_owned(),
             }],
         };
-        let client = End::start(client, self.client, client_config, client_keys.public, 1, self.mtu);
-        let relay = End::start(relay, self.relay, relay_config, relay_keys.public, 2, self.mtu);
+        let start = |host, implementation, config, public_key, number| {
+            End::start_with(host, implementation, config, public_key, number, self.mtu, self.daita.clone())
+        };
+        let client = start(client, self.client, client_config, client_keys.public, 1);
+        let relay = start(relay, self.relay, relay_config, relay_keys.public, 2);
         Pair { client, relay, wire }
     }
 
@@ -108,6 +114,7 @@ pub struct End {
     implementation: Implementation,
     number: u8,
     mtu: u16,
+    daita: Option<String>,
 }
 
 impl End {
@@ -121,8 +128,21 @@ impl End {
         number: u8,
         mtu: u16,
     ) -> Self {
+        Self::start_with(host, implementation, config, public_key, number, mtu, None)
+    }
+
+    #[track_caller]
+    fn start_with(
+        host: Host,
+        implementation: Implementation,
+        config: Config,
+        public_key: String,
+        number: u8,
+        mtu: u16,
+        daita: Option<String>,
+    ) -> Self {
         let daemon = Daemon::start(implementation, &host, &names::interface_name());
-        let end = Self { daemon, config, public_key, host, implementation, number, mtu };
+        let end = Self { daemon, config, public_key, host, implementation, number, mtu, daita };
         end.bring_up();
         end
     }
@@ -159,10 +179,36 @@ impl End {
         self.daemon.wg(&self.host, command, arguments)
     }
 
+    /// Configures the device and its defense in one request, as tools for gotatun do: while it runs, gotatun may lose its
+    /// socket or its device over a change.
+    #[track_caller]
+    fn configure_with(&self, machine: &str) {
+        let Config { private_key, listen_port, peers } = &self.config;
+        let mut request = format!("set=1\nprivate_key={}\nlisten_port={listen_port}\n", key_in_hex(private_key));
+        for peer in peers {
+            request += &format!("public_key={}\n", key_in_hex(&peer.public_key));
+            if let Some(endpoint) = peer.endpoint {
+                request += &format!("endpoint={endpoint}\n");
+            }
+            for prefix in peer.allowed_ips.split(", ") {
+                request += &format!("allowed_ip={prefix}\n");
+            }
+            request += &format!(
+                "daita_enable=1\ndaita_machine={machine}\ndaita_max_delayed_packets=1024\ndaita_min_delay_capacity=50\n\
+                 daita_max_decoy_frac=0\ndaita_max_delay_frac=0\n"
+            );
+        }
+        let answer = ask(&self.daemon, &(request + "\n"));
+        assert_eq!(errno(&answer), 0, "{answer}");
+    }
+
     #[track_caller]
     fn bring_up(&self) {
         let interface = self.daemon.interface();
-        self.daemon.configure(&self.host, &self.config);
+        match &self.daita {
+            None => self.daemon.configure(&self.host, &self.config),
+            Some(machine) => self.configure_with(machine),
+        }
         self.host.ip(&format!("addr add {}/24 dev {interface}", self.v4()));
         self.host.ip(&format!("link set {interface} mtu {} up", self.mtu));
         self.host.ip(&format!("addr add {}/64 dev {interface} nodad", self.v6()));

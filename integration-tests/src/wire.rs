@@ -62,6 +62,13 @@ impl Wire {
         wire
     }
 
+    /// Lets every datagram cross the wire by itself, as on a real one: segmentation comes before what a capture sees.
+    #[track_caller]
+    pub fn split_segments(&self, left: &Host, right: &Host) {
+        left.ip(&format!("link set dev {} gso_max_segs 1", self.left));
+        right.ip(&format!("link set dev {} gso_max_segs 1", self.right));
+    }
+
     /// Takes the addresses of the left end away and gives it those that end in `number`.
     #[track_caller]
     pub fn renumber_left(&self, left: &Host, number: u8) {

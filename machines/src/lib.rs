@@ -1,9 +1,48 @@
-//! The home of the defenses that maybetun runs. **Empty in this version**: it defines nothing.
+//! Defenses against traffic analysis as data: what one is, its text form, and the catalogue of those that come with
+//! maybetun.
 //!
-//! A *defense* is what both ends of a tunnel run against traffic analysis: Maybenot machines and limits for the client,
-//! and the same for the relay. A *machine* is a state machine that asks for padding packets and for blocking, in answer
-//! to what happens in the tunnel. This crate is to hold a catalogue of them as data, apart from the tunnel that runs
-//! them, so that defenses can be studied, replaced and versioned without a new tunnel.
+//! A [`Defense`] is what both ends of a tunnel run: Maybenot machines and [`Limits`] for the client, machines and limits
+//! for the relay. It is written in TOML, with the machines in Maybenot's text form:
 //!
-//! The catalogue comes with the part of maybetun that runs it. Machines will be in the text form of version 2 of
-//! [Maybenot](https://docs.rs/maybenot), which begins with `02`.
+//! ```toml
+//! name = "noop"
+//! description = "Pads nothing and blocks nothing"
+//! source = "https://docs.rs/maybenot-machines"
+//!
+//! [client]
+//! machines = ["02eNpjYEAHjOgCAAA0AAI="]
+//!
+//! [client.limits]
+//! max_padding_frac = 0.5
+//!
+//! [relay]
+//! machines = []
+//! ```
+//!
+//! [`find`] looks a defense up in the catalogue, [`Defense::parse`] reads one that comes from elsewhere. Both give a
+//! defense whose machines are valid and within the bounds of [`machine`] and [`Defense`]; nothing here runs one.
+//!
+//! ```
+//! use maybetun_machines::{Role, find};
+//!
+//! let front = find("front").expect("the catalogue has it");
+//! let client = front.side(Role::Client);
+//! assert_eq!(client.machines.len(), 1);
+//! assert!(client.limits.validate().is_ok());
+//! ```
+
+mod catalogue;
+mod defense;
+mod error;
+mod limits;
+pub mod machine;
+mod side;
+mod text;
+
+pub use catalogue::{Entry, catalogue, find};
+pub use defense::{Defense, Digest, MAX_DESCRIPTION, MAX_NAME, MAX_SOURCE, Overhead};
+pub use error::DefenseError;
+pub use limits::{DEFAULT_ACTIONS_PER_SECOND, Limits, MAX_ACTIONS_PER_SECOND};
+pub use machine::MachineError;
+pub use side::{MAX_MACHINES, MAX_STATES_A_SIDE, Role, Side};
+pub use text::MAX_FILE;

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
+use super::defense;
 use super::locate::{Source, locate};
 
 /// Reads a configuration file and says whether it is right; changes nothing.
 ///
-/// A file that is right gives `CONF: ok`; one that is not, `CONF:LINE: KEY: message` and exit code 3.
+/// A file that is right gives `CONF: ok`; one that is not, `CONF:LINE: KEY: message` and exit code 3. A defense that it
+/// names must be in the catalogue, or in a valid file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
     /// A path, or a name for /etc/wireguard/NAME.conf.
@@ -19,6 +21,6 @@ pub(crate) struct CheckArgs {
 
 /// Checks the file.
 pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<()> {
-    Source::read(&args.config)?;
+    defense::check(&Source::read(&args.config)?)?;
     writeln!(io::stdout(), "{}: ok", locate(&args.config).display()).context("cannot write to standard output")
 }

@@ -50,6 +50,11 @@ impl Source {
         Ok(Self { path, config })
     }
 
+    /// Returns the directory that paths in the file are relative to.
+    pub(crate) fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
     /// Returns the interface that the file is named for, as `wg0` is `wg0.conf`'s.
     ///
     /// # Errors

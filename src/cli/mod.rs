@@ -3,6 +3,7 @@
 mod backend;
 mod check;
 mod completions;
+mod defense;
 pub(crate) mod demo;
 mod detach;
 mod down;
@@ -11,6 +12,7 @@ mod interface;
 mod keys;
 mod locate;
 mod logging;
+mod machines;
 mod man;
 mod network;
 mod notify;
@@ -63,6 +65,8 @@ enum Command {
     /// Draws a preshared key and prints it in base64.
     Genpsk,
     Check(check::CheckArgs),
+    Defense(defense::DefenseArgs),
+    Machines(machines::MachinesArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -116,6 +120,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Pubkey) => keys::pubkey(),
         Some(Command::Genpsk) => keys::genpsk(),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Defense(args)) => defense::run(&args),
+        Some(Command::Machines(args)) => machines::run(&args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Man(args)) => man::run(&args),
@@ -157,6 +163,23 @@ mod tests {
         assert!(matches!(parse("down wg0").unwrap().command, Some(Command::Down(_))));
         assert!(matches!(parse("status --json").unwrap().command, Some(Command::Status(_))));
         assert!(matches!(parse("genkey").unwrap().command, Some(Command::Genkey)));
+    }
+
+    #[test]
+    fn a_defense_is_switched_with_and_without_a_peer() {
+        let key = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+        for line in [
+            "defense wg0 on front".to_owned(),
+            format!("defense wg0 {key} on ./front.toml --role relay --max-padding-frac 0.5 --max-blocking-frac 0"),
+            format!("defense wg0 {key} off"),
+            "defense wg0 status --json".to_owned(),
+        ] {
+            assert!(matches!(parse(&line).unwrap().command, Some(Command::Defense(_))), "{line}");
+        }
+        for line in ["defense wg0 on off", "defense wg0 on front --max-padding-frac 2", "defense wg0 nobody off"] {
+            assert_eq!(parse(line).unwrap_err(), ErrorKind::ValueValidation, "{line}");
+        }
+        assert!(parse("defense wg0").is_err() && parse("defense wg0 on").is_err());
     }
 
     #[test]

@@ -78,6 +78,18 @@ fn format_peer(text: &mut SecretBuffer, peer: &Peer) {
     if let Some(seconds) = peer.persistent_keepalive {
         line(PeerKey::PersistentKeepalive, &seconds);
     }
+    if let Some(defense) = &peer.defense {
+        line(PeerKey::Defense, defense);
+    }
+    if let Some(fraction) = peer.defense_max_padding_frac {
+        line(PeerKey::DefenseMaxPaddingFrac, &fraction);
+    }
+    if let Some(fraction) = peer.defense_max_blocking_frac {
+        line(PeerKey::DefenseMaxBlockingFrac, &fraction);
+    }
+    if let Some(role) = peer.defense_role {
+        line(PeerKey::DefenseRole, &role);
+    }
 }
 
 #[cfg(test)]
@@ -92,7 +104,8 @@ mod tests {
                     MTU = 1420\nTable = off\nPreUp = a\nPostUp = b\nPreDown = c\nPostDown = d %i\nSaveConfig = true\n\n\
                     [Peer]\nPublicKey = AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n\
                     PresharedKey = AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\nAllowedIPs = 0.0.0.0/0\nAllowedIPs = ::/0\n\
-                    Endpoint = relay.example:51820\nPersistentKeepalive = 25\n";
+                    Endpoint = relay.example:51820\nPersistentKeepalive = 25\nDefense = front\n\
+                    DefenseMaxPaddingFrac = 0.5\nDefenseMaxBlockingFrac = 0\nDefenseRole = relay\n";
         assert_eq!(*format(&parse(text).unwrap()), text);
     }
 }

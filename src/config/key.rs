@@ -37,7 +37,7 @@ macro_rules! keys {
             pub(super) enum $name { $($key),* }
 
             impl $name {
-                const ALL: &[Self] = &[$(Self::$key),*];
+                pub(super) const ALL: &[Self] = &[$(Self::$key),*];
 
                 /// Returns the key as the documentation spells it.
                 pub(super) const fn name(self) -> &'static str {
@@ -86,6 +86,10 @@ keys! {
         AllowedIps "AllowedIPs",
         Endpoint "Endpoint",
         PersistentKeepalive "PersistentKeepalive",
+        Defense "Defense",
+        DefenseMaxPaddingFrac "DefenseMaxPaddingFrac",
+        DefenseMaxBlockingFrac "DefenseMaxBlockingFrac",
+        DefenseRole "DefenseRole",
     }
 }
 
@@ -104,8 +108,20 @@ impl PeerKey {
     pub(super) fn is_list(self) -> bool {
         match self {
             Self::AllowedIps => true,
-            Self::PublicKey | Self::PresharedKey | Self::Endpoint | Self::PersistentKeepalive => false,
+            Self::PublicKey
+            | Self::PresharedKey
+            | Self::Endpoint
+            | Self::PersistentKeepalive
+            | Self::Defense
+            | Self::DefenseMaxPaddingFrac
+            | Self::DefenseMaxBlockingFrac
+            | Self::DefenseRole => false,
         }
+    }
+
+    /// Tells whether the key has a meaning only beside `Defense`.
+    pub(super) fn needs_defense(self) -> bool {
+        [Self::DefenseMaxPaddingFrac, Self::DefenseMaxBlockingFrac, Self::DefenseRole].contains(&self)
     }
 }
 

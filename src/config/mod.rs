@@ -3,6 +3,7 @@
 //! The files are those of `wg-quick(8)`, read strictly: what `wg-quick` would pass over in silence, or hand on to fail
 //! later, is an error that names the line.
 
+mod defense;
 mod error;
 mod format;
 mod key;
@@ -15,12 +16,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+pub use defense::Defense;
 pub use error::ConfigError;
 pub use format::format;
 pub use parse::{MAX_FILE, parse};
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
-use crate::settings::{AllowedIpChange, PeerUpdate, Update};
+use crate::settings::{AllowedIpChange, DefenseChange, DefenseSettings, Fraction, PeerUpdate, Role, Update};
 
 /// A wg-quick file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,12 +124,49 @@ pub struct Peer {
     pub endpoint: Option<Endpoint>,
     /// `PersistentKeepalive` in seconds; `None` if the file does not say, 0 if it says `off`.
     pub persistent_keepalive: Option<u16>,
+    /// `Defense`.
+    pub defense: Option<Defense>,
+    /// `DefenseMaxPaddingFrac`: the limit on padding, in the place of the defense's own; 0 is no limit. Only beside
+    /// `Defense`, as the two that follow.
+    pub defense_max_padding_frac: Option<Fraction>,
+    /// `DefenseMaxBlockingFrac`: the limit on blocking, in the place of the defense's own; 0 is no limit.
+    pub defense_max_blocking_frac: Option<Fraction>,
+    /// `DefenseRole`; without it, we are the client of a peer with an endpoint, and the relay of one without.
+    pub defense_role: Option<Role>,
 }
 
 impl Peer {
     /// Returns a section that says nothing but the public key.
     pub fn new(public_key: PublicKey) -> Self {
-        Self { public_key, preshared_key: None, allowed_ips: Vec::new(), endpoint: None, persistent_keepalive: None }
+        Self {
+            public_key,
+            preshared_key: None,
+            allowed_ips: Vec::new(),
+            endpoint: None,
+            persistent_keepalive: None,
+            defense: None,
+            defense_max_padding_frac: None,
+            defense_max_blocking_frac: None,
+            defense_role: None,
+        }
+    }
+
+    /// Returns what becomes of the peer's defense; `None` if the file does not say. `find` is asked for the defense.
+    ///
+    /// # Errors
+    /// When `find` fails.
+    pub fn defense_change(
+        &self,
+        find: impl FnOnce(&Defense) -> io::Result<maybetun_machines::Defense>,
+    ) -> Result<Option<DefenseChange>, DefenseNotFound> {
+        let Some(defense) = &self.defense else { return Ok(None) };
+        if *defense == Defense::Off {
+            return Ok(Some(DefenseChange::Off));
+        }
+        let found = find(defense).map_err(|source| DefenseNotFound { public_key: self.public_key, source })?;
+        let usual = if self.endpoint.is_some() { Role::Client } else { Role::Relay };
+        let settings = DefenseSettings::of(&found, self.defense_role.unwrap_or(usual));
+        Ok(Some(DefenseChange::On(settings.limited(self.defense_max_padding_frac, self.defense_max_blocking_frac))))
     }
 }
 
@@ -155,15 +194,31 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Explains which endpoint has no address.
+/// Explains which endpoint has no address, or which defense there is not.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot resolve the endpoint {endpoint} of peer {public_key}: {source}")]
-pub struct ResolveError {
+pub enum ResolveError {
+    /// The endpoint has no address.
+    #[error("cannot resolve the endpoint {endpoint} of peer {public_key}: {source}")]
+    Endpoint {
+        /// The peer.
+        public_key: PublicKey,
+        /// Its endpoint.
+        endpoint: Endpoint,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// The defense is not there, or not valid.
+    #[error(transparent)]
+    Defense(#[from] DefenseNotFound),
+}
+
+/// Explains which defense is not there, or not valid.
+#[derive(Debug, thiserror::Error)]
+#[error("Defense of peer {public_key}: {source}")]
+pub struct DefenseNotFound {
     /// The peer.
     pub public_key: PublicKey,
-    /// Its endpoint.
-    pub endpoint: Endpoint,
-    /// What the resolver said.
+    /// What is wrong.
     pub source: io::Error,
 }
 
@@ -171,15 +226,17 @@ impl Config {
     /// Returns the update that makes a device what the file says, whatever it was before. What the file does not say goes
     /// back to its default, as with `wg setconf`.
     ///
-    /// `resolve` is asked for the address of every endpoint, in order.
+    /// `resolve` is asked for the address of every endpoint, in order, and `find` for every defense but `off`;
+    /// [`Defense::in_catalogue`] is one that reads no files.
     ///
     /// # Errors
-    /// When `resolve` fails.
+    /// When `resolve` or `find` fails.
     pub fn to_update(
         &self,
         mut resolve: impl FnMut(&Endpoint) -> io::Result<SocketAddr>,
+        mut find: impl FnMut(&Defense) -> io::Result<maybetun_machines::Defense>,
     ) -> Result<Update, ResolveError> {
-        let peers = self.peers.iter().map(|peer| peer.to_update(&mut resolve)).collect::<Result<_, _>>()?;
+        let peers = self.peers.iter().map(|peer| peer.to_update(&mut resolve, &mut find)).collect::<Result<_, _>>()?;
         Ok(Update {
             private_key: Some(Some(self.interface.private_key.clone())),
             listen_port: Some(self.interface.listen_port.unwrap_or(0)),
@@ -194,9 +251,10 @@ impl Peer {
     fn to_update(
         &self,
         resolve: &mut impl FnMut(&Endpoint) -> io::Result<SocketAddr>,
+        find: &mut impl FnMut(&Defense) -> io::Result<maybetun_machines::Defense>,
     ) -> Result<PeerUpdate, ResolveError> {
         let resolved = self.endpoint.as_ref().map(|endpoint| {
-            resolve(endpoint).map_err(|source| ResolveError {
+            resolve(endpoint).map_err(|source| ResolveError::Endpoint {
                 public_key: self.public_key,
                 endpoint: endpoint.clone(),
                 source,
@@ -208,6 +266,7 @@ impl Peer {
             persistent_keepalive: self.persistent_keepalive,
             replace_allowed_ips: true,
             allowed_ips: self.allowed_ips.iter().copied().map(AllowedIpChange::Add).collect(),
+            defense: self.defense_change(find)?,
             ..PeerUpdate::new(self.public_key)
         })
     }
@@ -229,7 +288,7 @@ mod tests {
     #[test]
     fn an_update_replaces_everything() {
         let config = two_peers();
-        let update = config.to_update(|_| Ok("192.0.2.1:51820".parse().unwrap())).unwrap();
+        let update = config.to_update(|_| Ok("192.0.2.1:51820".parse().unwrap()), Defense::in_catalogue).unwrap();
         assert_eq!(update.private_key, Some(Some(config.interface.private_key.clone())));
         assert_eq!((update.listen_port, update.fwmark, update.replace_peers), (Some(0), Some(0), true));
         let [first, second] = &update.peers[..] else { panic!("two peers") };
@@ -242,11 +301,43 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_does_not_resolve_is_named() {
-        let error = two_peers().to_update(|_| Err(io::Error::other("no such host"))).unwrap_err();
+        let error =
+            two_peers().to_update(|_| Err(io::Error::other("no such host")), Defense::in_catalogue).unwrap_err();
         assert_eq!(
             error.to_string(),
             "cannot resolve the endpoint relay.example:51820 of peer \
              AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=: no such host"
+        );
+    }
+
+    #[test]
+    fn a_defense_is_that_of_our_end_under_the_limits_of_the_file() {
+        let mut config = two_peers();
+        for peer in &mut config.peers {
+            peer.defense = Some(Defense::Named("front".to_owned()));
+            peer.defense_max_padding_frac = Fraction::new(0.5);
+        }
+        let defenses = |config: &Config| {
+            let update = config.to_update(|_| Ok("192.0.2.1:51820".parse().unwrap()), Defense::in_catalogue).unwrap();
+            update.peers.into_iter().map(|peer| peer.defense).collect::<Vec<_>>()
+        };
+        let front = maybetun_machines::find("front").unwrap();
+        let on = |role| Some(DefenseChange::On(DefenseSettings::of(front, role).limited(Fraction::new(0.5), None)));
+        // The first peer has an endpoint.
+        assert_eq!(defenses(&config), [on(Role::Client), on(Role::Relay)]);
+        config.peers[0].defense_role = Some(Role::Relay);
+        config.peers[1].defense = Some(Defense::Off);
+        assert_eq!(defenses(&config), [on(Role::Relay), Some(DefenseChange::Off)]);
+    }
+
+    #[test]
+    fn a_defense_that_is_not_there_is_named() {
+        let mut config = two_peers();
+        config.peers[1].defense = Some(Defense::Named("fornt".to_owned()));
+        let error = config.to_update(|_| Ok("192.0.2.1:51820".parse().unwrap()), Defense::in_catalogue).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Defense of peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=: no defense \"fornt\" in the catalogue"
         );
     }
 }

@@ -176,10 +176,21 @@ impl File {
         let peers = self.peers.into_iter().map(|open| {
             let message = "missing from the [Peer] section that starts here";
             let missing = ConfigError::on_key(open.line, PeerKey::PublicKey.name(), message);
+            check_defense(&open)?;
             open.section.public_key.map(|public_key| Peer { public_key, ..open.section.rest }).ok_or(missing)
         });
         Ok(Config { interface, peers: peers.collect::<Result<_, _>>()? })
     }
+}
+
+/// Makes sure that what is said of a defense is said of one.
+fn check_defense(open: &Open<PeerSection>) -> Result<(), ConfigError> {
+    if open.section.rest.defense.is_some() {
+        return Ok(());
+    }
+    let of_defense = PeerKey::ALL.iter().filter(|key| key.needs_defense());
+    let first = of_defense.filter_map(|key| Some((open.line_of(key.name())?, key.name()))).min();
+    first.map_or(Ok(()), |(line, key)| Err(ConfigError::on_key(line, key, "expected Defense in the same section")))
 }
 
 impl InterfaceSection {
@@ -234,6 +245,10 @@ impl PeerSection {
             PeerKey::AllowedIps => rest.allowed_ips.extend(value::allowed_ips(value)?),
             PeerKey::Endpoint => rest.endpoint = Some(value::endpoint(value)?),
             PeerKey::PersistentKeepalive => rest.persistent_keepalive = Some(value::persistent_keepalive(value)?),
+            PeerKey::Defense => rest.defense = Some(value::defense(value)?),
+            PeerKey::DefenseMaxPaddingFrac => rest.defense_max_padding_frac = Some(value::fraction(value)?),
+            PeerKey::DefenseMaxBlockingFrac => rest.defense_max_blocking_frac = Some(value::fraction(value)?),
+            PeerKey::DefenseRole => rest.defense_role = Some(value::role(value)?),
         }
         Ok(())
     }

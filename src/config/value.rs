@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::{Endpoint, Table};
+use super::{Defense, Endpoint, Table};
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
+use crate::settings::{Fraction, Role, role_from_name};
 use crate::text;
 
 /// Smallest MTU: what every IPv4 host has to accept (RFC 791 §3.1).
@@ -61,6 +62,20 @@ pub(super) fn persistent_keepalive(value: &str) -> Result<u16, Invalid<'_>> {
         return Ok(0);
     }
     text::decimal(value).ok_or(Invalid::Plain { expected: "\"off\" or seconds, 0 to 65535", found: value })
+}
+
+pub(super) fn defense(value: &str) -> Result<Defense, Invalid<'_>> {
+    let expected = "\"off\", the name of a defense (a-z, 0-9 and -), or a path with a / in it";
+    Defense::from_text(value).ok_or(Invalid::Plain { expected, found: value })
+}
+
+pub(super) fn fraction(value: &str) -> Result<Fraction, Invalid<'_>> {
+    value.parse().map_err(|_| Invalid::Plain { expected: "a number from 0 to 1", found: value })
+}
+
+pub(super) fn role(value: &str) -> Result<Role, Invalid<'_>> {
+    let role = role_from_name(&value.to_ascii_lowercase());
+    role.ok_or(Invalid::Plain { expected: "\"client\" or \"relay\"", found: value })
 }
 
 pub(super) fn mtu(value: &str) -> Result<u16, Invalid<'_>> {

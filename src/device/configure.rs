@@ -3,22 +3,37 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use rand_core::{OsRng, RngCore as _, TryRngCore as _};
+
 use super::ApplyError;
-use super::registry::{Peer, Registry};
+use super::registry::{Peer, PeerState, Registry};
 use super::shared::{Link, Shared};
 use super::sockets::Sockets;
-use crate::settings::{AllowedIpChange, PeerAction, PeerStatus, PeerUpdate, Status, Update};
-use crate::tunnel::Endpoint;
+use crate::defense::Engine;
+use crate::settings::{
+    AllowedIpChange, DefenseChange, DefenseStatus, PeerAction, PeerStatus, PeerUpdate, Role, Status, Update,
+};
+use crate::tunnel::{DatagramBatch, Endpoint};
+
+/// A peer to turn to once an update is applied.
+struct Call {
+    peer: Arc<Peer>,
+    /// What waited for the end of a defense.
+    released: Option<DatagramBatch>,
+    /// A keepalive or a handshake is due.
+    wake: bool,
+}
 
 pub(super) fn apply(shared: &Arc<Shared>, update: Update) -> Result<(), ApplyError> {
     if shared.is_stopping() {
         return Err(ApplyError::Stopped);
     }
     // What can fail comes first.
+    let now = Instant::now();
+    check_defenses(&update, now)?;
     apply_to_sockets(shared, &update)?;
 
-    let now = Instant::now();
-    let mut woken = Vec::new();
+    let mut calls = Vec::new();
     {
         let mut registry = shared.registry.write();
         if let Some(key) = update.private_key {
@@ -32,7 +47,7 @@ pub(super) fn apply(shared: &Arc<Shared>, update: Update) -> Result<(), ApplyErr
             shared.schedule.clear();
         }
         for peer in update.peers {
-            woken.extend(apply_to_peer(shared, &mut registry, peer, now));
+            calls.extend(apply_to_peer(shared, &mut registry, peer, now));
         }
     }
     if shared.is_stopping() {
@@ -40,9 +55,9 @@ pub(super) fn apply(shared: &Arc<Shared>, update: Update) -> Result<(), ApplyErr
         shared.sockets.send_replace(None);
         return Err(ApplyError::Stopped);
     }
-    if !woken.is_empty() {
+    if !calls.is_empty() {
         let shared = Arc::clone(shared);
-        tokio::spawn(async move { wake(&shared, woken).await });
+        tokio::spawn(async move { call(&shared, calls).await });
     }
     Ok(())
 }
@@ -94,6 +109,12 @@ fn peer_status(registry: &Registry, peer: &Peer, now: Instant, clock: SystemTime
         last_handshake: age.and_then(|age| clock.checked_sub(age)),
         last_handshake_age: age,
         statistics: tunnel.statistics(),
+        role: Some(state.role),
+        defense: state
+            .defense
+            .clone()
+            .zip(tunnel.defense_statistics())
+            .map(|(settings, statistics)| DefenseStatus { settings, statistics }),
     }
 }
 
@@ -127,8 +148,19 @@ fn apply_to_sockets(shared: &Shared, update: &Update) -> Result<(), ApplyError> 
     Ok(())
 }
 
-/// Changes one peer, and returns it if it should be called at once.
-fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, now: Instant) -> Option<Arc<Peer>> {
+/// Makes sure that every defense of the update can run.
+fn check_defenses(update: &Update, now: Instant) -> Result<(), ApplyError> {
+    for peer in &update.peers {
+        if let Some(DefenseChange::On(settings)) = &peer.defense {
+            let engine = Engine::new(&settings.plan, [0; 32], now);
+            engine.map_err(|source| ApplyError::Defense { peer: peer.public_key, source })?;
+        }
+    }
+    Ok(())
+}
+
+/// Changes one peer, and returns what is to be done at once.
+fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, now: Instant) -> Option<Call> {
     let known = registry.by_key(&update.public_key).cloned();
     let peer = match (update.action, known) {
         (PeerAction::Remove, known) => {
@@ -153,6 +185,9 @@ fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, n
         }
     }
     let mut state = peer.state.lock();
+    if update.endpoint.is_some() {
+        state.role = Role::Client;
+    }
     let tunnel = &mut state.tunnel;
     if let Some(key) = &update.preshared_key {
         tunnel.set_preshared_key(key, now);
@@ -169,17 +204,53 @@ fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, n
         wake |= interval > 0 && tunnel.persistent_keepalive() == 0;
         tunnel.set_persistent_keepalive(interval, now);
     }
+    let released = update.defense.and_then(|change| apply_defense(&mut state, change, now));
     shared.settle(&peer, &mut state);
     drop(state);
-    (wake && shared.link.lock().is_up).then_some(peer)
+    let wake = wake && shared.link.lock().is_up;
+    (wake || released.is_some()).then_some(Call { peer, released, wake })
 }
 
-/// Sends a keepalive to each peer, or begins a handshake with it.
-pub(super) async fn wake(shared: &Shared, peers: Vec<Arc<Peer>>) {
-    let mut out = crate::tunnel::DatagramBatch::new();
-    for peer in peers {
+/// Starts or ends a defense, and returns the datagrams that waited for its end.
+fn apply_defense(state: &mut PeerState, change: DefenseChange, now: Instant) -> Option<DatagramBatch> {
+    match change {
+        DefenseChange::Off => {
+            state.defense.take()?;
+            let mut out = DatagramBatch::new();
+            state.tunnel.stop_defense(now, &mut out);
+            (!out.is_empty() || state.tunnel.has_ready()).then_some(out)
+        }
+        DefenseChange::On(mut settings) => {
+            settings.role.get_or_insert(state.role);
+            if state.defense.as_ref() == Some(&settings) {
+                return None;
+            }
+            let mut seed = [0; 32];
+            OsRng.unwrap_err().fill_bytes(&mut seed);
+            match state.tunnel.start_defense(&settings.plan, seed, now) {
+                Ok(()) => state.defense = Some(settings),
+                // It was checked; what ran before still does.
+                Err(error) => tracing::error!(%error, "a defense did not start"),
+            }
+            // What waited for the defense before this one need not wait for the next packet.
+            state.tunnel.has_ready().then(DatagramBatch::new)
+        }
+    }
+}
+
+/// Turns to peers after an update.
+async fn call(shared: &Shared, calls: Vec<Call>) {
+    let mut out = DatagramBatch::new();
+    for call in calls {
         if !shared.has_identity() {
             return;
+        }
+        let Call { peer, released, wake } = call;
+        if let Some(mut released) = released {
+            shared.transmit(&peer, &mut released).await;
+        }
+        if !wake {
+            continue;
         }
         {
             let mut state = peer.state.lock();

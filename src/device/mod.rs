@@ -1,6 +1,6 @@
 //! The tokio driver: it moves batches between TUN, tunnels and sockets, and sleeps until the next deadline.
 //!
-//! [`Device::start`] spawns one task for each direction of traffic, one for deadlines and one that follows the TUN
+//! [`Device::start`] spawns one task for each direction of traffic, a thread for deadlines and a task that follows the TUN
 //! interface: sockets are open while it is up. Everything is configured through [`Device::apply`] while it runs.
 //!
 //! Locks are taken in this order: the registry of peers, then one tunnel, then the schedule or the link.
@@ -9,6 +9,7 @@ mod configure;
 mod handshakes;
 mod inbound;
 mod outbound;
+mod pacer;
 mod registry;
 mod schedule;
 mod shared;
@@ -19,10 +20,13 @@ mod tests;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use maybetun_tun::Tun;
 use tokio::sync::watch;
 
+use crate::defense::PlanError;
+use crate::keys::PublicKey;
 use crate::settings::{Status, Update};
 use shared::Shared;
 
@@ -32,13 +36,16 @@ use shared::Shared;
 pub struct Options {
     /// Bytes of receive and of send buffer asked for on each UDP socket; the system's maximum bounds it.
     pub socket_buffer: usize,
+    /// How late deadlines may be met, so that several cost one wakeup: more saves battery, and makes defenses less
+    /// exact. Zero by default.
+    pub timer_slack: Duration,
     /// Handshake messages a second above which senders must prove their address with a cookie.
     pub handshakes_per_second: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { socket_buffer: 4 << 20, handshakes_per_second: 100 }
+        Self { socket_buffer: 4 << 20, timer_slack: Duration::ZERO, handshakes_per_second: 100 }
     }
 }
 
@@ -66,6 +73,14 @@ pub enum ApplyError {
     /// The mark could not be set on the sockets.
     #[error("cannot set the mark of outgoing packets (it needs CAP_NET_ADMIN): {0}")]
     Fwmark(io::Error),
+    /// A defense cannot run.
+    #[error("the defense of peer {peer} cannot run: {source}")]
+    Defense {
+        /// The peer.
+        peer: PublicKey,
+        /// What is wrong with it.
+        source: PlanError,
+    },
     /// The device has stopped.
     #[error("the device has stopped")]
     Stopped,
@@ -96,7 +111,7 @@ impl Device {
     /// Applies `update` whole, or not at all.
     ///
     /// # Errors
-    /// When a socket cannot be opened or marked, or the device has stopped.
+    /// When a socket cannot be opened or marked, a defense cannot run, or the device has stopped.
     ///
     /// # Panics
     /// Panics outside a tokio runtime.

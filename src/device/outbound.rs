@@ -16,6 +16,7 @@ pub(super) async fn run<T: Tun>(tun: &T, shared: &Shared) -> std::io::Error {
     let mut out = DatagramBatch::new();
     let mut sockets = shared.sockets.subscribe();
     loop {
+        wait_for_room(shared).await;
         packets.clear();
         if let Err(error) = tun.recv(&mut packets).await {
             return error;
@@ -34,6 +35,20 @@ pub(super) async fn run<T: Tun>(tun: &T, shared: &Shared) -> std::io::Error {
             next = seal_run(shared, &peer, &mut packets, &routes, next, &mut out);
             shared.transmit(&peer, &mut out).await;
         }
+    }
+}
+
+/// With one peer, waits until its queue has room: the system's own queue before the TUN device fills instead, as on any
+/// slow link. With several, none must wait for another: a full queue drops its newest packet.
+async fn wait_for_room(shared: &Shared) {
+    loop {
+        let Some(peer) = shared.registry.read().only_peer().cloned() else { return };
+        let mut drained = std::pin::pin!(peer.drained.notified());
+        drained.as_mut().enable();
+        if peer.state.lock().tunnel.has_room() {
+            return;
+        }
+        drained.await;
     }
 }
 

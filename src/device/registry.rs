@@ -7,9 +7,11 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use rand_core::{OsRng, RngCore as _, TryRngCore as _};
+use tokio::sync::Notify;
 
 use super::handshakes::HandshakeLimiter;
 use crate::keys::{PrivateKey, PublicKey};
+use crate::settings::{DefenseSettings, Role};
 use crate::tunnel::{AllowedIps, INDEX_BITS, Tunnel, TunnelConfig};
 
 /// Most peers of one device: a quarter of all session indices, so that a free one is soon found.
@@ -22,6 +24,8 @@ pub(super) struct Peer {
     pub(super) index: u32,
     pub(super) public_key: PublicKey,
     pub(super) state: Mutex<PeerState>,
+    /// Tells whoever waits for it that the tunnel's queue has room, or that the peer is gone.
+    pub(super) drained: Notify,
     /// Counts up from peer to peer: the order in which they are shown.
     sequence: u64,
 }
@@ -31,6 +35,10 @@ pub(super) struct PeerState {
     pub(super) tunnel: Tunnel,
     /// The deadline that the schedule holds for this peer.
     pub(super) scheduled: Option<Instant>,
+    /// The defense that the tunnel runs.
+    pub(super) defense: Option<DefenseSettings>,
+    /// Which end we are: the client once the peer's endpoint was set.
+    pub(super) role: Role,
 }
 
 /// All peers of a device, and the key that they know it by.
@@ -89,6 +97,12 @@ impl Registry {
         self.by_index(self.allowed_ips.owner_of(destination)?)
     }
 
+    /// Returns the peer, if there is just one.
+    pub(super) fn only_peer(&self) -> Option<&Arc<Peer>> {
+        let mut peers = self.by_index.values();
+        peers.next().filter(|_| peers.next().is_none())
+    }
+
     /// Returns the peers, in no order.
     pub(super) fn peers(&self) -> impl Iterator<Item = &Arc<Peer>> {
         self.by_index.values()
@@ -130,7 +144,13 @@ impl Registry {
         let peer = Arc::new(Peer {
             index,
             public_key,
-            state: Mutex::new(PeerState { tunnel: Tunnel::new(config), scheduled: None }),
+            state: Mutex::new(PeerState {
+                tunnel: Tunnel::new(config),
+                scheduled: None,
+                defense: None,
+                role: Role::Relay,
+            }),
+            drained: Notify::new(),
             sequence: self.sequence,
         });
         self.sequence += 1;
@@ -141,11 +161,15 @@ impl Registry {
 
     pub(super) fn remove(&mut self, key: &PublicKey) {
         let Some(peer) = self.by_key.remove(key) else { return };
+        peer.drained.notify_waiters();
         self.by_index.remove(&peer.index);
         self.allowed_ips.remove_owner(peer.index);
     }
 
     pub(super) fn remove_all(&mut self) {
+        for peer in self.by_index.values() {
+            peer.drained.notify_waiters();
+        }
         self.by_key.clear();
         self.by_index.clear();
         self.allowed_ips = AllowedIps::default();

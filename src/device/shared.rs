@@ -115,6 +115,9 @@ impl Shared {
             self.schedule.set(peer.index, state.scheduled, deadline);
             state.scheduled = Some(deadline);
         }
+        if state.tunnel.has_room() {
+            peer.drained.notify_waiters();
+        }
         while let Some(event) = state.tunnel.poll_event() {
             match event {
                 Event::SessionStarted => tracing::debug!(peer = ?peer.public_key, "session started"),

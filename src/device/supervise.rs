@@ -10,7 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::shared::Shared;
 use super::sockets::{BoundSocket, Sockets};
-use super::{StopReason, configure, inbound, outbound};
+use super::{StopReason, configure, inbound, outbound, pacer};
 use crate::tunnel::DatagramBatch;
 
 /// Pauses between attempts to open the sockets, the first and the longest.
@@ -37,8 +37,8 @@ async fn supervise<T: Tun>(tun: Arc<T>, shared: &Arc<Shared>) -> StopReason {
     });
     let (device, state) = (Arc::clone(&tun), Arc::clone(shared));
     tasks.spawn(async move { follow_link(&*device, &state).await });
-    let state = Arc::clone(shared);
-    tasks.spawn(async move { keep_deadlines(&state).await });
+    let pacer = pacer::spawn(Arc::clone(shared));
+    let schedule = CloseOnDrop(shared);
 
     let mut stopping = shared.stopping();
     // Someone may have asked before we listened.
@@ -67,8 +67,20 @@ async fn supervise<T: Tun>(tun: Arc<T>, shared: &Arc<Shared>) -> StopReason {
     };
     receivers.shutdown().await;
     tasks.shutdown().await;
+    drop(schedule);
+    // A panic of the pacer has stopped the device already.
+    let _ = tokio::task::spawn_blocking(move || pacer.join()).await;
     shared.sockets.send_replace(None);
     reason
+}
+
+/// Ends the pacer also when the runtime goes away under a device that nobody stopped.
+struct CloseOnDrop<'a>(&'a Shared);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.schedule.close();
+    }
 }
 
 /// A device that lost one of its tasks would look alive and be deaf, dumb or blind.
@@ -152,35 +164,6 @@ async fn call_peers(shared: &Shared) {
             shared.settle(&peer, &mut state);
         }
         shared.transmit(&peer, &mut out).await;
-    }
-}
-
-/// Calls each tunnel when its deadline has come.
-async fn keep_deadlines(shared: &Shared) {
-    let mut out = DatagramBatch::new();
-    loop {
-        let index = shared.schedule.next_due().await;
-        let Some(peer) = shared.registry.read().by_index(index).cloned() else { continue };
-        let is_mute = shared.sockets.borrow().is_none();
-        {
-            let registry = shared.registry.read();
-            let mut state = peer.state.lock();
-            state.scheduled = None;
-            if registry.identity().is_none() {
-                continue;
-            }
-            if is_mute {
-                state.tunnel.handle_timeout_mute(Instant::now(), &mut out);
-            } else {
-                state.tunnel.handle_timeout(Instant::now(), &mut out);
-            }
-            shared.settle(&peer, &mut state);
-        }
-        if is_mute {
-            out.clear();
-        } else {
-            shared.transmit(&peer, &mut out).await;
-        }
     }
 }
 

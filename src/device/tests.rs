@@ -8,7 +8,7 @@ use maybetun_tun::memory::{self, MemoryHost};
 
 use super::*;
 use crate::keys::{PresharedKey, PrivateKey};
-use crate::settings::{AllowedIpChange, PeerAction, PeerUpdate};
+use crate::settings::{AllowedIpChange, DefenseChange, DefenseSettings, Fraction, PeerAction, PeerUpdate, Role};
 use crate::tunnel::ip_tests::ipv4;
 
 const A: [u8; 4] = [10, 0, 0, 1];
@@ -135,6 +135,83 @@ async fn a_new_preshared_key_on_both_sides_makes_a_new_session() {
     }
     exchange(&mut a, &mut b, b"again").await;
     assert_eq!(a.device.status().peers[0].preshared_key, preshared_key);
+}
+
+/// Changes the defense of `side` towards `peer`.
+fn set_defense(side: &Side, peer: &Side, defense: DefenseChange) -> Result<(), ApplyError> {
+    let peer = PeerUpdate { defense: Some(defense), ..PeerUpdate::new(peer.key.public_key()) };
+    side.device.apply(Update { peers: vec![peer], ..Update::default() })
+}
+
+fn catalogued(name: &str, role: Role) -> DefenseSettings {
+    DefenseSettings::of(maybetun_machines::find(name).unwrap(), role)
+}
+
+#[tokio::test]
+async fn a_defense_is_switched_while_the_session_goes_on() {
+    let (mut a, mut b) = connected().await;
+    for name in ["constant-size", "front", "tamaraw"] {
+        let settings = catalogued(name, Role::Client);
+        set_defense(&a, &b, DefenseChange::On(settings.clone())).unwrap();
+        exchange(&mut a, &mut b, b"defended").await;
+        let running = a.device.status().peers[0].defense.clone().unwrap();
+        assert_eq!(running.settings, settings);
+        assert!(running.statistics.constant_size_sent_bytes > 0, "{running:?}");
+        set_defense(&a, &b, DefenseChange::Off).unwrap();
+        assert_eq!(a.device.status().peers[0].defense, None);
+        exchange(&mut a, &mut b, b"plain").await;
+    }
+    assert_eq!(a.device.status().peers[0].statistics.handshakes, 1);
+}
+
+#[tokio::test]
+async fn the_same_defense_again_goes_on_undisturbed() {
+    let (mut a, mut b) = connected().await;
+    let metronome = || DefenseChange::On(catalogued("metronome", Role::Client));
+    set_defense(&a, &b, metronome()).unwrap();
+    exchange(&mut a, &mut b, b"go").await;
+    let actions = || a.device.status().peers[0].defense.as_ref().unwrap().statistics.padding_actions;
+    while actions() < 50 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    set_defense(&a, &b, metronome()).unwrap();
+    // An engine that was started anew would count from 0.
+    assert!(actions() >= 50);
+    let limited = catalogued("metronome", Role::Client).limited(Fraction::new(0.5), None);
+    set_defense(&a, &b, DefenseChange::On(limited)).unwrap();
+    assert!(actions() < 50);
+}
+
+#[tokio::test]
+async fn a_defense_that_cannot_run_changes_nothing() {
+    let (mut a, mut b) = connected().await;
+    let before = a.device.status();
+    let mut broken = catalogued("front", Role::Client);
+    broken.plan.max_padding_frac = 2.0;
+    let peer = PeerUpdate {
+        persistent_keepalive: Some(7),
+        defense: Some(DefenseChange::On(broken)),
+        ..PeerUpdate::new(b.key.public_key())
+    };
+    let update = Update { listen_port: Some(0), peers: vec![peer], ..Update::default() };
+    let Err(ApplyError::Defense { peer, .. }) = a.device.apply(update) else { panic!("a fraction of 2") };
+    assert_eq!(peer, b.key.public_key());
+    let after = a.device.status();
+    assert_eq!((after.listen_port, after.peers[0].persistent_keepalive), (before.listen_port, 0));
+    assert_eq!(after.peers[0].defense, None);
+    exchange(&mut a, &mut b, b"unchanged").await;
+}
+
+#[tokio::test]
+async fn the_end_whose_peer_has_an_endpoint_is_the_client() {
+    let (a, b) = (Side::new().await, Side::new().await);
+    a.add_peer(&b, B).await;
+    let unnamed = |role| DefenseSettings { role, ..catalogued("constant-size", Role::Client) };
+    for (side, peer, role) in [(&a, &b, Role::Client), (&b, &a, Role::Relay)] {
+        set_defense(side, peer, DefenseChange::On(unnamed(None))).unwrap();
+        let status = side.device.status().peers.remove(0);
+        assert_eq!((status.role, status.defense.unwrap().settings), (Some(role), unnamed(Some(role))));
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,12 @@ pub(super) enum FrameKind {
 }
 
 impl<'a> Frame<'a> {
+    /// Returns the first bytes of a padding frame of `size` bytes, 4 to 65,535; the rest are zeros.
+    pub(super) fn padding_header(size: usize) -> [u8; HEADER] {
+        let [high, low] = u16::try_from(size).unwrap_or(u16::MAX).to_be_bytes();
+        [MARK, 0, high, low]
+    }
+
     /// Reads a frame; `None` if `payload` is not one, or states a length other than its own.
     pub(super) fn parse(payload: &'a [u8]) -> Option<Self> {
         let (&[mark, kind, high, low], body) = payload.split_first_chunk::<HEADER>()?;

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::timers::{REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, Timer};
+use super::timers::{REKEY_AFTER_TIME, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, Timer};
 use super::{Content, DatagramBatch, Event, MAX_SESSIONS, Role, Session, Tunnel};
 
 /// Spread of the retries, in milliseconds, so that two peers that start together do not stay in step.
@@ -23,6 +23,12 @@ pub(super) struct Attempt {
 impl Tunnel {
     /// Begins a handshake unless one is under way or there is nowhere to send it.
     pub fn start_handshake(&mut self, now: Instant, out: &mut DatagramBatch) {
+        self.run_defense(now, out);
+        self.begin_handshake(now, out);
+    }
+
+    /// Does the same, after the machines had their turn.
+    pub(super) fn begin_handshake(&mut self, now: Instant, out: &mut DatagramBatch) {
         if self.endpoint.is_none() || self.attempt.is_some() {
             return;
         }
@@ -39,6 +45,7 @@ impl Tunnel {
 
     /// Sends the handshake initiation that is under way again, if one is: the way to the peer may have just opened.
     pub fn resend_handshake(&mut self, now: Instant, out: &mut DatagramBatch) {
+        self.run_defense(now, out);
         if self.attempt.is_some() {
             self.initiate(now, out);
         }
@@ -48,8 +55,10 @@ impl Tunnel {
     pub(super) fn retry_handshake(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.forget_local_address();
         let Some(Attempt { started, sent }) = self.attempt else {
+            // Also what was put off while nothing could leave: renewal.
+            self.rekey_if_older(REKEY_AFTER_TIME, now, out);
             if self.session.is_none() && !self.queue.is_empty() {
-                self.start_handshake(now, out);
+                self.begin_handshake(now, out);
             }
             return;
         };
@@ -122,12 +131,12 @@ impl Tunnel {
     pub(super) fn rekey_if_older(&mut self, age: Duration, now: Instant, out: &mut DatagramBatch) {
         let Some(session) = self.session else { return };
         if session.role == Role::Initiator && now.saturating_duration_since(session.started) >= age {
-            self.start_handshake(now, out);
+            self.begin_handshake(now, out);
         }
     }
 
     fn initiate(&mut self, now: Instant, out: &mut DatagramBatch) {
-        if self.endpoint.is_none() || out.is_full() {
+        if self.endpoint.is_none() || out.is_full() || self.put_off(Timer::HandshakeRetry, now) {
             return;
         }
         let Some(length) = self.noise.initiate(out.space()) else { return };

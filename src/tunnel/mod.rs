@@ -28,6 +28,7 @@
 
 mod allowed_ips;
 mod batch;
+mod defended;
 mod frame;
 mod handshake;
 mod incoming;
@@ -39,6 +40,8 @@ mod queue;
 #[cfg(test)]
 mod tests;
 mod timers;
+#[cfg(test)]
+mod truth_tables;
 
 pub use allowed_ips::AllowedIps;
 pub use batch::{DatagramBatch, Run, Runs};
@@ -46,7 +49,7 @@ pub use boringtun::noise::rate_limiter::RateLimiter;
 pub use ip::IpHeader;
 #[cfg(all(test, feature = "device"))]
 pub(crate) use ip::tests as ip_tests;
-pub use queue::{MAX_QUEUED_BYTES, MAX_QUEUED_PACKETS};
+pub use queue::{MAX_QUEUED_BYTES, MAX_QUEUED_PACKETS, MAX_QUEUED_PADDING};
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -54,6 +57,7 @@ use std::time::{Duration, Instant};
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 use crate::settings::Statistics;
+use defended::Defended;
 use handshake::Attempt;
 use noise::Noise;
 use queue::Queue;
@@ -143,6 +147,9 @@ pub struct Tunnel {
     persistent_keepalive: Option<Duration>,
     queue: Queue,
     timers: Timers,
+    defended: Option<Box<Defended>>,
+    /// Packets received since one was sent last that held no normal packet, and were no bare keepalives.
+    padding_since_sent: u32,
     /// When boringtun's timers were last polled.
     ticked: Option<Instant>,
     /// When the age of the session was last compared with a clock that runs while the system sleeps.
@@ -199,6 +206,8 @@ impl Tunnel {
             persistent_keepalive: seconds(config.persistent_keepalive),
             queue: Queue::default(),
             timers: Timers::default(),
+            defended: None,
+            padding_since_sent: 0,
             ticked: None,
             checked: None,
             session: None,
@@ -305,7 +314,7 @@ impl Tunnel {
 
     /// Returns how many packets wait to be sealed.
     pub fn queued(&self) -> usize {
-        self.queue.len()
+        self.queue.packets()
     }
 
     /// Returns what the tunnel has counted.

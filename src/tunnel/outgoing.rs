@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::timers::REKEY_AFTER_TIME;
 use super::{Content, DatagramBatch, PADDING_MULTIPLE, Tunnel};
+use crate::defense::Gate;
 
 impl Tunnel {
     /// Takes an IP packet, the first `length` bytes of `buffer`, to be sent to the peer.
@@ -22,6 +23,10 @@ impl Tunnel {
             self.statistics.dropped.no_endpoint += 1;
             return;
         }
+        if self.defended.is_some() {
+            self.send_defended(buffer, length, now, out);
+            return;
+        }
         self.end_old_sessions(now, out);
         if self.session.is_some() && self.queue.is_empty() && !out.is_full() {
             self.seal(buffer, length, now, out);
@@ -32,22 +37,36 @@ impl Tunnel {
             self.statistics.dropped.queue_full += 1;
         }
         if self.session.is_none() {
-            self.start_handshake(now, out);
+            self.begin_handshake(now, out);
         }
     }
 
     /// Tells whether packets wait that could be sealed now: they found the batch full.
     pub fn has_ready(&self) -> bool {
-        self.session.is_some() && !self.queue.is_empty()
+        self.has_sealable() || self.has_releasable()
     }
 
-    /// Seals waiting packets into `out` until it is full or none waits.
+    fn has_sealable(&self) -> bool {
+        self.session.is_some() && !self.queue.is_empty() && self.gate() == Gate::Open
+    }
+
+    /// Seals waiting packets into `out` until it is full or none may leave.
     pub fn flush(&mut self, now: Instant, out: &mut DatagramBatch) {
-        while self.session.is_some() && !out.is_full() {
-            let Some(mut packet) = self.queue.pop() else { return };
-            let length = packet.len();
-            packet.resize(length + PADDING_MULTIPLE - 1, 0);
-            self.seal(&mut packet, length, now, out);
+        self.run_defense(now, out);
+        if let Some(defended) = &mut self.defended {
+            defended.engine.resume(now);
+        }
+        self.end_old_sessions(now, out);
+        self.flush_queue(now, out);
+        self.run_defense(now, out);
+    }
+
+    /// Does the same, as part of what happens at the machines' present instant.
+    pub(super) fn flush_queue(&mut self, now: Instant, out: &mut DatagramBatch) {
+        self.release_held(out);
+        while self.has_sealable() && !out.is_full() {
+            let Some(item) = self.queue.pop() else { return };
+            self.seal_item(item, now, out);
         }
     }
 
@@ -56,15 +75,18 @@ impl Tunnel {
         if self.endpoint.is_none() {
             return;
         }
+        self.run_defense(now, out);
         self.end_old_sessions(now, out);
         if self.session.is_none() {
-            self.start_handshake(now, out);
+            self.begin_handshake(now, out);
             return;
         }
         if out.is_full() {
             return;
         }
-        if let Some(length) = self.noise.seal(&[], out.space()) {
+        if self.defended.is_some() {
+            self.send_covert_keepalive(now, out);
+        } else if let Some(length) = self.noise.seal(&[], out.space()) {
             out.commit(length);
             self.sent(Content::Keepalive, length, now);
         }
@@ -72,7 +94,11 @@ impl Tunnel {
     }
 
     /// Pads and seals the packet; there is a session, and room in the batch.
-    fn seal(&mut self, buffer: &mut [u8], length: usize, now: Instant, out: &mut DatagramBatch) {
+    pub(super) fn seal(&mut self, buffer: &mut [u8], length: usize, now: Instant, out: &mut DatagramBatch) {
+        if self.defended.is_some() {
+            self.seal_constant(&buffer[..length], now, out);
+            return;
+        }
         let padded = length.next_multiple_of(PADDING_MULTIPLE).min(self.mtu.max(length)).min(buffer.len());
         buffer[length..padded].fill(0);
         let Some(length) = self.noise.seal(&buffer[..padded], out.space()) else {

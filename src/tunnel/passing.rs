@@ -9,11 +9,19 @@ use super::{Content, DatagramBatch, Endpoint, Event, MAX_SESSIONS, Tunnel};
 /// boringtun's own view of time is brought up to date when it is older than this.
 const TICK: Duration = Duration::from_secs(1);
 
+use crate::defense::Gate;
+
 impl Tunnel {
     /// Does what has become due: retries, keepalives, the end of sessions.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut DatagramBatch) {
+        self.run_defense(now, out);
         while !out.is_full() {
-            let Some(timer) = self.timers.expire(now) else { return };
+            let timer = if self.gate() == Gate::Closed {
+                self.timers.expire_only(Timer::Forget, now)
+            } else {
+                self.timers.expire(now)
+            };
+            let Some(timer) = timer else { return };
             match timer {
                 Timer::HandshakeRetry => self.retry_handshake(now, out),
                 Timer::Keepalive => self.send_keepalive(now, out),
@@ -25,7 +33,7 @@ impl Tunnel {
                 }
                 Timer::Silence => {
                     self.forget_local_address();
-                    self.start_handshake(now, out);
+                    self.begin_handshake(now, out);
                 }
                 Timer::Forget => self.poll_boringtun(now, out),
             }
@@ -45,7 +53,9 @@ impl Tunnel {
     /// Returns when [`handle_timeout`](Self::handle_timeout) should be called next; `None` if an idle tunnel may sleep
     /// until something is sent or received.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        let machines = self.defended.as_ref().and_then(|defended| defended.engine.next_timeout());
+        let own = if self.gate() == Gate::Closed { self.timers.get(Timer::Forget) } else { self.timers.next() };
+        machines.into_iter().chain(own).min()
     }
 
     /// Lets boringtun end the sessions that are too old to be used.
@@ -83,15 +93,19 @@ impl Tunnel {
         self.ticked = Some(now);
         match self.noise.poll(now, out.space()) {
             Polled::Message(message) if self.endpoint.is_some() => {
-                out.commit(message.length);
-                let content = match message.kind {
-                    MessageKind::Data => Content::Keepalive,
-                    MessageKind::Initiation | MessageKind::Response | MessageKind::CookieReply => {
-                        self.initiated(now);
-                        Content::Handshake
+                match message.kind {
+                    // A bare keepalive would stand out by its size.
+                    MessageKind::Data if self.defended.is_some() => self.send_covert_keepalive(now, out),
+                    MessageKind::Data => {
+                        out.commit(message.length);
+                        self.sent(Content::Keepalive, message.length, now);
                     }
-                };
-                self.sent(content, message.length, now);
+                    MessageKind::Initiation | MessageKind::Response | MessageKind::CookieReply => {
+                        self.emit_handshake(message.length, out);
+                        self.initiated(now);
+                        self.sent(Content::Handshake, message.length, now);
+                    }
+                }
             }
             Polled::Message(_) | Polled::Nothing => {}
             Polled::Expired => self.handshake_expired(now, out),
@@ -117,6 +131,7 @@ impl Tunnel {
     pub(super) fn sent(&mut self, content: Content, length: usize, now: Instant) {
         self.statistics.sent_bytes += length as u64;
         self.timers.cancel(Timer::Keepalive);
+        self.padding_since_sent = 0;
         if let Some(interval) = self.persistent_keepalive {
             self.timers.set(Timer::PersistentKeepalive, now + interval);
         }

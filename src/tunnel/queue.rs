@@ -1,58 +1,101 @@
-//! The queue layer: plaintext IP packets that were accepted and are not yet sealed.
+//! The queue layer: plaintext that was accepted and is not yet sealed.
 //!
 //! While a session exists and nothing blocks, the queue stays empty and packets pass it by. They wait here as plaintext,
 //! so that whatever they wait for, they are sealed in order at the moment they leave.
 
 use std::collections::VecDeque;
 
-/// Most packets that wait for one peer.
+/// Most normal packets that wait for one peer.
 pub const MAX_QUEUED_PACKETS: usize = 1_024;
 
-/// Most bytes that wait for one peer: 1,024 packets of Ethernet size.
+/// Most bytes of normal packets that wait for one peer: 1,024 packets of Ethernet size.
 pub const MAX_QUEUED_BYTES: usize = MAX_QUEUED_PACKETS * 1_500;
 
-/// A bounded first-in, first-out queue of IP packets.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    packets: VecDeque<Vec<u8>>,
-    bytes: usize,
+/// Most padding packets that wait for one peer: what a machine may leave behind while it blocks.
+pub const MAX_QUEUED_PADDING: usize = 256;
+
+/// What waits to be sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Item {
+    /// A normal packet.
+    Packet(Vec<u8>),
+    /// A padding packet, which needs no bytes until it is sealed.
+    Padding,
 }
 
-/// Says that the queue had no room, and the packet was not taken.
+/// A bounded first-in, first-out queue.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    items: VecDeque<Item>,
+    packets: usize,
+    bytes: usize,
+    high_water: usize,
+}
+
+/// Says that the queue had no room, and the item was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct QueueFull;
 
 impl Queue {
     pub(super) fn is_empty(&self) -> bool {
-        self.packets.is_empty()
+        self.items.is_empty()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.packets.len()
+    /// Returns how many normal packets wait.
+    pub(super) fn packets(&self) -> usize {
+        self.packets
+    }
+
+    /// Returns the most normal packets that ever waited at once.
+    pub(super) fn high_water(&self) -> usize {
+        self.high_water
+    }
+
+    /// Tells whether `packets` more of Ethernet size would be taken.
+    pub(super) fn has_room_for(&self, packets: usize) -> bool {
+        self.packets + packets <= MAX_QUEUED_PACKETS && self.bytes + packets * 1_500 <= MAX_QUEUED_BYTES
     }
 
     /// Appends a copy of `packet`.
     pub(super) fn push(&mut self, packet: &[u8]) -> Result<(), QueueFull> {
-        if self.packets.len() == MAX_QUEUED_PACKETS || self.bytes + packet.len() > MAX_QUEUED_BYTES {
+        if self.packets == MAX_QUEUED_PACKETS || self.bytes + packet.len() > MAX_QUEUED_BYTES {
             return Err(QueueFull);
         }
+        self.packets += 1;
         self.bytes += packet.len();
-        self.packets.push_back(packet.to_vec());
+        self.high_water = self.high_water.max(self.packets);
+        self.items.push_back(Item::Packet(packet.to_vec()));
         Ok(())
     }
 
-    pub(super) fn pop(&mut self) -> Option<Vec<u8>> {
-        let packet = self.packets.pop_front()?;
-        self.bytes -= packet.len();
-        Some(packet)
+    /// Appends a padding packet.
+    pub(super) fn push_padding(&mut self) -> Result<(), QueueFull> {
+        if self.items.len() - self.packets == MAX_QUEUED_PADDING {
+            return Err(QueueFull);
+        }
+        self.items.push_back(Item::Padding);
+        Ok(())
     }
 
-    /// Empties the queue, and returns how many packets were in it.
+    pub(super) fn pop(&mut self) -> Option<Item> {
+        let item = self.items.pop_front()?;
+        if let Item::Packet(packet) = &item {
+            self.packets -= 1;
+            self.bytes -= packet.len();
+        }
+        Some(item)
+    }
+
+    /// Removes what is padding.
+    pub(super) fn drop_padding(&mut self) {
+        self.items.retain(|item| *item != Item::Padding);
+    }
+
+    /// Empties the queue, and returns how many normal packets were in it.
     pub(super) fn clear(&mut self) -> usize {
-        self.bytes = 0;
-        let count = self.packets.len();
-        self.packets = VecDeque::new();
-        count
+        let packets = self.packets;
+        *self = Self { high_water: self.high_water, ..Self::default() };
+        packets
     }
 }
 
@@ -61,15 +104,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_leave_in_the_order_they_came() {
+    fn items_leave_in_the_order_they_came() {
         let mut queue = Queue::default();
-        for i in 0..10u8 {
-            queue.push(&[i; 20]).unwrap();
-        }
-        assert_eq!(
-            (0..10u8).map(|i| vec![i; 20]).collect::<Vec<_>>(),
-            std::iter::from_fn(|| queue.pop()).collect::<Vec<_>>()
-        );
+        queue.push(&[1; 20]).unwrap();
+        queue.push_padding().unwrap();
+        queue.push(&[2; 20]).unwrap();
+        let items: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(items, [Item::Packet(vec![1; 20]), Item::Padding, Item::Packet(vec![2; 20])]);
     }
 
     #[test]
@@ -81,6 +122,7 @@ mod tests {
         assert_eq!(queue.push(&[0; 20]), Err(QueueFull));
         queue.pop();
         assert_eq!(queue.push(&[0; 20]), Ok(()));
+        assert_eq!(queue.high_water(), MAX_QUEUED_PACKETS);
     }
 
     #[test]
@@ -93,5 +135,19 @@ mod tests {
         assert!(taken <= MAX_QUEUED_BYTES && taken + 9_000 > MAX_QUEUED_BYTES);
         assert_eq!(queue.clear(), taken / 9_000);
         assert_eq!(queue.push(&[0; 9_000]), Ok(()));
+    }
+
+    #[test]
+    fn padding_is_bounded_by_itself_and_can_be_dropped() {
+        let mut queue = Queue::default();
+        queue.push(&[7; 20]).unwrap();
+        for _ in 0..MAX_QUEUED_PADDING {
+            queue.push_padding().unwrap();
+        }
+        assert_eq!(queue.push_padding(), Err(QueueFull));
+        assert_eq!(queue.push(&[8; 20]), Ok(()));
+        queue.drop_padding();
+        let items: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(items, [Item::Packet(vec![7; 20]), Item::Packet(vec![8; 20])]);
     }
 }

@@ -72,9 +72,21 @@ impl Timers {
         self.deadlines[timer as usize] = None;
     }
 
+    /// Returns when the timer fires, if it is set.
+    pub(super) fn get(&self, timer: Timer) -> Option<Instant> {
+        self.deadlines[timer as usize]
+    }
+
     /// Returns when the first timer fires.
     pub(super) fn next(&self) -> Option<Instant> {
         self.deadlines.iter().flatten().min().copied()
+    }
+
+    /// Does as [`expire`](Self::expire), for this timer alone.
+    pub(super) fn expire_only(&mut self, timer: Timer, now: Instant) -> Option<Timer> {
+        self.get(timer).filter(|at| *at <= now)?;
+        self.cancel(timer);
+        Some(timer)
     }
 
     /// Returns a timer whose time has come, and cancels it.

@@ -1,7 +1,9 @@
 //! Our own keys in the response to a get: counters that WireGuard's protocol does not carry. A
 //! counter that is 0 is left out; `wg` ignores them all.
 
-use crate::settings::{DeviceDrops, Statistics};
+use std::time::Duration;
+
+use crate::settings::{DefenseStatistics, DeviceDrops, Statistics};
 
 /// A key and where its value lives.
 pub(super) type Counter<T> = (&'static str, fn(&mut T) -> &mut u64);
@@ -26,6 +28,38 @@ pub(super) const PEER: [Counter<Statistics>; 10] = [
     ("maybetun_dropped_replayed", |statistics| &mut statistics.dropped.replayed),
     ("maybetun_dropped_unauthenticated", |statistics| &mut statistics.dropped.unauthenticated),
     ("maybetun_dropped_malformed", |statistics| &mut statistics.dropped.malformed),
+];
+
+/// Counters of a defense that gotatun tells too, by its names; they are told even if they are 0, as it does.
+pub(super) const DAITA: [Counter<DefenseStatistics>; 4] = [
+    ("daita_rx_padding_bytes", |statistics| &mut statistics.constant_size_received_bytes),
+    ("daita_tx_padding_bytes", |statistics| &mut statistics.constant_size_sent_bytes),
+    ("daita_rx_decoy_packet_bytes", |statistics| &mut statistics.padding_received_bytes),
+    ("daita_tx_decoy_packet_bytes", |statistics| &mut statistics.padding_sent_bytes),
+];
+
+/// The other counters of a defense.
+pub(super) const DEFENSE: [Counter<DefenseStatistics>; 10] = [
+    ("maybetun_defense_rx_normal_bytes", |statistics| &mut statistics.normal_received_bytes),
+    ("maybetun_defense_tx_normal_bytes", |statistics| &mut statistics.normal_sent_bytes),
+    ("maybetun_defense_rx_padding_packets", |statistics| &mut statistics.padding_received_packets),
+    ("maybetun_defense_tx_padding_packets", |statistics| &mut statistics.padding_sent_packets),
+    ("maybetun_defense_padding_dropped", |statistics| &mut statistics.padding_dropped),
+    ("maybetun_defense_too_large", |statistics| &mut statistics.too_large),
+    ("maybetun_defense_padding_actions", |statistics| &mut statistics.padding_actions),
+    ("maybetun_defense_blocking_actions", |statistics| &mut statistics.blocking_actions),
+    ("maybetun_defense_actions_capped", |statistics| &mut statistics.actions_capped),
+    ("maybetun_defense_queue_high_water", |statistics| &mut statistics.queue_high_water),
+];
+
+/// A key and where its duration lives. The value is in whole microseconds.
+pub(super) type Span = (&'static str, fn(&mut DefenseStatistics) -> &mut Duration);
+
+/// Durations of a defense.
+pub(super) const DEFENSE_SPANS: [Span; 3] = [
+    ("maybetun_defense_blocked_us", |statistics| &mut statistics.blocked),
+    ("maybetun_defense_lateness_p50_us", |statistics| &mut statistics.lateness_p50),
+    ("maybetun_defense_lateness_p99_us", |statistics| &mut statistics.lateness_p99),
 ];
 
 /// Finds the place of the counter called `key` in `of`.

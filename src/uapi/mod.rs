@@ -4,11 +4,13 @@
 //! Unix socket in [`DIRECTORY`], described at <https://www.wireguard.com/xplatform/>.
 //! - [`Server`] answers for a running device; [`Configure`] is what it asks of the device.
 //! - [`client`] asks, blocking.
+//! - `daita_*` keys run a defense, as gotatun's do; README and `docs/machine-readable.md` list them with our own.
 //! - [`request`] and [`response`] are the text forms themselves, without I/O.
 
 pub mod client;
 mod connection;
 mod counters;
+mod defense;
 mod framing;
 pub mod request;
 pub mod response;
@@ -65,6 +67,7 @@ impl Configure for Device {
 pub fn apply_errno(error: &ApplyError) -> i32 {
     match error {
         ApplyError::Bind { source, .. } | ApplyError::Fwmark(source) => io_errno(source),
+        ApplyError::Defense { .. } => Errno::EINVAL as i32,
         ApplyError::Stopped => Errno::ENODEV as i32,
     }
 }

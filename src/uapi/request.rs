@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use nix::errno::Errno;
 use zeroize::Zeroizing;
 
+use super::defense::{self, DefenseKey};
 use crate::keys::{KEY_LENGTH, PresharedKey, PrivateKey, PublicKey};
 use crate::secret::SecretBuffer;
 use crate::settings::{AllowedIpChange, PeerAction, PeerUpdate, Update};
@@ -13,8 +14,10 @@ use crate::text;
 /// Longest request, in bytes: some 60,000 peers, each with an endpoint and two allowed IPs.
 pub const MAX_REQUEST: usize = 16 * 1024 * 1024;
 
-/// Longest line of a request, in bytes. The longest that means anything has fewer than 100.
-pub const MAX_LINE: usize = 8 * 1024;
+/// Longest line of a request, in bytes: more than a machine has. All others that mean anything have fewer than 100.
+pub const MAX_LINE: usize = 64 * 1024;
+
+const _: () = assert!(MAX_LINE > "daita_machine=".len() + maybetun_machines::machine::MAX_TEXT);
 
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,6 +175,7 @@ fn parse_update<'a>(
     zone_index: &dyn Fn(&str) -> Option<u32>,
 ) -> Result<Update, RequestError> {
     let mut update = Update::default();
+    let mut weight = defense::MAX_WEIGHT;
     for (text, line) in lines {
         if text.is_empty() {
             return Err(RequestError::Trailing);
@@ -199,10 +203,19 @@ fn parse_update<'a>(
                 continue;
             }
             let Some(peer) = update.peers.last_mut() else {
-                let expected = "a key of a peer, expected after a public_key";
-                return Err(RequestError::Misplaced { line, key: key.name(), expected });
+                return Err(RequestError::Misplaced { line, key: key.name(), expected: OF_PEER });
             };
             set_peer_key(peer, key, value, zone_index).map_err(invalid)?;
+        } else if let Some(key) = DefenseKey::from_name(name) {
+            let key_name = key.name();
+            let Some(peer) = update.peers.last_mut() else {
+                return Err(RequestError::Misplaced { line, key: key_name, expected: OF_PEER });
+            };
+            defense::set(&mut peer.defense, key, value, &mut weight).map_err(|expected| RequestError::Value {
+                line,
+                key: key_name,
+                expected,
+            })?;
         } else {
             return Err(RequestError::UnknownKey { line, key: text::shown_name(name).to_owned() });
         }
@@ -212,6 +225,7 @@ fn parse_update<'a>(
 
 const KEY: &str = "64 hexadecimal digits";
 const TRUE: &str = "true";
+const OF_PEER: &str = "a key of a peer, expected after a public_key";
 
 fn set_device_key(update: &mut Update, key: DeviceKey, value: &str) -> Result<(), &'static str> {
     match key {
@@ -360,6 +374,9 @@ fn format_peer(text: &mut SecretBuffer, peer: &PeerUpdate) {
             AllowedIpChange::Add(prefix) => line(PeerKey::AllowedIp, &prefix.trunc()),
             AllowedIpChange::Remove(prefix) => line(PeerKey::AllowedIp, &format_args!("-{}", prefix.trunc())),
         }
+    }
+    if let Some(change) = &peer.defense {
+        defense::format_change(text, change);
     }
 }
 

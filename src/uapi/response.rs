@@ -6,10 +6,11 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::counters::{self, Counter};
+use super::defense::{self, DefenseKey};
 use super::request;
 use crate::keys::{KEY_LENGTH, PresharedKey, PublicKey};
 use crate::secret::SecretBuffer;
-use crate::settings::{PeerStatus, Statistics, Status};
+use crate::settings::{PeerStatus, Statistics, Status, role_from_name};
 use crate::text;
 
 /// Nanoseconds of a second.
@@ -79,6 +80,12 @@ fn format_peer(text: &mut SecretBuffer, peer: &PeerStatus) {
         text.line("allowed_ip", "=", prefix);
     }
     format_counters(text, &counters::PEER, peer.statistics);
+    if let Some(role) = peer.role {
+        text.line(StatusKey::Role.name(), "=", role);
+    }
+    if let Some(defense) = &peer.defense {
+        defense::format_status(text, defense);
+    }
 }
 
 /// Writes the counters that are not 0.
@@ -125,6 +132,11 @@ pub fn parse(response: &str) -> Result<Status, ResponseError> {
     let mut status = Status::default();
     let mut errno = None;
     for (line, key, value) in lines(response)? {
+        if let Some(key) = DefenseKey::from_name(key) {
+            let read = status.peers.last_mut().and_then(|peer| defense::read(&mut peer.defense, key, value));
+            read.ok_or(ResponseError::Value { line, key: key.name() })?;
+            continue;
+        }
         let Some(key) = StatusKey::from_name(key) else {
             read_counter(&mut status, key, value).map_err(|key| ResponseError::Value { line, key })?;
             continue;
@@ -207,6 +219,7 @@ keys! {
     ReceivedBytes "rx_bytes",
     PersistentKeepalive "persistent_keepalive_interval",
     AllowedIp "allowed_ip",
+    Role "maybetun_role",
     Errno "errno",
 }
 
@@ -234,6 +247,7 @@ fn read_key(status: &mut Status, key: StatusKey, value: &str) -> Option<()> {
         (StatusKey::ReceivedBytes, Some(peer)) => peer.statistics.received_bytes = text::decimal(value)?,
         (StatusKey::PersistentKeepalive, Some(peer)) => peer.persistent_keepalive = text::decimal(value)?,
         (StatusKey::AllowedIp, Some(peer)) => peer.allowed_ips.push(text::prefix(value)?.trunc()),
+        (StatusKey::Role, Some(peer)) => peer.role = Some(role_from_name(value)?),
         (StatusKey::PrivateKey | StatusKey::ListenPort | StatusKey::Fwmark, Some(_)) => return None,
         (
             StatusKey::PresharedKey
@@ -244,7 +258,8 @@ fn read_key(status: &mut Status, key: StatusKey, value: &str) -> Option<()> {
             | StatusKey::SentBytes
             | StatusKey::ReceivedBytes
             | StatusKey::PersistentKeepalive
-            | StatusKey::AllowedIp,
+            | StatusKey::AllowedIp
+            | StatusKey::Role,
             None,
         ) => return None,
     }
@@ -255,7 +270,14 @@ fn read_key(status: &mut Status, key: StatusKey, value: &str) -> Option<()> {
 fn read_counter(status: &mut Status, key: &str, value: &str) -> Result<(), &'static str> {
     let counter = match status.peers.last_mut() {
         None => counters::place(&counters::DEVICE, key, &mut status.dropped),
-        Some(peer) => counters::place(&counters::PEER, key, &mut peer.statistics),
+        Some(peer) => {
+            if let Some(defense) = &mut peer.defense
+                && defense::read_counter(&mut defense.statistics, key, value)?
+            {
+                return Ok(());
+            }
+            counters::place(&counters::PEER, key, &mut peer.statistics)
+        }
     };
     let Some(counter) = counter else { return Ok(()) };
     *counter = text::decimal(value).ok_or("counter")?;
@@ -272,6 +294,8 @@ fn new_peer(public_key: PublicKey) -> PeerStatus {
         last_handshake: None,
         last_handshake_age: None,
         statistics: Statistics::default(),
+        role: None,
+        defense: None,
     }
 }
 

@@ -8,7 +8,10 @@ use proptest::prelude::*;
 
 use super::counters;
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
-use crate::settings::{AllowedIpChange, DeviceDrops, PeerAction, PeerStatus, PeerUpdate, Statistics, Status, Update};
+use crate::settings::{
+    AllowedIpChange, DefenseChange, DefenseSettings, DefenseStatistics, DefenseStatus, DeviceDrops, Fraction,
+    PeerAction, PeerStatus, PeerUpdate, Role, Statistics, Status, Update,
+};
 
 fn endpoint() -> impl Strategy<Value = SocketAddr> {
     prop_oneof![
@@ -42,6 +45,41 @@ fn preshared_key() -> impl Strategy<Value = PresharedKey> {
     any::<[u8; 32]>().prop_map(PresharedKey::from_bytes)
 }
 
+fn role() -> impl Strategy<Value = Role> {
+    prop_oneof![Just(Role::Client), Just(Role::Relay)]
+}
+
+/// Any defense of the catalogue, under any name and limits.
+fn defense() -> impl Strategy<Value = DefenseSettings> {
+    let catalogue =
+        (0..maybetun_machines::catalogue().len()).prop_map(|index| maybetun_machines::catalogue()[index].defense());
+    let fraction = || prop::option::of((0.0..=1.0).prop_map(|number| Fraction::new(number).unwrap()));
+    let name = "[a-np-z0-9-][a-z0-9-]{0,63}";
+    (catalogue, role(), prop::option::of(role()), name, fraction(), fraction(), 1..=1_000_000u32).prop_map(
+        |(catalogued, side, role, name, padding, blocking, actions)| {
+            let mut settings = DefenseSettings::of(catalogued, side).limited(padding, blocking);
+            settings.plan.max_actions_per_second = actions;
+            DefenseSettings { name, role, ..settings }
+        },
+    )
+}
+
+fn defense_status() -> impl Strategy<Value = DefenseStatus> {
+    const COUNTERS: usize = counters::DAITA.len() + counters::DEFENSE.len();
+    (defense(), any::<[u64; COUNTERS]>(), any::<[u32; counters::DEFENSE_SPANS.len()]>()).prop_map(
+        |(settings, counts, spans)| {
+            let mut statistics = DefenseStatistics::default();
+            for ((_, field), count) in counters::DAITA.into_iter().chain(counters::DEFENSE).zip(counts) {
+                *field(&mut statistics) = count;
+            }
+            for ((_, field), microseconds) in counters::DEFENSE_SPANS.into_iter().zip(spans) {
+                *field(&mut statistics) = Duration::from_micros(microseconds.into());
+            }
+            DefenseStatus { settings, statistics }
+        },
+    )
+}
+
 fn peer_update() -> impl Strategy<Value = PeerUpdate> {
     let action = prop_oneof![Just(PeerAction::AddOrUpdate), Just(PeerAction::UpdateOnly), Just(PeerAction::Remove)];
     let change = prop_oneof![prefix().prop_map(AllowedIpChange::Add), prefix().prop_map(AllowedIpChange::Remove)];
@@ -53,18 +91,22 @@ fn peer_update() -> impl Strategy<Value = PeerUpdate> {
         any::<Option<u16>>(),
         any::<bool>(),
         prop::collection::vec(change, 0..4),
+        prop::option::of(prop_oneof![Just(DefenseChange::Off), defense().prop_map(DefenseChange::On)]),
     )
-        .prop_map(|(public_key, action, preshared_key, endpoint, persistent_keepalive, replace, allowed_ips)| {
-            PeerUpdate {
-                public_key,
-                action,
-                preshared_key,
-                endpoint,
-                persistent_keepalive,
-                replace_allowed_ips: replace,
-                allowed_ips,
-            }
-        })
+        .prop_map(
+            |(public_key, action, preshared_key, endpoint, persistent_keepalive, replace, allowed_ips, defense)| {
+                PeerUpdate {
+                    public_key,
+                    action,
+                    preshared_key,
+                    endpoint,
+                    persistent_keepalive,
+                    replace_allowed_ips: replace,
+                    allowed_ips,
+                    defense,
+                }
+            },
+        )
 }
 
 /// Any update.
@@ -94,24 +136,29 @@ fn peer_status() -> impl Strategy<Value = PeerStatus> {
         prop::collection::vec(prefix(), 0..4),
         prop::option::of((1..u64::from(u32::MAX), 0..1_000_000_000u32)),
         any::<(u64, u64, [u64; counters::PEER.len()])>(),
+        (prop::option::of(role()), prop::option::of(defense_status())),
     )
-        .prop_map(|(public_key, preshared_key, endpoint, persistent_keepalive, allowed_ips, handshake, counts)| {
-            let (received_bytes, sent_bytes, values) = counts;
-            let mut statistics = Statistics { received_bytes, sent_bytes, ..Statistics::default() };
-            for ((_, field), value) in counters::PEER.into_iter().zip(values) {
-                *field(&mut statistics) = value;
-            }
-            PeerStatus {
-                public_key,
-                preshared_key,
-                endpoint,
-                persistent_keepalive,
-                allowed_ips,
-                last_handshake: handshake.map(|(sec, nsec)| SystemTime::UNIX_EPOCH + Duration::new(sec, nsec)),
-                last_handshake_age: None,
-                statistics,
-            }
-        })
+        .prop_map(
+            |(public_key, preshared_key, endpoint, persistent_keepalive, allowed_ips, handshake, counts, run)| {
+                let (received_bytes, sent_bytes, values) = counts;
+                let mut statistics = Statistics { received_bytes, sent_bytes, ..Statistics::default() };
+                for ((_, field), value) in counters::PEER.into_iter().zip(values) {
+                    *field(&mut statistics) = value;
+                }
+                PeerStatus {
+                    public_key,
+                    preshared_key,
+                    endpoint,
+                    persistent_keepalive,
+                    allowed_ips,
+                    last_handshake: handshake.map(|(sec, nsec)| SystemTime::UNIX_EPOCH + Duration::new(sec, nsec)),
+                    last_handshake_age: None,
+                    statistics,
+                    role: run.0,
+                    defense: run.1,
+                }
+            },
+        )
 }
 
 /// Any state of a device, in so far as the protocol can tell it.

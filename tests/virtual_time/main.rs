@@ -1,7 +1,12 @@
 //! Two tunnels on a network that loses, reorders and repeats, in virtual time.
 
+mod constant_size;
+mod defended;
+mod fail_closed;
 mod handshakes;
+mod machines;
 mod network;
+mod one_way;
 mod properties;
 
 mod timers;

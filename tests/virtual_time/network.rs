@@ -8,7 +8,7 @@ use maybetun::keys::PrivateKey;
 use maybetun::tunnel::{DatagramBatch, Endpoint, Event, Tunnel, TunnelConfig};
 use mock_instant::MockClock;
 
-/// Time that a datagram takes from one side to the other.
+/// Time that a datagram takes from one side to the other, unless a test changes it.
 pub(crate) const DELAY: Duration = Duration::from_millis(10);
 
 /// What the network does with one datagram.
@@ -39,6 +39,8 @@ pub(crate) struct Network {
     pub(crate) tunnels: [Tunnel; 2],
     wire: BTreeMap<(Duration, u64), (usize, Vec<u8>)>,
     serial: u64,
+    /// Time that a datagram takes from one side to the other.
+    pub(crate) delay: Duration,
     /// Decides what becomes of each datagram.
     pub(crate) fate: Box<dyn FnMut(usize) -> Fate>,
     pub(crate) seen: Vec<Sighting>,
@@ -61,6 +63,7 @@ impl Network {
             tunnels,
             wire: BTreeMap::new(),
             serial: 0,
+            delay: DELAY,
             fate: Box::new(|_| Fate::Deliver),
             seen: Vec::new(),
             delivered: [Vec::new(), Vec::new()],
@@ -84,12 +87,18 @@ impl Network {
     }
 
     pub(crate) fn send(&mut self, side: usize, packet: &[u8]) {
+        self.send_once(side, packet);
+        self.flush(side);
+    }
+
+    /// Sends a packet with a single call to the tunnel.
+    pub(crate) fn send_once(&mut self, side: usize, packet: &[u8]) {
         let mut buffer = packet.to_vec();
         buffer.resize(packet.len() + 15, 0);
         let mut out = DatagramBatch::new();
         let now = self.instant();
         self.tunnels[side].send(&mut buffer, packet.len(), now, &mut out);
-        self.put_on_wire(side, out);
+        self.put_on_wire(side, &out);
     }
 
     /// Lets time pass up to `until`; everything that is due happens at its time.
@@ -106,7 +115,8 @@ impl Network {
                     let mut out = DatagramBatch::new();
                     let now = self.instant();
                     self.tunnels[side].handle_timeout(now, &mut out);
-                    self.put_on_wire(side, out);
+                    self.put_on_wire(side, &out);
+                    self.flush(side);
                 }
             }
             while let Some(entry) = self.wire.first_entry().filter(|entry| entry.key().0 <= self.now) {
@@ -126,6 +136,25 @@ impl Network {
         self.seen.iter().filter(|sighting| sighting.kind == 1).map(|sighting| sighting.at).collect()
     }
 
+    /// Puts on the wire what a test had a tunnel make by itself.
+    pub(crate) fn inject(&mut self, from: usize, out: &DatagramBatch) {
+        self.put_on_wire(from, out);
+    }
+
+    /// Ends the defense of a side.
+    pub(crate) fn stop_defense(&mut self, side: usize) {
+        let mut out = DatagramBatch::new();
+        let now = self.instant();
+        self.tunnels[side].stop_defense(now, &mut out);
+        self.put_on_wire(side, &out);
+        self.flush(side);
+    }
+
+    /// Lets time pass without a look at deadlines, as a driver that oversleeps does.
+    pub(crate) fn skip(&mut self, time: Duration) {
+        self.set_time(self.now + time);
+    }
+
     fn set_time(&mut self, now: Duration) {
         self.now = now;
         MockClock::set_time(now);
@@ -141,25 +170,31 @@ impl Network {
         if let Some(length) = length {
             self.delivered[to].push(packet[..length].to_vec());
         }
-        self.put_on_wire(to, out);
-        while self.tunnels[to].has_ready() {
+        self.put_on_wire(to, &out);
+        self.flush(to);
+    }
+
+    /// Sends what found the batch full.
+    pub(crate) fn flush(&mut self, side: usize) {
+        while self.tunnels[side].has_ready() {
             let mut out = DatagramBatch::new();
-            self.tunnels[to].flush(now, &mut out);
-            self.put_on_wire(to, out);
+            let now = self.instant();
+            self.tunnels[side].flush(now, &mut out);
+            self.put_on_wire(side, &out);
         }
     }
 
-    fn put_on_wire(&mut self, from: usize, out: DatagramBatch) {
+    fn put_on_wire(&mut self, from: usize, out: &DatagramBatch) {
         while let Some(event) = self.tunnels[from].poll_event() {
             self.events[from].push(event);
         }
         for datagram in out.iter() {
             self.seen.push(Sighting { at: self.now, from, length: datagram.len(), kind: datagram[0] });
             let (copies, delay) = match (self.fate)(from) {
-                Fate::Deliver => (1, DELAY),
-                Fate::Lose => (0, DELAY),
-                Fate::Repeat => (2, DELAY),
-                Fate::Delay(more) => (1, DELAY + more),
+                Fate::Deliver => (1, self.delay),
+                Fate::Lose => (0, self.delay),
+                Fate::Repeat => (2, self.delay),
+                Fate::Delay(more) => (1, self.delay + more),
             };
             for _ in 0..copies {
                 self.serial += 1;

@@ -65,12 +65,35 @@ pub(super) fn groups(runs: &[Run]) -> Vec<Group> {
         row("bytes", "their size", &|s| count(s.page.bytes)),
         row("load time", "from the first connection to the last byte", &|s| milliseconds(s.page.ms)),
     ];
-    vec![
+    let mut groups = vec![
         Group { title: "How much", figures: volume },
         Group { title: "Which sizes", figures: sizes },
         Group { title: "When", figures: time },
         Group { title: "Not seen by the observer: what the client got", figures: page },
-    ]
+    ];
+    if let [plain, _, ..] = runs {
+        groups.push(overhead(runs, &plain.summary));
+    }
+    groups
+}
+
+/// What each run costs more than the first.
+fn overhead(runs: &[Run], base: &Summary) -> Group {
+    let row = |name: &str, meaning: &str, value: &dyn Fn(&Summary) -> String| Figure {
+        name: name.to_owned(),
+        values: std::iter::once("-".to_owned()).chain(runs.iter().skip(1).map(|run| value(&run.summary))).collect(),
+        meaning: meaning.to_owned(),
+    };
+    let more = |value: u64, base: u64| format!("{:+.0} %", (value as f64 / base.max(1) as f64 - 1.0) * 100.0);
+    let figures = vec![
+        row("bytes", "more on the wire than without the defense", &|s| more(s.total.bytes, base.total.bytes)),
+        row("  upload", "of that, from the client to the relay", &|s| more(s.upload.bytes, base.upload.bytes)),
+        row("  download", "of that, from the relay to the client", &|s| more(s.download.bytes, base.download.bytes)),
+        row("load time", "longer than without the defense; runs differ by some ms", &|s| {
+            format!("{:+.0} ms", s.page.ms - base.page.ms)
+        }),
+    ];
+    Group { title: "Overhead", figures }
 }
 
 /// What is to be said about the set-up, if anything was not as it should be.

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use ipnet::IpNet;
 use maybetun::device::{Device, Options};
 use maybetun::keys::{PrivateKey, PublicKey};
-use maybetun::settings::{AllowedIpChange, PeerUpdate, Update};
+use maybetun::settings::{AllowedIpChange, DefenseChange, DefenseSettings, PeerUpdate, Role, Update};
 use maybetun_tun::LinuxTun;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{Receiver, channel};
@@ -148,8 +148,15 @@ async fn listening(device: &Device) -> anyhow::Result<u16> {
 fn update(key: PrivateKey, order: &TunnelOrder) -> anyhow::Result<Update> {
     let mut peer = PeerUpdate::new(PublicKey::from_base64(&order.peer)?);
     peer.endpoint = order.endpoint;
+    let role = if order.endpoint.is_some() { Role::Client } else { Role::Relay };
+    peer.defense = order.defense.as_deref().map(|name| defense(name, role)).transpose()?;
     peer.allowed_ips = order.allowed_ips.iter().map(allowed_ip).collect::<Result<_, _>>()?;
     Ok(Update { private_key: Some(Some(key)), listen_port: Some(0), peers: vec![peer], ..Update::default() })
+}
+
+fn defense(name: &str, role: Role) -> anyhow::Result<DefenseChange> {
+    let defense = maybetun_machines::find(name).with_context(|| format!("there is no defense {name}"))?;
+    Ok(DefenseChange::On(DefenseSettings::of(defense, role)))
 }
 
 fn allowed_ip(address: &Address) -> anyhow::Result<AllowedIpChange> {

@@ -58,6 +58,8 @@ pub(super) struct TunnelOrder {
     pub(super) allowed_ips: Vec<Address>,
     /// Networks beyond the tunnel.
     pub(super) routes: Vec<Address>,
+    /// The defense to run, by its name in the catalogue.
+    pub(super) defense: Option<String>,
 }
 
 /// What a host answers.

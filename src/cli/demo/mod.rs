@@ -1,4 +1,5 @@
-//! `maybetun demo`: a client, a relay, a web server and an observer of the wire, all on this computer.
+//! `maybetun demo`: a client, a relay, a web server and an observer of the wire, all on this computer; once without a
+//! defense and once with one.
 //!
 //! Every host is a process of this program in a network namespace of its own, so nothing is left when the processes are
 //! gone: no interface, no named namespace, no route.
@@ -58,7 +59,7 @@ pub(crate) fn run(args: DemoArgs) -> anyhow::Result<()> {
     }
     namespace::check_tun()?;
     namespace::gain_capabilities()?;
-    let runs = [Run::perform(Label::Plain)?];
+    let runs = [Run::perform(Label::Plain)?, Run::perform(Label::Defended)?];
 
     if let Some(path) = &args.html {
         fs::write(path, html::page(&runs)).with_context(|| format!("cannot write {}", path.display()))?;

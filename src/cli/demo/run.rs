@@ -34,11 +34,16 @@ const INNER_CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 /// WireGuard's usual MTU: 1500 less its overhead over IPv6.
 const INNER_MTU: u16 = 1_420;
 
+/// What the defended run shows: padding at random times, nothing delayed, and packets of one size.
+pub(super) const DEFENSE: &str = "front";
+
 /// What sets one run apart from another: the column of the table and the key of the JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Label {
     /// WireGuard as it is.
     Plain,
+    /// With a defense at both ends.
+    Defended,
 }
 
 impl Label {
@@ -46,6 +51,15 @@ impl Label {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
+            Self::Defended => "defended",
+        }
+    }
+
+    /// Returns the defense that both ends run, by its name in the catalogue.
+    pub(super) fn defense(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Defended => Some(DEFENSE),
         }
     }
 }
@@ -89,8 +103,8 @@ impl Run {
         let server_place = place_server(&mut relay, &mut server)?;
 
         client.tell(&Order::Observe { link: WIRE.to_owned(), ends: ENDS })?;
-        let port = start_tunnel(&mut relay, relay_tunnel(client_key))?;
-        start_tunnel(&mut client, client_tunnel(relay_key, port))?;
+        let port = start_tunnel(&mut relay, relay_tunnel(client_key, label.defense()))?;
+        start_tunnel(&mut client, client_tunnel(relay_key, port, label.defense()))?;
 
         let reply = client.ask(&Order::Load { server: SocketAddr::from((LAN_SERVER, 80)) })?;
         let Reply::Loaded { page } = reply else { return Err(client.unexpected(&reply)) };
@@ -137,7 +151,7 @@ fn start_tunnel(host: &mut HostProcess, order: TunnelOrder) -> anyhow::Result<u1
     Ok(port)
 }
 
-fn relay_tunnel(client_key: String) -> TunnelOrder {
+fn relay_tunnel(client_key: String, defense: Option<&str>) -> TunnelOrder {
     TunnelOrder {
         addresses: vec![Address::new(INNER_RELAY, 24), Address::new(INNER_RELAY_V6, 64)],
         mtu: INNER_MTU,
@@ -145,10 +159,11 @@ fn relay_tunnel(client_key: String) -> TunnelOrder {
         endpoint: None,
         allowed_ips: vec![Address::new(INNER_CLIENT, 32), Address::new(INNER_CLIENT_V6, 128)],
         routes: Vec::new(),
+        defense: defense.map(str::to_owned),
     }
 }
 
-fn client_tunnel(relay_key: String, relay_port: u16) -> TunnelOrder {
+fn client_tunnel(relay_key: String, relay_port: u16, defense: Option<&str>) -> TunnelOrder {
     let network = Address::new(LAN_NETWORK, 24);
     TunnelOrder {
         addresses: vec![Address::new(INNER_CLIENT, 24), Address::new(INNER_CLIENT_V6, 64)],
@@ -157,6 +172,7 @@ fn client_tunnel(relay_key: String, relay_port: u16) -> TunnelOrder {
         endpoint: Some(SocketAddr::from((ENDS.relay, relay_port))),
         allowed_ips: vec![Address::new(INNER_NETWORK, 24), Address::new(INNER_NETWORK_V6, 64), network],
         routes: vec![network],
+        defense: defense.map(str::to_owned),
     }
 }
 
@@ -189,7 +205,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_client_may_send_to_the_server_and_the_relay_takes_only_the_clients_addresses() {
-        let (client, relay) = (client_tunnel(String::new(), 4_242), relay_tunnel(String::new()));
+        let (client, relay) = (client_tunnel(String::new(), 4_242, None), relay_tunnel(String::new(), None));
         assert!(client.routes.iter().all(|route| client.allowed_ips.contains(route)));
         let own: Vec<_> = client.addresses.iter().map(|address| address.ip).collect();
         assert_eq!(relay.allowed_ips.iter().map(|address| address.ip).collect::<Vec<_>>(), own);

@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use maybetun::settings::{DeviceDrops, Drops, PeerStatus, Statistics};
+use maybetun::settings::{DefenseStatistics, DefenseStatus, DeviceDrops, Drops, PeerStatus, Statistics};
 use serde::Serialize;
 
 use super::Named;
@@ -30,7 +30,18 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
         "handshakes": number,
         "received_bytes", "sent_bytes", "received_packets", "sent_packets": number,
         "dropped": {"queue_full", "no_session", "no_endpoint", "source_not_allowed", "replayed",
-                    "unauthenticated", "malformed": number of packets}
+                    "unauthenticated", "malformed": number of packets},
+        "role": "client" or "relay" (which end this is), null if not known,
+        "defense": null if none runs, else {
+          "name": string, "role": as above, "machines": number,
+          "max_padding_frac", "max_blocking_frac": number from 0 to 1, 0 if there is no limit,
+          "max_actions_per_second": number,
+          "normal_received_bytes", "normal_sent_bytes", "constant_size_received_bytes",
+          "constant_size_sent_bytes", "padding_received_bytes", "padding_sent_bytes": number,
+          "padding_received_packets", "padding_sent_packets", "padding_dropped", "too_large",
+          "padding_actions", "blocking_actions", "actions_capped", "queue_high_water": number,
+          "blocked_us", "lateness_p50_us", "lateness_p99_us": microseconds
+        }
       }]
     }]
   }"#;
@@ -73,6 +84,35 @@ struct Peer {
     received_packets: u64,
     sent_packets: u64,
     dropped: DropCounts,
+    role: Option<String>,
+    defense: Option<Defense>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Defense {
+    name: String,
+    role: Option<String>,
+    machines: usize,
+    max_padding_frac: f64,
+    max_blocking_frac: f64,
+    max_actions_per_second: u32,
+    normal_received_bytes: u64,
+    normal_sent_bytes: u64,
+    constant_size_received_bytes: u64,
+    constant_size_sent_bytes: u64,
+    padding_received_packets: u64,
+    padding_received_bytes: u64,
+    padding_sent_packets: u64,
+    padding_sent_bytes: u64,
+    padding_dropped: u64,
+    too_large: u64,
+    padding_actions: u64,
+    blocking_actions: u64,
+    actions_capped: u64,
+    queue_high_water: u64,
+    blocked_us: u64,
+    lateness_p50_us: u64,
+    lateness_p99_us: u64,
 }
 
 #[derive(Serialize)]
@@ -127,6 +167,60 @@ impl Peer {
             received_packets,
             sent_packets,
             dropped: DropCounts::of(dropped),
+            role: peer.role.map(|role| role.to_string()),
+            defense: peer.defense.as_ref().map(Defense::of),
+        }
+    }
+}
+
+impl Defense {
+    pub(super) fn of(running: &DefenseStatus) -> Self {
+        let settings = &running.settings;
+        let DefenseStatistics {
+            normal_sent_bytes,
+            normal_received_bytes,
+            constant_size_sent_bytes,
+            constant_size_received_bytes,
+            padding_sent_packets,
+            padding_sent_bytes,
+            padding_received_packets,
+            padding_received_bytes,
+            padding_dropped,
+            too_large,
+            padding_actions,
+            blocking_actions,
+            actions_capped,
+            blocked,
+            queue_high_water,
+            lateness_p50,
+            lateness_p99,
+        } = running.statistics;
+        let [blocked_us, lateness_p50_us, lateness_p99_us] = [blocked, lateness_p50, lateness_p99]
+            .map(|duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+        Self {
+            name: settings.name.clone(),
+            role: settings.role.map(|role| role.to_string()),
+            machines: settings.plan.machines.len(),
+            max_padding_frac: settings.plan.max_padding_frac,
+            max_blocking_frac: settings.plan.max_blocking_frac,
+            max_actions_per_second: settings.plan.max_actions_per_second,
+            normal_received_bytes,
+            normal_sent_bytes,
+            constant_size_received_bytes,
+            constant_size_sent_bytes,
+            padding_received_packets,
+            padding_received_bytes,
+            padding_sent_packets,
+            padding_sent_bytes,
+            padding_dropped,
+            too_large,
+            padding_actions,
+            blocking_actions,
+            actions_capped,
+            queue_high_water,
+            blocked_us,
+            lateness_p50_us,
+            lateness_p99_us,
         }
     }
 }
@@ -147,6 +241,18 @@ mod tests {
     #[test]
     fn the_schema_is_as_the_help_tells_it() {
         let value: serde_json::Value = serde_json::from_str(&render(&[sample()]).unwrap()).unwrap();
+        let defense = serde_json::json!({
+            "name": "sample", "role": "client", "machines": 1,
+            "max_padding_frac": 0.5, "max_blocking_frac": 0.0,
+            "max_actions_per_second": maybetun::defense::DEFAULT_ACTIONS_PER_SECOND,
+            "normal_sent_bytes": 1, "normal_received_bytes": 2,
+            "constant_size_sent_bytes": 3, "constant_size_received_bytes": 4,
+            "padding_sent_packets": 5, "padding_sent_bytes": 6,
+            "padding_received_packets": 7, "padding_received_bytes": 8,
+            "padding_dropped": 9, "too_large": 10, "padding_actions": 11, "blocking_actions": 12,
+            "actions_capped": 13, "blocked_us": 14000, "queue_high_water": 15,
+            "lateness_p50_us": 20, "lateness_p99_us": 125
+        });
         assert_eq!(
             value,
             serde_json::json!({
@@ -170,7 +276,9 @@ mod tests {
                         "received_packets": 0,
                         "sent_packets": 0,
                         "dropped": {"queue_full": 0, "no_session": 0, "no_endpoint": 0, "source_not_allowed": 0,
-                                    "replayed": 0, "unauthenticated": 0, "malformed": 0}
+                                    "replayed": 0, "unauthenticated": 0, "malformed": 0},
+                        "role": null,
+                        "defense": null
                     }, {
                         "public_key": "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=",
                         "has_preshared_key": true,
@@ -184,13 +292,18 @@ mod tests {
                         "received_packets": 11,
                         "sent_packets": 12,
                         "dropped": {"queue_full": 0, "no_session": 0, "no_endpoint": 0, "source_not_allowed": 5,
-                                    "replayed": 6, "unauthenticated": 0, "malformed": 0}
+                                    "replayed": 6, "unauthenticated": 0, "malformed": 0},
+                        "role": "client",
+                        "defense": defense
                     }]
                 }]
             })
         );
-        for member in ["version", "interfaces", "has_preshared_key", "rate_limited", "source_not_allowed", "handshakes"]
-        {
+        let mut members =
+            vec!["version", "interfaces", "has_preshared_key", "rate_limited", "source_not_allowed", "handshakes"];
+        let defense = value["interfaces"][0]["peers"][1]["defense"].as_object().unwrap();
+        members.extend(defense.keys().map(String::as_str));
+        for member in members {
             assert!(HELP.contains(&format!("\"{member}\"")), "{member}");
         }
     }

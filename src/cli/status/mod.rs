@@ -1,12 +1,13 @@
 //! `status`: the state of running tunnels.
 
+mod defense;
 mod json;
 mod paint;
 #[cfg(test)]
-mod tests_support;
+pub(super) mod tests_support;
 mod text;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
@@ -15,7 +16,8 @@ use maybetun::uapi::client::{self, ClientError};
 
 use crate::cli::exit::{Exit, OrExit as _};
 use crate::cli::interface;
-use paint::Paint;
+pub(super) use defense::{HELP as DEFENSE_HELP, render_json as defense_json, render_text as defense_text};
+pub(super) use paint::Paint;
 
 /// Shows the state of running tunnels, as `wg show` does, with packet and drop counters. Keys that are secret stay hidden.
 #[derive(Debug, clap::Args)]
@@ -46,8 +48,7 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<()> {
     let output = if args.json {
         json::render(&interfaces).context("cannot write JSON")?
     } else {
-        let is_plain = !io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some();
-        text::render(&interfaces, SystemTime::now(), if is_plain { Paint::Plain } else { Paint::Ansi })
+        text::render(&interfaces, SystemTime::now(), Paint::of_stdout())
     };
     io::stdout().write_all(output.as_bytes()).context("cannot write to standard output")
 }

@@ -1,10 +1,11 @@
 //! Colour on a terminal.
 
 use std::fmt::Display;
+use std::io::{self, IsTerminal as _};
 
 /// Whether the output has colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Paint {
+pub(crate) enum Paint {
     /// Text only.
     Plain,
     /// ANSI escape sequences.
@@ -12,6 +13,12 @@ pub(super) enum Paint {
 }
 
 impl Paint {
+    /// Returns what suits standard output.
+    pub(crate) fn of_stdout() -> Self {
+        let is_plain = !io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some();
+        if is_plain { Self::Plain } else { Self::Ansi }
+    }
+
     /// Renders an interface and its label.
     pub(super) fn interface(self, text: impl Display) -> String {
         self.with("1;32", text)

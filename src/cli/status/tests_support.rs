@@ -2,8 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use maybetun::defense::Plan;
 use maybetun::keys::{PresharedKey, PrivateKey, PublicKey};
-use maybetun::settings::{DeviceDrops, Drops, PeerStatus, Statistics, Status};
+use maybetun::settings::{
+    DefenseSettings, DefenseStatistics, DefenseStatus, DeviceDrops, Drops, PeerStatus, Role, Statistics, Status,
+};
 
 use super::Named;
 
@@ -12,10 +15,10 @@ pub(super) fn clock() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)
 }
 
-/// A tunnel with a peer that was never heard from, and one with something in every field.
-pub(super) fn sample() -> Named {
-    let silent = PeerStatus {
-        public_key: PublicKey::from_bytes([1; 32]),
+/// A peer that was never heard from.
+pub(crate) fn silent(public_key: PublicKey) -> PeerStatus {
+    PeerStatus {
+        public_key,
         preshared_key: None,
         endpoint: None,
         persistent_keepalive: 0,
@@ -23,7 +26,42 @@ pub(super) fn sample() -> Named {
         last_handshake: None,
         last_handshake_age: None,
         statistics: Statistics::default(),
-    };
+        role: None,
+        defense: None,
+    }
+}
+
+/// A defense with something in every counter.
+pub(super) fn defense() -> DefenseStatus {
+    let machine = maybetun_machines::find("front").unwrap().client().machines[0].clone();
+    let plan = Plan { max_padding_frac: 0.5, ..Plan::new([machine]) };
+    DefenseStatus {
+        settings: DefenseSettings { name: "sample".to_owned(), role: Some(Role::Client), plan },
+        statistics: DefenseStatistics {
+            normal_sent_bytes: 1,
+            normal_received_bytes: 2,
+            constant_size_sent_bytes: 3,
+            constant_size_received_bytes: 4,
+            padding_sent_packets: 5,
+            padding_sent_bytes: 6,
+            padding_received_packets: 7,
+            padding_received_bytes: 8,
+            padding_dropped: 9,
+            too_large: 10,
+            padding_actions: 11,
+            blocking_actions: 12,
+            actions_capped: 13,
+            blocked: Duration::from_micros(14_000),
+            queue_high_water: 15,
+            lateness_p50: Duration::from_micros(20),
+            lateness_p99: Duration::from_micros(125),
+        },
+    }
+}
+
+/// A tunnel with a peer that was never heard from, and one with something in every field.
+pub(super) fn sample() -> Named {
+    let silent = silent(PublicKey::from_bytes([1; 32]));
     let busy = PeerStatus {
         public_key: PublicKey::from_bytes([2; 32]),
         preshared_key: Some(PresharedKey::from_bytes([3; 32])),
@@ -40,6 +78,8 @@ pub(super) fn sample() -> Named {
             handshakes: 2,
             dropped: Drops { source_not_allowed: 5, replayed: 6, ..Drops::default() },
         },
+        role: Some(Role::Client),
+        defense: Some(defense()),
     };
     // RFC 7748 §6.1, Alice's private key.
     let private_key = PrivateKey::from_base64("dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=").unwrap();

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use maybetun::settings::{DeviceDrops, Drops, PeerStatus, Statistics};
 
-use super::{Named, Paint};
+use super::{Named, Paint, defense};
 
 /// What stands in for a secret key.
 const HIDDEN: &str = "(hidden)";
@@ -62,25 +62,28 @@ fn peer_block(peer: &PeerStatus, now: SystemTime, paint: Paint) -> String {
         let interval = Duration::from_secs(u64::from(peer.persistent_keepalive));
         block.line("persistent keepalive", format_args!("every {}", span(interval)));
     }
+    if let Some(running) = &peer.defense {
+        defense::describe(&mut block, running);
+    }
     block.text
 }
 
 /// A heading and indented lines.
-struct Block {
-    text: String,
+pub(super) struct Block {
+    pub(super) text: String,
     paint: Paint,
 }
 
 impl Block {
-    fn new(heading: String, paint: Paint) -> Self {
+    pub(super) fn new(heading: String, paint: Paint) -> Self {
         Self { text: heading + "\n", paint }
     }
 
-    fn line(&mut self, label: &str, value: impl std::fmt::Display) {
+    pub(super) fn line(&mut self, label: &str, value: impl std::fmt::Display) {
         self.text.push_str(&format!("  {}: {value}\n", self.paint.label(label)));
     }
 
-    fn optional_line(&mut self, label: &str, value: Option<String>) {
+    pub(super) fn optional_line(&mut self, label: &str, value: Option<String>) {
         if let Some(value) = value {
             self.line(label, value);
         }
@@ -112,7 +115,7 @@ fn device_drops(drops: &DeviceDrops) -> Option<String> {
 }
 
 /// Joins the counts that are not zero; `None` if all are.
-fn counts(counts: &[(u64, &str)]) -> Option<String> {
+pub(super) fn counts(counts: &[(u64, &str)]) -> Option<String> {
     let nonzero: Vec<String> =
         counts.iter().filter(|(count, _)| *count != 0).map(|(count, reason)| format!("{count} {reason}")).collect();
     if nonzero.is_empty() { None } else { Some(nonzero.join(", ")) }
@@ -145,7 +148,7 @@ fn span(duration: Duration) -> String {
 }
 
 /// Renders a byte count in binary units with two decimals.
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if count < 1024 {
         return format!("{count} B");
@@ -183,6 +186,14 @@ peer: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
   packets: 11 received, 12 sent
   dropped: 5 from a source not allowed, 6 replayed
   persistent keepalive: every 25 seconds
+  defense: sample, as client: 1 machine, padding at most 0.5 of packets
+  normal: 2 B received, 1 B sent
+  padding: 8 B received in 7 packets, 6 B sent in 5
+  constant size: 4 B received, 3 B sent
+  actions: 11 padding, 12 blocking, 13 capped
+  blocked: 14.000 ms, at most 15 packets waiting
+  timers late: 20 \u{b5}s (median), 125 \u{b5}s (99th percentile)
+  defense dropped: 9 padding, 10 larger than the MTU
 
 peer: AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=
   allowed ips: (none)

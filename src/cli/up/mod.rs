@@ -3,6 +3,7 @@
 mod hooks;
 mod resolve;
 mod save;
+mod saved_defense;
 mod session;
 mod undo;
 

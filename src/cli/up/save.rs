@@ -10,14 +10,17 @@ use ipnet::IpNet;
 use maybetun::config::{self, Config, Endpoint, Peer};
 use maybetun::settings::{PeerStatus, Status};
 
+use super::saved_defense::saved_defense;
+use crate::cli::locate::Source;
+
 /// Mode of the file: it holds keys.
 const MODE: u32 = 0o600;
 
 /// What a tunnel is set to when it stops.
 #[derive(Debug)]
 pub(super) struct Snapshot<'a> {
-    /// The file as it was read, for what the device does not know: DNS, the table, the hooks.
-    pub(super) config: &'a Config,
+    /// The file as it was read, for what the device does not know: DNS, the table, the hooks, where defenses are.
+    pub(super) source: &'a Source,
     /// The state of the device.
     pub(super) status: &'a Status,
     /// The addresses of the interface.
@@ -55,24 +58,24 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Returns the file that makes a tunnel what this one is now.
 fn current(snapshot: &Snapshot<'_>) -> Config {
-    let Snapshot { config, status, addresses, own_mark } = snapshot;
-    let mut interface = config.interface.clone();
+    let Snapshot { source, status, addresses, own_mark } = snapshot;
+    let mut interface = source.config.interface.clone();
     if let Some(key) = &status.private_key {
         interface.private_key = key.clone();
     }
     interface.addresses = addresses.to_vec();
     interface.listen_port = Some(status.listen_port).filter(|&port| port != 0);
     interface.fwmark = Some(status.fwmark).filter(|&mark| mark != 0 && Some(mark) != *own_mark);
-    Config { interface, peers: status.peers.iter().map(peer).collect() }
+    Config { interface, peers: status.peers.iter().map(|status| peer(source, status)).collect() }
 }
 
-fn peer(status: &PeerStatus) -> Peer {
+fn peer(source: &Source, status: &PeerStatus) -> Peer {
     Peer {
-        public_key: status.public_key,
         preshared_key: status.preshared_key.clone(),
         allowed_ips: status.allowed_ips.clone(),
         endpoint: status.endpoint.map(Endpoint::Address),
         persistent_keepalive: Some(status.persistent_keepalive).filter(|&seconds| seconds != 0),
+        ..saved_defense(source, status)
     }
 }
 
@@ -113,6 +116,8 @@ PersistentKeepalive = 25
             last_handshake: None,
             last_handshake_age: None,
             statistics: Statistics::default(),
+            role: None,
+            defense: None,
         };
         let private_key = PrivateKey::from_base64("dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=").unwrap();
         Status { private_key: Some(private_key), listen_port: 51_820, peers: vec![peer], ..Status::default() }
@@ -120,7 +125,8 @@ PersistentKeepalive = 25
 
     fn saved(status: &Status, own_mark: Option<u32>) -> Config {
         let addresses = vec!["10.0.0.1/24".parse().unwrap()];
-        current(&Snapshot { config: &config::parse(FILE).unwrap(), status, addresses, own_mark })
+        let source = Source { path: "/etc/wireguard/wg0.conf".into(), config: config::parse(FILE).unwrap() };
+        current(&Snapshot { source: &source, status, addresses, own_mark })
     }
 
     /// Parses the file as it would be saved, less the line of the hook.

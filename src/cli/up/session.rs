@@ -12,6 +12,7 @@ use super::hooks::{Hooks, Moment};
 use super::resolve::{Host, resolve};
 use super::save::{Snapshot, save};
 use super::undo::{Step, Undo};
+use crate::cli::defense;
 use crate::cli::detach;
 use crate::cli::exit::{Exit, OrExit as _};
 use crate::cli::locate::Source;
@@ -36,8 +37,9 @@ impl<'a> Session<'a> {
     /// Looks, before anything is changed, for what would make it fail.
     ///
     /// # Errors
-    /// When DNS cannot be set on this host, or the port is taken.
+    /// When DNS cannot be set on this host, the port is taken, or a defense is not there or not valid.
     pub(super) fn prepare(source: &'a Source, hooks: &'a Hooks) -> anyhow::Result<Self> {
+        defense::check(source)?;
         let interface = &source.config.interface;
         let has_dns = !interface.dns_servers.is_empty() || !interface.dns_search.is_empty();
         let dns = if has_dns { Some(Manager::find()?) } else { None };
@@ -150,7 +152,10 @@ impl<'a> Session<'a> {
         let hosts = config.peers.iter().filter_map(|peer| peer.endpoint.as_ref()).map(host);
         let addresses = resolve(hosts).await?;
         let resolved = |endpoint: &Endpoint| addresses.get(&host(endpoint)).copied();
-        Ok(config.to_update(|endpoint| resolved(endpoint).ok_or_else(|| io::ErrorKind::NotFound.into()))?)
+        Ok(config.to_update(
+            |endpoint| resolved(endpoint).ok_or_else(|| io::ErrorKind::NotFound.into()),
+            |defense| defense::load(defense, self.source.directory()),
+        )?)
     }
 
     /// Writes the state back to the file, if it asks for that.
@@ -162,7 +167,7 @@ impl<'a> Session<'a> {
         let saved = match network.addresses().await {
             Ok(addresses) => {
                 let own_mark = if config.interface.fwmark.is_none() { plan.mark } else { None };
-                let snapshot = Snapshot { config, status: &device.status(), addresses, own_mark };
+                let snapshot = Snapshot { source: self.source, status: &device.status(), addresses, own_mark };
                 save(&self.source.path, &snapshot)
             }
             Err(error) => Err(error),

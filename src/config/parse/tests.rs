@@ -5,9 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use proptest::prelude::*;
 
-use super::super::{Endpoint, Table, format};
+use super::super::{Defense, Endpoint, Table, format};
 use super::*;
 use crate::keys::PresharedKey;
+use crate::settings::{Fraction, Role};
 
 const PRIVATE: &str = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
 const PUBLIC: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
@@ -136,6 +137,40 @@ fn bad_values_name_their_key_and_what_was_expected() {
 }
 
 #[test]
+fn a_defense_and_its_limits_are_read() {
+    let text = format!(
+        "[Interface]\nPrivateKey = {PRIVATE}\n[Peer]\nPublicKey = {PUBLIC}\nDefenseRole = Relay\nDefense = front\n\
+         defensemaxpaddingfrac = 0.5\nDefenseMaxBlockingFrac = 1\n[Peer]\nPublicKey = {OTHER}\nDefense = ./a b/c.toml\n"
+    );
+    let config = parse(&text).unwrap();
+    let [first, second] = &config.peers[..] else { panic!("two peers") };
+    assert_eq!(first.defense, Some(Defense::Named("front".to_owned())));
+    assert_eq!(first.defense_max_padding_frac.map(Fraction::get), Some(0.5));
+    assert_eq!(first.defense_max_blocking_frac.map(Fraction::get), Some(1.0));
+    assert_eq!(first.defense_role, Some(Role::Relay));
+    assert_eq!(second.defense, Some(Defense::File("./a b/c.toml".into())));
+    assert_eq!((second.defense_max_padding_frac, second.defense_role), (None, None));
+}
+
+#[test]
+fn what_is_wrong_with_a_defense_is_named() {
+    for (line, message) in [
+        (
+            "Defense = Front!",
+            "Defense: expected \"off\", the name of a defense (a-z, 0-9 and -), or a path with a / in it, \
+             found \"Front!\"",
+        ),
+        ("DefenseMaxPaddingFrac = 1.5", "DefenseMaxPaddingFrac: expected a number from 0 to 1, found \"1.5\""),
+        ("DefenseMaxBlockingFrac = nan", "DefenseMaxBlockingFrac: expected a number from 0 to 1, found \"nan\""),
+        ("DefenseRole = server", "DefenseRole: expected \"client\" or \"relay\", found \"server\""),
+        ("DefenseRole = relay", "DefenseRole: expected Defense in the same section"),
+        ("DefenseMaxPaddingFrac = 0", "DefenseMaxPaddingFrac: expected Defense in the same section"),
+    ] {
+        assert_eq!(peer_error(line), message);
+    }
+}
+
+#[test]
 fn an_mtu_too_small_for_ipv6_is_refused_only_with_ipv6() {
     let text = |address| format!("[Interface]\nMTU = 1279\nPrivateKey = {PRIVATE}\nAddress = {address}\n");
     assert!(parse(&text("10.0.0.1/24")).is_ok());
@@ -198,6 +233,9 @@ fn line() -> impl Strategy<Value = String> {
         "AllowedIPs",
         "Endpoint",
         "PersistentKeepalive",
+        "Defense",
+        "DefenseMaxPaddingFrac",
+        "DefenseRole",
         "Other",
     ]);
     let values = prop::sample::select(vec![
@@ -215,6 +253,9 @@ fn line() -> impl Strategy<Value = String> {
         "[fe80::1%eth0]:5",
         "example.org:5",
         "192.0.2.1:5",
+        "front",
+        "0.25",
+        "relay",
         "",
     ]);
     prop_oneof![

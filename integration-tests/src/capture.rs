@@ -1,0 +1,105 @@
+//! Captures of what crosses a wire.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::Ipv4Addr;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::host::Host;
+
+/// Bytes of the file's header, of each packet's, and of Ethernet's (pcap-savefile(5), LINKTYPE_ETHERNET).
+const FILE_HEADER: usize = 24;
+const PACKET_HEADER: usize = 16;
+const ETHERNET: usize = 14;
+
+/// The first byte of a transport data message.
+const DATA: u8 = 4;
+
+/// A datagram on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Datagram {
+    /// When it passed, since 1970.
+    pub at: Duration,
+    /// Where it came from.
+    pub source: Ipv4Addr,
+    /// Bytes of UDP payload.
+    pub length: usize,
+    /// Whether it is a transport data message.
+    pub is_data: bool,
+}
+
+/// A running capture of the IPv4 UDP datagrams on an interface. Dropping it ends it.
+#[derive(Debug)]
+pub struct Capture {
+    child: Child,
+    directory: TempDir,
+}
+
+impl Capture {
+    /// Starts to capture, and returns once what passes is seen.
+    #[track_caller]
+    pub fn start(host: &Host, interface: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut command = host.command("tcpdump");
+        // As root: in its own account tcpdump could not write into the directory.
+        command.args(["-i", interface, "-n", "-s", "64", "-B", "65536", "--immediate-mode", "-U", "-Z", "root", "-w"]);
+        command.arg(directory.path().join("capture")).arg("ip and udp");
+        let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let mut child = spawned.unwrap_or_else(|error| panic!("cannot run tcpdump: {error}"));
+        let mut said = String::new();
+        let mut lines = BufReader::new(child.stderr.take().expect("standard error is piped"));
+        while !said.contains("listening on") {
+            let read = lines.read_line(&mut said).expect("tcpdump speaks text");
+            assert!(read > 0, "tcpdump ended: {said}");
+        }
+        // The rest is little enough for the pipe.
+        child.stderr = Some(lines.into_inner());
+        Self { child, directory }
+    }
+
+    /// Ends the capture and returns what passed, in order.
+    #[track_caller]
+    pub fn finish(mut self) -> Vec<Datagram> {
+        let id = Pid::from_raw(self.child.id().try_into().expect("a process id is positive"));
+        kill(id, Signal::SIGINT).expect("tcpdump runs");
+        self.child.wait().expect("tcpdump is our child");
+        let said = self.child.stderr.take().map(std::io::read_to_string);
+        let said = said.expect("standard error is piped").expect("tcpdump speaks text");
+        assert!(said.contains("\n0 packets dropped by kernel") || said.starts_with("0 packets dropped"), "{said}");
+        parse(&fs::read(self.directory.path().join("capture")).expect("tcpdump wrote the file"))
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn parse(file: &[u8]) -> Vec<Datagram> {
+    assert!(file.starts_with(&0xa1b2_c3d4_u32.to_le_bytes()), "a capture in microseconds, of this machine");
+    let mut rest = &file[FILE_HEADER..];
+    let mut datagrams = Vec::new();
+    while rest.len() > PACKET_HEADER {
+        let field = |index: usize| u32::from_le_bytes(rest[4 * index..4 * index + 4].try_into().expect("four bytes"));
+        let (seconds, microseconds, captured) = (field(0), field(1), field(2) as usize);
+        let ip = &rest[PACKET_HEADER + ETHERNET..PACKET_HEADER + captured];
+        let udp = &ip[usize::from(ip[0] & 15) * 4..];
+        datagrams.push(Datagram {
+            at: Duration::from_secs(seconds.into()) + Duration::from_micros(microseconds.into()),
+            source: Ipv4Addr::new(ip[12], ip[13], ip[14], ip[15]),
+            length: usize::from(u16::from_be_bytes([udp[4], udp[5]])) - 8,
+            is_data: udp.get(8) == Some(&DATA),
+        });
+        rest = &rest[PACKET_HEADER + captured..];
+    }
+    // What passes on several processors at once may be written out of order.
+    datagrams.sort_by_key(|datagram| datagram.at);
+    datagrams
+}

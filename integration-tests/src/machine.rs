@@ -1,0 +1,44 @@
+//! Maybenot machines that do one thing, in their text form.
+
+use enum_map::enum_map;
+use maybenot::Machine;
+use maybenot::action::Action;
+use maybenot::dist::{Dist, DistType};
+use maybenot::event::Event;
+use maybenot::state::{State, Trans};
+
+/// Pads every `interval` microseconds for ever, once a packet was sent or received.
+pub fn metronome(interval: f64) -> String {
+    let action = Action::SendPadding { bypass: false, replace: false, timeout: constant(interval), limit: None };
+    endless(action, Event::PaddingSent)
+}
+
+/// Pads without a pause for ever, once a packet was sent or received.
+pub fn runaway() -> String {
+    metronome(0.0)
+}
+
+/// Lets everything through for `pause` and nothing at all for `block`, both in microseconds, again and again, once a
+/// packet was sent or received.
+pub fn block_and_pause(block: f64, pause: f64) -> String {
+    let action = Action::BlockOutgoing {
+        bypass: false,
+        replace: false,
+        timeout: constant(pause),
+        duration: constant(block),
+        limit: None,
+    };
+    endless(action, Event::BlockingEnd)
+}
+
+/// Takes `action` once a packet was sent or received, and again after each `event`.
+fn endless(action: Action, event: Event) -> String {
+    let start = State::new(enum_map! { Event::NormalSent | Event::NormalRecv => vec![Trans(1, 1.0)], _ => vec![] });
+    let mut act = State::new(enum_map! { of => if of == event { vec![Trans(1, 1.0)] } else { vec![] } });
+    act.action = Some(action);
+    Machine::new(u64::MAX, 0.0, u64::MAX, 0.0, vec![start, act]).expect("a machine within the bounds").serialize()
+}
+
+fn constant(value: f64) -> Dist {
+    Dist::new(DistType::Uniform { low: value, high: value }, 0.0, 0.0)
+}

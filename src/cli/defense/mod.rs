@@ -1,0 +1,227 @@
+//! `defense`: switches the defense of a running tunnel on and off, and shows it.
+
+mod load;
+
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use maybetun::config;
+use maybetun::keys::PublicKey;
+use maybetun::settings::{
+    DefenseChange, DefenseSettings, Fraction, PeerAction, PeerStatus, PeerUpdate, Role, Status, Update,
+};
+use maybetun::uapi::client::{self, ClientError};
+
+use super::exit::{Exit, Failure, OrExit as _};
+use super::interface;
+use super::status::{self, Paint};
+pub(crate) use load::{check, load};
+
+/// Switches the defense of a running tunnel on and off, and shows it.
+///
+/// The session, the endpoint and every connection inside survive. It takes effect from the next packet on.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = super::exit::HELP)]
+pub(crate) struct DefenseArgs {
+    /// The interface.
+    #[arg(value_name = "IFACE", value_parser = interface::parse_name)]
+    interface: String,
+
+    /// The peer's public key in base64; may be left out where there is only one.
+    #[arg(value_name = "PEER", value_parser = parse_key)]
+    peer: Option<PublicKey>,
+
+    #[command(subcommand)]
+    command: DefenseCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum DefenseCommand {
+    /// Runs a defense, in the place of the one that runs.
+    On(OnArgs),
+    /// Runs none.
+    Off,
+    /// Shows the defense and what it has counted; of every peer, if none is named.
+    #[command(after_long_help = status::DEFENSE_HELP)]
+    Status {
+        /// Prints one JSON object instead; `--help` has its schema.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct OnArgs {
+    /// A defense of the catalogue, as `maybetun machines list` has it, or the path of a file: what has a / or ends in
+    /// .toml.
+    #[arg(value_name = "NAME|FILE", value_parser = parse_defense)]
+    defense: config::Defense,
+
+    /// Which end this is; by default the client of a peer whose endpoint was set, else the relay.
+    #[arg(long, value_name = "client|relay", value_parser = parse_role)]
+    role: Option<Role>,
+
+    /// Limit on padding as a fraction of all packets, 0 to 1 where 0 is no limit, in the place of the defense's own.
+    #[arg(long, value_name = "F")]
+    max_padding_frac: Option<Fraction>,
+
+    /// Limit on blocking as a fraction of all time, 0 to 1 where 0 is no limit, in the place of the defense's own.
+    #[arg(long, value_name = "F")]
+    max_blocking_frac: Option<Fraction>,
+}
+
+fn parse_key(text: &str) -> Result<PublicKey, &'static str> {
+    PublicKey::from_base64(text).map_err(|_| "expected a public key: 44 characters of base64")
+}
+
+fn parse_defense(text: &str) -> Result<config::Defense, &'static str> {
+    let defense = config::Defense::from_text(text).filter(|defense| *defense != config::Defense::Off);
+    defense.ok_or("expected the name of a defense (a-z, 0-9 and -), or a path with a / in it")
+}
+
+fn parse_role(text: &str) -> Result<Role, &'static str> {
+    let role = [Role::Client, Role::Relay].into_iter().find(|role| role.to_string() == text);
+    role.ok_or("expected client or relay")
+}
+
+/// Switches or shows.
+pub(crate) fn run(args: &DefenseArgs) -> anyhow::Result<()> {
+    let name = &args.interface;
+    // A defense that is not there is told before a tunnel that is not.
+    let found = match &args.command {
+        DefenseCommand::On(on) => {
+            let found = load(&on.defense, Path::new("")).or_exit(Exit::Config, "cannot run the defense")?;
+            Some((on, found))
+        }
+        DefenseCommand::Off | DefenseCommand::Status { .. } => None,
+    };
+    let status = answered(name, client::get(name))?;
+    let output = match (&args.command, found) {
+        (DefenseCommand::Status { json }, _) => {
+            let peers = chosen(name, &status, args.peer)?;
+            if *json {
+                status::defense_json(name, &peers).context("cannot write JSON")?
+            } else {
+                status::defense_text(&peers, Paint::of_stdout())
+            }
+        }
+        (_, found) => {
+            let peer = only(name, &status, args.peer)?;
+            let (change, told) = match found {
+                Some((on, found)) => {
+                    let settings = settings(on, &found, peer)?;
+                    let role = settings.role.map(|role| format!(", as {role}")).unwrap_or_default();
+                    let told = format!("{name}: peer {}: {}{role}\n", peer.public_key, settings.name);
+                    (DefenseChange::On(settings), told)
+                }
+                None => (DefenseChange::Off, format!("{name}: peer {}: off\n", peer.public_key)),
+            };
+            answered(name, client::set(name, &update(peer.public_key, change)))?;
+            told
+        }
+    };
+    io::stdout().write_all(output.as_bytes()).context("cannot write to standard output")
+}
+
+/// Returns what our end is to run.
+fn settings(on: &OnArgs, found: &maybetun_machines::Defense, peer: &PeerStatus) -> anyhow::Result<DefenseSettings> {
+    let running = peer.defense.as_ref().and_then(|defense| defense.settings.role);
+    let Some(role) = on.role.or(running).or(peer.role) else {
+        let message = "the tunnel does not say which end it is: say --role client or --role relay";
+        return Err(Failure::error(Exit::Usage, message));
+    };
+    Ok(DefenseSettings::of(found, role).limited(on.max_padding_frac, on.max_blocking_frac))
+}
+
+fn update(public_key: PublicKey, change: DefenseChange) -> Update {
+    let peer = PeerUpdate { action: PeerAction::UpdateOnly, defense: Some(change), ..PeerUpdate::new(public_key) };
+    Update { peers: vec![peer], ..Update::default() }
+}
+
+/// Returns the peer that is named, or all of them.
+fn chosen<'a>(name: &str, status: &'a Status, key: Option<PublicKey>) -> anyhow::Result<Vec<&'a PeerStatus>> {
+    match key {
+        Some(_) => Ok(vec![only(name, status, key)?]),
+        None => Ok(status.peers.iter().collect()),
+    }
+}
+
+/// Returns the peer that is named, or the only one.
+fn only<'a>(name: &str, status: &'a Status, key: Option<PublicKey>) -> anyhow::Result<&'a PeerStatus> {
+    let message = match (key, &status.peers[..]) {
+        (Some(key), peers) => match peers.iter().find(|peer| peer.public_key == key) {
+            Some(peer) => return Ok(peer),
+            None => format!("{name} has no peer {key}"),
+        },
+        (None, [only]) => return Ok(only),
+        (None, []) => format!("{name} has no peer"),
+        (None, peers) => format!("{name} has {} peers: name one by its public key", peers.len()),
+    };
+    Err(Failure::error(Exit::Usage, message))
+}
+
+/// Adds what the exit code needs to the answer of a tunnel.
+fn answered<T>(name: &str, answer: Result<T, ClientError>) -> anyhow::Result<T> {
+    match answer {
+        Err(error @ ClientError::NotRunning(_)) => Err(error).or_exit(Exit::NoInterface, format!("no tunnel {name}")),
+        Err(error @ ClientError::Denied(_)) => Err(error).or_exit(Exit::Permission, format!("cannot see {name}")),
+        answer => answer.with_context(|| format!("cannot reach {name}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::exit;
+
+    fn peers(count: u8) -> Status {
+        let key = |number| PublicKey::from_bytes([number; 32]);
+        Status {
+            peers: (0..count).map(|number| status::tests_support::silent(key(number))).collect(),
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn the_only_peer_needs_no_name() {
+        let one = peers(1);
+        assert_eq!(only("wg0", &one, None).unwrap().public_key, one.peers[0].public_key);
+        for count in [0, 2] {
+            let error = only("wg0", &peers(count), None).unwrap_err();
+            assert_eq!(exit::of(&error), Exit::Usage, "{error}");
+        }
+        let two = peers(2);
+        assert_eq!(only("wg0", &two, Some(two.peers[1].public_key)).unwrap(), &two.peers[1]);
+        let error = only("wg0", &two, Some(PublicKey::from_bytes([9; 32]))).unwrap_err();
+        assert!(error.to_string().starts_with("wg0 has no peer CQkJ"), "{error}");
+        assert_eq!(chosen("wg0", &two, None).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_role_is_that_of_the_command_line_then_of_the_defense_then_of_the_peer() {
+        let front = maybetun_machines::find("front").unwrap();
+        let on = |role| OnArgs {
+            defense: config::Defense::Named("front".to_owned()),
+            role,
+            max_padding_frac: Fraction::new(0.5),
+            max_blocking_frac: None,
+        };
+        let mut peer = peers(1).peers.remove(0);
+        assert_eq!(exit::of(&settings(&on(None), front, &peer).unwrap_err()), Exit::Usage);
+        peer.role = Some(Role::Client);
+        let of_peer = settings(&on(None), front, &peer).unwrap();
+        assert_eq!(of_peer, DefenseSettings::of(front, Role::Client).limited(Fraction::new(0.5), None));
+        let running = DefenseSettings::of(front, Role::Relay);
+        peer.defense = Some(maybetun::settings::DefenseStatus { settings: running, statistics: Default::default() });
+        assert_eq!(settings(&on(None), front, &peer).unwrap().role, Some(Role::Relay));
+        assert_eq!(settings(&on(Some(Role::Client)), front, &peer).unwrap().role, Some(Role::Client));
+    }
+
+    #[test]
+    fn off_is_no_defense_to_switch_on() {
+        assert!(parse_defense("off").is_err() && parse_defense("Front").is_err());
+        assert!(parse_defense("front").is_ok() && parse_defense("./x").is_ok());
+        assert!(parse_role("client").is_ok() && parse_role("server").is_err() && parse_key("x").is_err());
+    }
+}

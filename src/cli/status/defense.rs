@@ -1,0 +1,158 @@
+//! The defense of a peer, as text and as JSON.
+
+use std::time::Duration;
+
+use maybetun::settings::{DefenseSettings, DefenseStatistics, DefenseStatus, PeerStatus};
+use serde::Serialize;
+
+use super::json::Defense;
+use super::paint::Paint;
+use super::text::{Block, bytes, counts};
+
+/// Grows when a member changes its meaning or goes away; new members may come without.
+const VERSION: u32 = 1;
+
+/// The schema of `defense status --json`, as the help tells it.
+pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `version` grows if one changes or goes:
+  {
+    "version": 1,
+    "interface": string,
+    "peers": [{
+      "public_key": string (base64),
+      "role": "client" or "relay", null if not known,
+      "defense": null if none runs, else as in `maybetun status --help`
+    }]
+  }"#;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    version: u32,
+    interface: &'a str,
+    peers: Vec<Peer>,
+}
+
+#[derive(Serialize)]
+struct Peer {
+    public_key: String,
+    role: Option<String>,
+    defense: Option<Defense>,
+}
+
+/// Renders the defenses of peers as a JSON document, with a line end.
+pub(crate) fn render_json(interface: &str, peers: &[&PeerStatus]) -> serde_json::Result<String> {
+    let peer = |peer: &&PeerStatus| Peer {
+        public_key: peer.public_key.to_base64(),
+        role: peer.role.map(|role| role.to_string()),
+        defense: peer.defense.as_ref().map(Defense::of),
+    };
+    let document = Document { version: VERSION, interface, peers: peers.iter().map(peer).collect() };
+    serde_json::to_string_pretty(&document).map(|text| text + "\n")
+}
+
+/// Renders the defenses of peers as text.
+pub(crate) fn render_text(peers: &[&PeerStatus], paint: Paint) -> String {
+    let blocks = peers.iter().map(|peer| {
+        let mut block = Block::new(paint.peer(format_args!("peer: {}", peer.public_key)), paint);
+        match &peer.defense {
+            Some(running) => describe(&mut block, running),
+            None => block.line("defense", "off"),
+        }
+        block.text
+    });
+    blocks.collect::<Vec<_>>().join("\n")
+}
+
+/// Adds what runs, and what it has counted.
+pub(super) fn describe(block: &mut Block, running: &DefenseStatus) {
+    block.line("defense", title(&running.settings));
+    let DefenseStatistics {
+        normal_sent_bytes,
+        normal_received_bytes,
+        constant_size_sent_bytes,
+        constant_size_received_bytes,
+        padding_sent_packets,
+        padding_sent_bytes,
+        padding_received_packets,
+        padding_received_bytes,
+        padding_dropped,
+        too_large,
+        padding_actions,
+        blocking_actions,
+        actions_capped,
+        blocked,
+        queue_high_water,
+        lateness_p50,
+        lateness_p99,
+    } = running.statistics;
+    let both = |received, sent| format!("{} received, {} sent", bytes(received), bytes(sent));
+    block.line("normal", both(normal_received_bytes, normal_sent_bytes));
+    block.line(
+        "padding",
+        format_args!(
+            "{} received in {padding_received_packets} packets, {} sent in {padding_sent_packets}",
+            bytes(padding_received_bytes),
+            bytes(padding_sent_bytes)
+        ),
+    );
+    block.line("constant size", both(constant_size_received_bytes, constant_size_sent_bytes));
+    let actions = [(padding_actions, "padding"), (blocking_actions, "blocking"), (actions_capped, "capped")];
+    block.optional_line("actions", counts(&actions));
+    if blocked != Duration::ZERO || queue_high_water != 0 {
+        let milliseconds = blocked.as_secs_f64() * 1_000.0;
+        block.line("blocked", format_args!("{milliseconds:.3} ms, at most {queue_high_water} packets waiting"));
+    }
+    if lateness_p99 != Duration::ZERO {
+        let [median, most] = [lateness_p50, lateness_p99].map(|late| late.as_micros());
+        block.line("timers late", format_args!("{median} \u{b5}s (median), {most} \u{b5}s (99th percentile)"));
+    }
+    block.optional_line("defense dropped", counts(&[(padding_dropped, "padding"), (too_large, "larger than the MTU")]));
+}
+
+/// Returns what runs, in one line.
+fn title(settings: &DefenseSettings) -> String {
+    let plan = &settings.plan;
+    let role = settings.role.map(|role| format!(", as {role}")).unwrap_or_default();
+    let machines = match plan.machines.len() {
+        1 => "1 machine".to_owned(),
+        count => format!("{count} machines"),
+    };
+    let limit = |fraction: f64, what: &str, of: &str| {
+        if fraction > 0.0 { format!(", {what} at most {fraction} of {of}") } else { String::new() }
+    };
+    let padding = limit(plan.max_padding_frac, "padding", "packets");
+    let blocking = limit(plan.max_blocking_frac, "blocking", "time");
+    format!("{}{role}: {machines}{padding}{blocking}", settings.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests_support::sample;
+    use super::*;
+
+    #[test]
+    fn a_peer_without_a_defense_says_so() {
+        let named = sample();
+        let peers: Vec<&PeerStatus> = named.status.peers.iter().collect();
+        let text = render_text(&peers, Paint::Plain);
+        let expected = "peer: AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n  defense: off\n\npeer: AgICAgI";
+        assert!(text.starts_with(expected), "{text}");
+        assert!(text.contains("\n  defense: sample, as client: 1 machine, padding at most 0.5 of packets\n"), "{text}");
+    }
+
+    #[test]
+    fn the_schema_is_as_the_help_tells_it() {
+        let named = sample();
+        let peers: Vec<&PeerStatus> = named.status.peers.iter().collect();
+        let document: serde_json::Value = serde_json::from_str(&render_json("wg0", &peers).unwrap()).unwrap();
+        let all: serde_json::Value = serde_json::from_str(&super::super::json::render(&[sample()]).unwrap()).unwrap();
+        assert_eq!((&document["version"], &document["interface"]), (&1.into(), &"wg0".into()));
+        for (peer, in_status) in
+            document["peers"].as_array().unwrap().iter().zip(all["interfaces"][0]["peers"].as_array().unwrap())
+        {
+            for member in ["public_key", "role", "defense"] {
+                assert_eq!(peer[member], in_status[member]);
+                assert!(HELP.contains(&format!("\"{member}\"")), "{member}");
+            }
+        }
+    }
+}

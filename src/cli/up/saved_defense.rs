@@ -1,0 +1,103 @@
+//! SaveConfig for defenses: the keys that make a peer run what it runs now.
+
+use maybetun::config::{Defense, Peer};
+use maybetun::settings::{DefenseSettings, Fraction, PeerStatus};
+
+use crate::cli::defense::load;
+use crate::cli::locate::Source;
+
+/// Returns a peer that says nothing but its defense.
+///
+/// What runs is said by the file's own `Defense`, or by a name of the catalogue. Machines that neither has cannot be said
+/// in a file: then it keeps what it said, with a warning.
+pub(super) fn saved_defense(source: &Source, status: &PeerStatus) -> Peer {
+    let before = source.config.peers.iter().find(|peer| peer.public_key == status.public_key);
+    let mut peer = Peer::new(status.public_key);
+    if let Some(before) = before {
+        peer.defense.clone_from(&before.defense);
+        peer.defense_max_padding_frac = before.defense_max_padding_frac;
+        peer.defense_max_blocking_frac = before.defense_max_blocking_frac;
+        peer.defense_role = before.defense_role;
+    }
+    let Some(running) = status.defense.as_ref().map(|defense| &defense.settings) else {
+        peer.defense = peer.defense.map(|_| Defense::Off);
+        return peer;
+    };
+    let says_so = peer.defense_change(|defense| load(defense, source.directory()));
+    if matches!(&says_so, Ok(Some(maybetun::settings::DefenseChange::On(settings))) if settings == running) {
+        return peer;
+    }
+    let named = Defense::Named(running.name.clone());
+    let candidates = peer.defense.iter().chain([&named]).filter(|defense| **defense != Defense::Off).cloned();
+    let saved = candidates.collect::<Vec<_>>().into_iter().find_map(|defense| as_said(source, defense, running, &peer));
+    saved.unwrap_or_else(|| {
+        tracing::warn!("the defense {} of a peer is in no file and not in the catalogue: not saved", running.name);
+        peer
+    })
+}
+
+/// Returns the peer that runs `running` by naming `defense`, if that has its machines.
+fn as_said(source: &Source, defense: Defense, running: &DefenseSettings, peer: &Peer) -> Option<Peer> {
+    let role = running.role?;
+    let own = DefenseSettings::of(&load(&defense, source.directory()).ok()?, role);
+    let limit = |own: f64, running: f64| if own == running { None } else { Fraction::new(running) };
+    let padding = limit(own.plan.max_padding_frac, running.plan.max_padding_frac);
+    let blocking = limit(own.plan.max_blocking_frac, running.plan.max_blocking_frac);
+    (own.limited(padding, blocking) == *running).then(|| Peer {
+        defense: Some(defense),
+        defense_max_padding_frac: padding,
+        defense_max_blocking_frac: blocking,
+        defense_role: Some(role),
+        ..peer.clone()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use maybetun::config;
+    use maybetun::keys::PublicKey;
+    use maybetun::settings::{DefenseStatistics, DefenseStatus, Role};
+
+    use super::*;
+    use crate::cli::status::tests_support::silent;
+
+    /// The keys that are saved for a peer whose file says `before`, while `running` runs.
+    fn saved(before: &str, running: Option<DefenseSettings>) -> String {
+        let key = PublicKey::from_bytes([1; 32]);
+        let zeros = "A".repeat(43);
+        let text = format!("[Interface]\nPrivateKey = {zeros}=\n[Peer]\nPublicKey = {key}\n{before}");
+        let source = Source { path: "/no/such/wg0.conf".into(), config: config::parse(&text).unwrap() };
+        let defense = running.map(|settings| DefenseStatus { settings, statistics: DefenseStatistics::default() });
+        let peer = saved_defense(&source, &PeerStatus { defense, ..silent(key) });
+        let text = config::format(&config::Config { peers: vec![peer], ..source.config });
+        text.split_once("PublicKey = ").unwrap().1.split_once('\n').unwrap().1.to_owned()
+    }
+
+    fn front(role: Role) -> DefenseSettings {
+        DefenseSettings::of(maybetun_machines::find("front").unwrap(), role)
+    }
+
+    #[test]
+    fn a_defense_that_did_not_change_is_said_as_before() {
+        let file = "Defense = front\nDefenseMaxPaddingFrac = 0.5\n";
+        assert_eq!(saved(file, Some(front(Role::Relay).limited(Fraction::new(0.5), None))), file);
+        assert_eq!(saved("", None), "");
+        assert_eq!(saved("Defense = off\n", None), "Defense = off\n");
+    }
+
+    #[test]
+    fn what_was_toggled_is_saved() {
+        assert_eq!(saved("Defense = front\n", None), "Defense = off\n");
+        let on = "Defense = front\nDefenseMaxBlockingFrac = 0.25\nDefenseRole = client\n";
+        for before in ["", "Defense = off\n", "Defense = interspace\n", "Defense = ./gone.toml\n"] {
+            assert_eq!(saved(before, Some(front(Role::Client).limited(None, Fraction::new(0.25)))), on, "{before}");
+        }
+    }
+
+    #[test]
+    fn machines_that_no_file_has_are_not_saved() {
+        let mut unknown = front(Role::Client);
+        unknown.name = "daita".to_owned();
+        assert_eq!(saved("Defense = front\n", Some(unknown)), "Defense = front\n");
+    }
+}

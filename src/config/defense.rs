@@ -1,0 +1,89 @@
+//! The defense of a peer, as the file says it.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::settings::is_defense_name;
+
+/// How the name of a file that holds a defense ends.
+const EXTENSION: &str = ".toml";
+
+/// Which defense a peer's tunnel runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Defense {
+    /// None: `off`.
+    Off,
+    /// The one of this name in the catalogue.
+    Named(String),
+    /// The one in this file: what has a `/` or ends in `.toml`.
+    File(PathBuf),
+}
+
+impl Defense {
+    /// Reads `off` (in any case), a name or a path; `None` if the text is neither.
+    pub fn from_text(text: &str) -> Option<Self> {
+        if text.eq_ignore_ascii_case("off") {
+            return Some(Self::Off);
+        }
+        if text.contains('/') || text.ends_with(EXTENSION) {
+            return Some(Self::File(PathBuf::from(text)));
+        }
+        is_defense_name(text).then(|| Self::Named(text.to_owned()))
+    }
+
+    /// Returns the defense if it is in the catalogue.
+    ///
+    /// # Errors
+    /// When the catalogue has none of this name, or it is not asked for one.
+    pub fn in_catalogue(&self) -> io::Result<maybetun_machines::Defense> {
+        match self {
+            Self::Named(name) => maybetun_machines::find(name).cloned().ok_or_else(|| {
+                io::Error::new(io::ErrorKind::NotFound, format!("no defense {name:?} in the catalogue"))
+            }),
+            Self::Off | Self::File(_) => {
+                let message = format!("{self}: expected the name of a defense in the catalogue");
+                Err(io::Error::new(io::ErrorKind::Unsupported, message))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Defense {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Named(name) => f.write_str(name),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_defense_is_off_a_name_or_a_path() {
+        for (text, defense) in [
+            ("OFF", Defense::Off),
+            ("front", Defense::Named("front".to_owned())),
+            ("./front", Defense::File("./front".into())),
+            ("mine.toml", Defense::File("mine.toml".into())),
+        ] {
+            assert_eq!(Defense::from_text(text), Some(defense.clone()), "{text}");
+            assert_eq!(Defense::from_text(&defense.to_string()), Some(defense));
+        }
+        for text in ["", "Front", "two words", "front.tom", "-é"] {
+            assert_eq!(Defense::from_text(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_catalogue_is_asked_for_names_only() {
+        assert_eq!(Defense::Named("front".to_owned()).in_catalogue().unwrap().name(), "front");
+        for defense in [Defense::Named("fornt".to_owned()), Defense::File("front.toml".into()), Defense::Off] {
+            assert!(defense.in_catalogue().is_err(), "{defense}");
+        }
+    }
+}

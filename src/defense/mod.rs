@@ -1,0 +1,411 @@
+//! Maybenot in the tunnel: a framework, two timers for each of its machines, blocking, and the bounds on what they cost.
+//!
+//! The contract is the `maybenot` crate's documentation (crate root, "Key concepts"). [`Engine`] keeps the framework's
+//! part of it: it is told every [`Event`] in order, sets the timers that the machines ask for, and when one fires says
+//! what the tunnel has to do ([`Effect`]). The tunnel keeps the rest: its queue, its gate and the size of its packets.
+//!
+//! # Time
+//! An event that a timer causes happens, for the timers it sets in turn, at the instant for which the timer was set, not
+//! at the later one at which somebody looked. So a schedule does not drift. After a long sleep ([`MAX_CATCH_UP`]) it
+//! starts anew from the present instead of catching up.
+//!
+//! At one instant the end of blocking comes first, then what is to be told of internal timers that were set, then
+//! internal timers that fire, then action timers, each in the order of the machines; what follows from one in packets is
+//! done before the next. This is the order of `maybenot-simulator`.
+
+mod blocking;
+mod budget;
+mod lateness;
+
+pub use blocking::Gate;
+pub use maybenot::{Machine, TriggerEvent as Event};
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use maybenot::{Framework, MachineId, Timer, TriggerAction};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+
+use blocking::Blocking;
+use budget::Budget;
+use lateness::Lateness;
+
+/// A timer that fires later than this does so from the present, instead of from the instant it was set for.
+pub const MAX_CATCH_UP: Duration = Duration::from_millis(100);
+
+/// Most machines of one tunnel.
+pub const MAX_MACHINES: usize = 32;
+
+/// Most times that internal timers were set and the framework is yet to be told: what the packets of a few batches can
+/// cause at once.
+const MAX_BEGUN: usize = 1_024;
+
+/// Actions a second that machines may take, unless a defense says otherwise.
+pub const DEFAULT_ACTIONS_PER_SECOND: u32 = 20_000;
+
+/// What one end runs.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The machines; shared between the tunnels that run them.
+    pub machines: Arc<[Machine]>,
+    /// Padding packets that all machines together may send, as a fraction of all packets: 0 (no limit) to 1.
+    pub max_padding_frac: f64,
+    /// Time that all machines together may block, as a fraction of all time: 0 (no limit) to 1.
+    pub max_blocking_frac: f64,
+    /// Timers of all machines together that may be set off in a second, internal ones and those of actions; more wait
+    /// for the next second. The end of blocking never waits.
+    pub max_actions_per_second: u32,
+}
+
+impl Plan {
+    /// Returns a plan for `machines` without limits but the default cap on actions.
+    pub fn new(machines: impl Into<Arc<[Machine]>>) -> Self {
+        Self {
+            machines: machines.into(),
+            max_padding_frac: 0.0,
+            max_blocking_frac: 0.0,
+            max_actions_per_second: DEFAULT_ACTIONS_PER_SECOND,
+        }
+    }
+}
+
+/// Explains why a plan cannot run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// There are more machines than a tunnel runs.
+    #[error("{0} machines, expected at most {MAX_MACHINES}")]
+    TooManyMachines(usize),
+    /// The framework refuses a machine or a limit.
+    #[error("{0}")]
+    Framework(String),
+}
+
+/// What the tunnel has to do because a timer fired. The events that go with it were told to the framework already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Send or queue a padding packet, as the table of blocking and flags says.
+    Pad {
+        /// The padding passes bypassable blocking.
+        bypass: Bypass,
+        /// A packet that waits already serves as the padding.
+        replace: Replace,
+    },
+    /// Let out what waited for the end of blocking.
+    Unblocked,
+    /// Nothing: blocking began or was changed, or an internal timer fired.
+    Nothing,
+}
+
+/// The bypass flag of padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bypass {
+    /// It waits while outgoing traffic is blocked.
+    No,
+    /// It passes blocking that is bypassable.
+    Yes,
+}
+
+/// The replace flag of padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// It is always a packet of its own.
+    No,
+    /// A packet that waits already takes its place.
+    Yes,
+}
+
+/// What an engine has counted since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EngineStatistics {
+    /// Padding actions that fired.
+    pub padding_actions: u64,
+    /// Blocking actions that fired.
+    pub blocking_actions: u64,
+    /// Actions that had to wait because of the cap on actions a second.
+    pub actions_capped: u64,
+    /// Time for which outgoing traffic was blocked, up to the last end of blocking.
+    pub blocked: Duration,
+}
+
+/// The machines of one end of one tunnel, at work.
+pub struct Engine {
+    framework: Framework<Arc<[Machine]>, ChaCha20Rng>,
+    timers: Vec<MachineTimers>,
+    blocking: Blocking,
+    budget: Budget,
+    /// The instant that events in progress belong to, and from which the timers they set run. It never goes back.
+    logical: Instant,
+    statistics: EngineStatistics,
+    /// Machines whose internal timers were set, and of which the framework is yet to be told: at most [`MAX_BEGUN`].
+    begun: VecDeque<MachineId>,
+    /// The end of the last window of the budget that something had to wait for.
+    capped_until: Option<Instant>,
+    lateness: Lateness,
+    #[cfg(feature = "virtual-time")]
+    record: Option<Vec<(Event, Instant)>>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("machines", &self.timers.len())
+            .field("blocking", &self.blocking)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The two timers of one machine.
+#[derive(Debug, Clone, Copy, Default)]
+struct MachineTimers {
+    action: Option<(Instant, Action)>,
+    internal: Option<Instant>,
+}
+
+/// What an action timer does when it fires.
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Pad { bypass: Bypass, replace: Replace },
+    Block { duration: Duration, gate: Gate, replaces: bool },
+}
+
+/// What is due, in the order in which it is done at one instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    BlockingEnd,
+    /// Telling that an internal timer was set.
+    Begun,
+    Internal(usize),
+    Action(usize),
+}
+
+impl Engine {
+    /// Starts `plan` at `now`, its randomness drawn from `seed`.
+    ///
+    /// # Errors
+    /// When there are too many machines, or the framework refuses one or a limit.
+    pub fn new(plan: &Plan, seed: [u8; 32], now: Instant) -> Result<Self, PlanError> {
+        let machines = plan.machines.len();
+        if machines > MAX_MACHINES {
+            return Err(PlanError::TooManyMachines(machines));
+        }
+        let framework = Framework::new(
+            Arc::clone(&plan.machines),
+            plan.max_padding_frac,
+            plan.max_blocking_frac,
+            now,
+            ChaCha20Rng::from_seed(seed),
+        )
+        .map_err(|error| PlanError::Framework(error.to_string()))?;
+        Ok(Self {
+            framework,
+            timers: vec![MachineTimers::default(); machines],
+            blocking: Blocking::default(),
+            budget: Budget::new(plan.max_actions_per_second, now),
+            logical: now,
+            statistics: EngineStatistics::default(),
+            begun: VecDeque::with_capacity(machines),
+            capped_until: None,
+            lateness: Lateness::default(),
+            #[cfg(feature = "virtual-time")]
+            record: None,
+        })
+    }
+
+    /// Tells the framework of an event of the tunnel's at `now`.
+    pub fn trigger(&mut self, event: Event, now: Instant) {
+        self.resume(now);
+        self.tell(event);
+    }
+
+    /// Tells the framework of an event that follows, at the same instant, from the effect that [`poll`](Self::poll)
+    /// returned last or the event that was [triggered](Self::trigger) last.
+    pub fn follow(&mut self, event: Event) {
+        self.tell(event);
+    }
+
+    /// Says that what follows happens at `now`, or at the instant reached before: the framework's clock never goes back.
+    pub fn resume(&mut self, now: Instant) {
+        self.logical = self.logical.max(now);
+    }
+
+    /// Returns when [`poll`](Self::poll) has something to do next.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let (at, due) = self.first_due()?;
+        match self.budget.closed_until() {
+            Some(opens) if due != Due::BlockingEnd => {
+                let capped = at.max(opens);
+                Some(self.blocking.until().map_or(capped, |end| end.min(capped)))
+            }
+            Some(_) | None => Some(at),
+        }
+    }
+
+    /// Does the first thing that is due at `now`, and says what the tunnel has to do about it; `None` if nothing is due.
+    pub fn poll(&mut self, now: Instant) -> Option<Effect> {
+        let (mut at, mut due) = self.first_due().filter(|(at, _)| *at <= now)?;
+        if due != Due::BlockingEnd && !self.budget.take(now) {
+            let capped_until = self.budget.closed_until();
+            if self.capped_until != capped_until {
+                self.capped_until = capped_until;
+                self.statistics.actions_capped += self.due_at(now);
+            }
+            // Whatever else waits: blocking ends in time.
+            (at, due) = (self.blocking.until().filter(|at| *at <= now)?, Due::BlockingEnd);
+        }
+        let late = now.saturating_duration_since(at);
+        if self.capped_until.is_none_or(|until| at >= until) {
+            self.lateness.record(late);
+        }
+        self.resume(if late > MAX_CATCH_UP { now } else { at });
+        Some(self.fire(due))
+    }
+
+    /// Ends blocking without telling the framework: it is to be told nothing any more.
+    pub fn open(&mut self) {
+        self.blocking = Blocking::default();
+    }
+
+    /// Returns what may leave at present.
+    pub fn gate(&self) -> Gate {
+        self.blocking.gate()
+    }
+
+    /// Begins a record of what the framework is told, or takes what was recorded since it was last taken. The record
+    /// grows without a bound: for tests.
+    #[cfg(feature = "virtual-time")]
+    pub fn take_record(&mut self) -> Vec<(Event, Instant)> {
+        self.record.replace(Vec::new()).unwrap_or_default()
+    }
+
+    /// Returns the lateness of timers that `percent` of them did not exceed: how long after its instant a timer was
+    /// fired, rounded up to 5 µs, at most 5 ms.
+    pub fn lateness(&self, percent: u8) -> Duration {
+        self.lateness.percentile(percent)
+    }
+
+    /// Returns what the engine has counted.
+    pub fn statistics(&self) -> EngineStatistics {
+        self.statistics
+    }
+
+    fn fire(&mut self, due: Due) -> Effect {
+        match due {
+            Due::BlockingEnd => {
+                self.statistics.blocked += self.blocking.end(self.logical);
+                self.tell(Event::BlockingEnd);
+                Effect::Unblocked
+            }
+            Due::Begun => {
+                if let Some(machine) = self.begun.pop_front() {
+                    self.tell(Event::TimerBegin { machine });
+                }
+                Effect::Nothing
+            }
+            Due::Internal(machine) => {
+                self.timers[machine].internal = None;
+                self.tell(Event::TimerEnd { machine: MachineId::from_raw(machine) });
+                Effect::Nothing
+            }
+            Due::Action(machine) => match self.timers[machine].action.take() {
+                Some((_, action)) => self.act(MachineId::from_raw(machine), action),
+                None => Effect::Nothing,
+            },
+        }
+    }
+
+    fn act(&mut self, machine: MachineId, action: Action) -> Effect {
+        match action {
+            Action::Pad { bypass, replace } => {
+                self.statistics.padding_actions += 1;
+                self.tell(Event::PaddingSent { machine });
+                Effect::Pad { bypass, replace }
+            }
+            Action::Block { duration, gate, replaces } => {
+                self.statistics.blocking_actions += 1;
+                self.blocking.begin(self.logical, duration, gate, replaces);
+                self.tell(Event::BlockingBegin { machine });
+                Effect::Nothing
+            }
+        }
+    }
+
+    /// Hands one event to the framework, and sets the timers that it asks for.
+    fn tell(&mut self, event: Event) {
+        let logical = self.logical;
+        #[cfg(feature = "virtual-time")]
+        if let Some(record) = &mut self.record {
+            record.push((event.clone(), logical));
+        }
+        for action in self.framework.trigger_events(&[event], logical) {
+            let machine = action_machine(action);
+            let timers = &mut self.timers[machine.into_raw()];
+            match *action {
+                TriggerAction::Cancel { timer, .. } => timers.cancel(timer),
+                TriggerAction::SendPadding { timeout, bypass, replace, .. } => {
+                    let at = logical + timeout;
+                    let bypass = if bypass { Bypass::Yes } else { Bypass::No };
+                    let replace = if replace { Replace::Yes } else { Replace::No };
+                    timers.action = Some((at, Action::Pad { bypass, replace }));
+                }
+                TriggerAction::BlockOutgoing { timeout, duration, bypass, replace, .. } => {
+                    let at = logical + timeout;
+                    let gate = if bypass { Gate::Bypassable } else { Gate::Closed };
+                    timers.action = Some((at, Action::Block { duration, gate, replaces: replace }));
+                }
+                TriggerAction::UpdateTimer { duration, replace, .. } => {
+                    let at = logical + duration;
+                    if replace || timers.internal.is_none_or(|current| current < at) {
+                        timers.internal = Some(at);
+                    }
+                    if self.begun.len() == MAX_BEGUN {
+                        self.statistics.actions_capped += 1;
+                    } else {
+                        self.begun.push_back(machine);
+                    }
+                }
+            }
+        }
+    }
+
+    fn first_due(&self) -> Option<(Instant, Due)> {
+        self.all_due().min()
+    }
+
+    /// Returns how many things were due by `now`, the end of blocking aside.
+    fn due_at(&self, now: Instant) -> u64 {
+        self.all_due().filter(|(at, due)| *at <= now && *due != Due::BlockingEnd).count() as u64
+    }
+
+    fn all_due(&self) -> impl Iterator<Item = (Instant, Due)> {
+        let blocking = self.blocking.until().map(|at| (at, Due::BlockingEnd));
+        let begun = (!self.begun.is_empty()).then_some((self.logical, Due::Begun));
+        let timers = self.timers.iter().enumerate().flat_map(|(machine, timers)| {
+            let internal = timers.internal.map(|at| (at, Due::Internal(machine)));
+            let action = timers.action.map(|(at, _)| (at, Due::Action(machine)));
+            internal.into_iter().chain(action)
+        });
+        blocking.into_iter().chain(begun).chain(timers)
+    }
+}
+
+impl MachineTimers {
+    fn cancel(&mut self, timer: Timer) {
+        match timer {
+            Timer::Action => self.action = None,
+            Timer::Internal => self.internal = None,
+            Timer::All => *self = Self::default(),
+        }
+    }
+}
+
+fn action_machine(action: &TriggerAction) -> MachineId {
+    match action {
+        TriggerAction::Cancel { machine, .. }
+        | TriggerAction::SendPadding { machine, .. }
+        | TriggerAction::BlockOutgoing { machine, .. }
+        | TriggerAction::UpdateTimer { machine, .. } => *machine,
+    }
+}

@@ -1,0 +1,325 @@
+//! A tunnel with a defense: its gate, its padding, the one size of its packets, and the order of its events.
+//!
+//! Every transport data packet is a plaintext of exactly the MTU, sealed: the MTU and 32 bytes on the wire. Under
+//! non-bypassable blocking nothing is sealed for the wire at all: packets wait as plaintext, and WireGuard's own messages
+//! are made when the gate opens, or, where the peer's turn already made one (a handshake response), held as they are.
+
+use std::time::Instant;
+
+use super::frame::Frame;
+use super::queue::Item;
+use super::timers::{REKEY_AFTER_TIME, Timer};
+use super::{Content, DatagramBatch, Tunnel};
+use crate::defense::{Bypass, Effect, Engine, Event, Gate, Plan, PlanError, Replace};
+use crate::settings::DefenseStatistics;
+
+/// Most timers of machines that fire in one call: the rest fire in the next, so that a runaway machine cannot hold its
+/// caller.
+const MAX_FIRINGS: usize = 512;
+
+/// What a defended tunnel has, and another has not.
+pub(super) struct Defended {
+    pub(super) engine: Engine,
+    /// Where plaintexts get their one size; zeros but for the first `dirty` bytes.
+    plaintext: Vec<u8>,
+    dirty: usize,
+    /// Handshake messages that were made while the gate was closed: the last of each kind.
+    held: Vec<Vec<u8>>,
+    pub(super) statistics: DefenseStatistics,
+}
+
+impl Defended {
+    /// Puts `content` into a plaintext of `size` bytes.
+    fn fill(&mut self, content: &[u8], size: usize) -> &[u8] {
+        self.plaintext.resize(size, 0);
+        let content = &content[..content.len().min(size)];
+        let dirty = self.dirty.min(size);
+        if content.len() < dirty {
+            self.plaintext[content.len()..dirty].fill(0);
+        }
+        self.plaintext[..content.len()].copy_from_slice(content);
+        self.dirty = content.len();
+        &self.plaintext
+    }
+}
+
+impl Tunnel {
+    /// Runs `plan` from now on, in the place of the defense that ran before. The session, the endpoint and what waits
+    /// stay; from the next datagram on every one of data has the one size.
+    ///
+    /// # Errors
+    /// When the plan cannot run; what ran before still does.
+    pub fn start_defense(&mut self, plan: &Plan, seed: [u8; 32], now: Instant) -> Result<(), PlanError> {
+        let engine = Engine::new(plan, seed, now)?;
+        let before = self.defended.take();
+        let statistics = before.as_ref().map(|before| before.statistics).unwrap_or_default();
+        let held = before.map(|before| before.held).unwrap_or_default();
+        self.defended = Some(Box::new(Defended { engine, plaintext: Vec::new(), dirty: 0, held, statistics }));
+        Ok(())
+    }
+
+    /// Ends the defense: what waited for the end of blocking leaves, and packets have their own sizes again.
+    pub fn stop_defense(&mut self, now: Instant, out: &mut DatagramBatch) {
+        let Some(defended) = &mut self.defended else { return };
+        defended.engine.open();
+        self.queue.drop_padding();
+        self.release_held(out);
+        self.defended = None;
+        self.open_gate(now, out);
+    }
+
+    /// Tells whether a defense runs.
+    pub fn is_defended(&self) -> bool {
+        self.defended.is_some()
+    }
+
+    /// Returns what the defense in force has counted; `None` if none runs.
+    pub fn defense_statistics(&self) -> Option<DefenseStatistics> {
+        let defended = self.defended.as_ref()?;
+        let engine = defended.engine.statistics();
+        Some(DefenseStatistics {
+            padding_actions: engine.padding_actions,
+            blocking_actions: engine.blocking_actions,
+            actions_capped: engine.actions_capped,
+            blocked: engine.blocked,
+            queue_high_water: self.queue.high_water() as u64,
+            lateness_p50: defended.engine.lateness(50),
+            lateness_p99: defended.engine.lateness(99),
+            ..defended.statistics
+        })
+    }
+
+    /// Begins a record of what the machines are told, or takes what was recorded since; empty without a defense. The
+    /// record grows without a bound: for tests.
+    #[cfg(feature = "virtual-time")]
+    pub fn take_record(&mut self) -> Vec<(Event, Instant)> {
+        self.defended.as_mut().map(|defended| defended.engine.take_record()).unwrap_or_default()
+    }
+
+    /// Tells whether a full batch of packets would find room in the queue: while not, whoever can should read no more.
+    pub fn has_room(&self) -> bool {
+        self.queue.has_room_for(128)
+    }
+
+    /// Returns what may leave at present.
+    pub(super) fn gate(&self) -> Gate {
+        self.defended.as_ref().map_or(Gate::Open, |defended| defended.engine.gate())
+    }
+
+    /// Fires the timers of machines that are due, and does what they ask for.
+    pub(super) fn run_defense(&mut self, now: Instant, out: &mut DatagramBatch) {
+        for _ in 0..MAX_FIRINGS {
+            if out.is_full() {
+                return;
+            }
+            let Some(effect) = self.defended.as_mut().and_then(|defended| defended.engine.poll(now)) else { return };
+            match effect {
+                Effect::Pad { bypass, replace } => self.pad(bypass, replace, now, out),
+                Effect::Unblocked => self.open_gate(now, out),
+                // Blocking may have become bypassable.
+                Effect::Nothing => self.release_held(out),
+            }
+        }
+    }
+
+    /// Tells the machines of an event at `now`.
+    pub(super) fn trigger(&mut self, event: Event, now: Instant) {
+        if let Some(defended) = &mut self.defended {
+            defended.engine.trigger(event, now);
+        }
+    }
+
+    /// Does what a padding action asks for: the eight cells of the framework's table, and the ninth, no blocking.
+    fn pad(&mut self, bypass: Bypass, replace: Replace, now: Instant, out: &mut DatagramBatch) {
+        self.end_old_sessions(now, out);
+        match (self.gate(), bypass, replace) {
+            (Gate::Open, _, Replace::No) => self.seal_padding(now, out),
+            (Gate::Open, _, Replace::Yes) => {
+                // What waits, waits for a session: it will leave before any padding could.
+                if self.queue.is_empty() {
+                    self.seal_padding(now, out);
+                }
+            }
+            (Gate::Closed, _, Replace::No) | (Gate::Bypassable, Bypass::No, Replace::No) => self.queue_padding(),
+            (Gate::Closed, _, Replace::Yes) | (Gate::Bypassable, Bypass::No, Replace::Yes) => {
+                if self.queue.is_empty() {
+                    self.queue_padding();
+                }
+            }
+            (Gate::Bypassable, Bypass::Yes, Replace::No) => self.seal_padding(now, out),
+            (Gate::Bypassable, Bypass::Yes, Replace::Yes) => {
+                // What cannot leave any more (a packet of a larger MTU) must not leave a gap.
+                let before = out.len();
+                while self.session.is_some() && out.len() == before && !out.is_full() {
+                    let Some(item) = self.queue.pop() else { break };
+                    self.seal_item(item, now, out);
+                }
+                if out.len() == before {
+                    self.seal_padding(now, out);
+                }
+            }
+        }
+    }
+
+    fn queue_padding(&mut self) {
+        if self.queue.push_padding().is_err()
+            && let Some(defended) = &mut self.defended
+        {
+            defended.statistics.padding_dropped += 1;
+        }
+    }
+
+    /// Sends what waited for the end of blocking.
+    fn open_gate(&mut self, now: Instant, out: &mut DatagramBatch) {
+        self.end_old_sessions(now, out);
+        self.flush_queue(now, out);
+        if self.session.is_none() && !self.queue.is_empty() {
+            self.begin_handshake(now, out);
+        }
+    }
+
+    /// Tells whether handshake messages are held that may leave.
+    pub(super) fn has_releasable(&self) -> bool {
+        self.gate() != Gate::Closed && self.defended.as_ref().is_some_and(|defended| !defended.held.is_empty())
+    }
+
+    /// Lets out the handshake messages that were held, if they may leave.
+    pub(super) fn release_held(&mut self, out: &mut DatagramBatch) {
+        while self.has_releasable() && !out.is_full() {
+            let Some(defended) = &mut self.defended else { return };
+            let message = defended.held.remove(0);
+            out.space()[..message.len()].copy_from_slice(&message);
+            out.commit(message.len());
+        }
+    }
+
+    /// Takes the handshake message that was written to the batch's space: it leaves, or is held until the gate opens.
+    pub(super) fn emit_handshake(&mut self, length: usize, out: &mut DatagramBatch) {
+        match &mut self.defended {
+            Some(defended) if defended.engine.gate() == Gate::Closed => {
+                let message = out.space()[..length].to_vec();
+                // A peer takes the answer to its last call only, as we do.
+                defended.held.retain(|held| held.first() != message.first());
+                defended.held.push(message);
+            }
+            Some(_) | None => out.commit(length),
+        }
+    }
+
+    /// Sends a keepalive that nothing tells from other packets, or lets it wait.
+    pub(super) fn send_covert_keepalive(&mut self, now: Instant, out: &mut DatagramBatch) {
+        match self.gate() {
+            Gate::Open => self.seal_padding(now, out),
+            Gate::Bypassable | Gate::Closed if self.queue.is_empty() => self.queue_padding(),
+            Gate::Bypassable | Gate::Closed => {}
+        }
+    }
+
+    /// Seals what was taken from the queue.
+    pub(super) fn seal_item(&mut self, item: Item, now: Instant, out: &mut DatagramBatch) {
+        match item {
+            Item::Padding => self.seal_padding(now, out),
+            Item::Packet(mut packet) => {
+                let length = packet.len();
+                packet.resize(length + super::PADDING_MULTIPLE - 1, 0);
+                self.seal(&mut packet, length, now, out);
+            }
+        }
+    }
+
+    /// Seals a packet at the one size. One that is larger was accepted under a larger MTU: it is dropped, for it would
+    /// stand out.
+    pub(super) fn seal_constant(&mut self, packet: &[u8], now: Instant, out: &mut DatagramBatch) {
+        let Some(defended) = &mut self.defended else { return };
+        if packet.len() > self.mtu {
+            defended.statistics.too_large += 1;
+            return;
+        }
+        let plaintext = defended.fill(packet, self.mtu);
+        let Some(length) = self.noise.seal(plaintext, out.space()) else {
+            self.statistics.dropped.no_session += 1;
+            return;
+        };
+        out.commit(length);
+        defended.statistics.normal_sent_bytes += packet.len() as u64;
+        defended.statistics.constant_size_sent_bytes += (self.mtu - packet.len()) as u64;
+        self.statistics.sent_packets += 1;
+        defended.engine.follow(Event::TunnelSent);
+        self.sent(Content::Data, length, now);
+    }
+
+    fn seal_padding(&mut self, now: Instant, out: &mut DatagramBatch) {
+        let Some(defended) = &mut self.defended else { return };
+        if self.session.is_none() || out.is_full() {
+            defended.statistics.padding_dropped += 1;
+            return;
+        }
+        let plaintext = defended.fill(&Frame::padding_header(self.mtu), self.mtu);
+        let Some(length) = self.noise.seal(plaintext, out.space()) else {
+            defended.statistics.padding_dropped += 1;
+            return;
+        };
+        out.commit(length);
+        defended.statistics.padding_sent_packets += 1;
+        defended.statistics.padding_sent_bytes += self.mtu as u64;
+        defended.engine.follow(Event::TunnelSent);
+        // Padding is no data that a plain peer would answer: it starts no wait for an answer.
+        self.sent(Content::Keepalive, length, now);
+        self.rekey_if_older(REKEY_AFTER_TIME, now, out);
+    }
+
+    /// Takes a packet while a defense runs.
+    pub(super) fn send_defended(&mut self, buffer: &mut [u8], length: usize, now: Instant, out: &mut DatagramBatch) {
+        self.run_defense(now, out);
+        self.end_old_sessions(now, out);
+        if length > self.mtu {
+            if let Some(defended) = &mut self.defended {
+                defended.statistics.too_large += 1;
+            }
+            return;
+        }
+        let passes = self.session.is_some() && self.queue.is_empty() && self.gate() == Gate::Open && !out.is_full();
+        if passes {
+            self.trigger(Event::NormalSent, now);
+            self.seal_constant(&buffer[..length], now, out);
+            self.rekey_if_older(REKEY_AFTER_TIME, now, out);
+        } else if self.queue.push(&buffer[..length]).is_err() {
+            self.statistics.dropped.queue_full += 1;
+        } else {
+            self.trigger(Event::NormalSent, now);
+        }
+        self.run_defense(now, out);
+        if self.session.is_none() {
+            self.begin_handshake(now, out);
+        }
+    }
+
+    /// Tells the machines of a datagram that authenticated, and counts its bytes. `normal` is the length of the IP
+    /// packet in its `payload` bytes, if there is one.
+    pub(super) fn note_received(&mut self, payload: usize, normal: Option<usize>, now: Instant) {
+        let Some(defended) = &mut self.defended else { return };
+        let event = match normal {
+            Some(length) => {
+                defended.statistics.normal_received_bytes += length as u64;
+                defended.statistics.constant_size_received_bytes += payload.saturating_sub(length) as u64;
+                Event::NormalRecv
+            }
+            None => {
+                defended.statistics.padding_received_packets += 1;
+                defended.statistics.padding_received_bytes += payload as u64;
+                Event::PaddingRecv
+            }
+        };
+        defended.engine.trigger(Event::TunnelRecv, now);
+        defended.engine.follow(event);
+    }
+
+    /// Puts off what WireGuard asks for until the gate opens; `true` if it is closed.
+    pub(super) fn put_off(&mut self, timer: Timer, now: Instant) -> bool {
+        let is_closed = self.gate() == Gate::Closed;
+        if is_closed {
+            self.timers.set(timer, now);
+        }
+        is_closed
+    }
+}

@@ -1,0 +1,334 @@
+//! The defense of a peer on the configuration socket: gotatun's `daita_*` keys, and ours for what they do not carry.
+//!
+//! | key | in a set | in the response to a get |
+//! |---|---|---|
+//! | `daita_enable` | `1` runs a defense, described by the keys that follow in the peer's block; `0` runs none | `1` while one runs, else left out |
+//! | `daita_machine` | a machine in Maybenot's text form; one line each | the same |
+//! | `daita_max_decoy_frac` | limit on padding, 0 (no limit, the default) to 1 | the same |
+//! | `daita_max_delay_frac` | limit on blocking, 0 (no limit, the default) to 1 | the same |
+//! | `daita_max_delayed_packets` | a number above 0; taken, without effect | how many packets wait at most |
+//! | `daita_min_delay_capacity` | a number; taken, without effect | 0 |
+//! | `maybetun_defense` | the name that is shown; `daita` by default | the same |
+//! | `maybetun_defense_role` | `client` or `relay`: which end we are | the same |
+//! | `maybetun_defense_max_actions_per_second` | 1 to 1000000 | the same |
+//!
+//! The two without effect are about when to end blocking early because much waits. Here nothing ends it early: what finds
+//! the queue full waits in front of it, or is dropped and counted.
+
+use maybetun_machines::{MAX_ACTIONS_PER_SECOND, MAX_MACHINES, MAX_STATES_A_SIDE, machine};
+
+use crate::defense::{Machine, Plan};
+use crate::secret::SecretBuffer;
+use crate::settings::{
+    DefenseChange, DefenseSettings, DefenseStatistics, DefenseStatus, Fraction, is_defense_name, role_from_name,
+};
+use crate::text;
+use crate::tunnel::MAX_QUEUED_PACKETS;
+
+use super::counters::{self, Counter, Span};
+
+/// The name of a defense that was given none.
+const UNNAMED: &str = "daita";
+
+/// Most memory that the machines of one request may take, in [units](weight): some 256 MiB. Compressed, a large machine
+/// is a short line.
+pub(super) const MAX_WEIGHT: usize = 1 << 24;
+
+/// The keys of a defense, each with its spelling.
+macro_rules! keys {
+    ($($key:ident $text:literal),* $(,)?) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum DefenseKey { $($key),* }
+
+        impl DefenseKey {
+            pub(super) fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $($text => Some(Self::$key),)*
+                    _ => None,
+                }
+            }
+
+            pub(super) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$key => $text,)*
+                }
+            }
+        }
+    };
+}
+
+keys! {
+    Enable "daita_enable",
+    Machine "daita_machine",
+    MaxDecoyFrac "daita_max_decoy_frac",
+    MaxDelayFrac "daita_max_delay_frac",
+    MaxDelayedPackets "daita_max_delayed_packets",
+    MinDelayCapacity "daita_min_delay_capacity",
+    Name "maybetun_defense",
+    Role "maybetun_defense_role",
+    MaxActions "maybetun_defense_max_actions_per_second",
+}
+
+const FRACTION: &str = "a number from 0 to 1";
+
+/// Returns the defense that `daita_enable=1` alone asks for: no machines, so constant size only.
+fn enabled() -> DefenseSettings {
+    DefenseSettings { name: UNNAMED.to_owned(), role: None, plan: Plan::new([]) }
+}
+
+/// Takes a line of a request into the change of a peer's defense. `weight` is the room that is left for machines.
+///
+/// # Errors
+/// What the key takes instead.
+pub(super) fn set(
+    change: &mut Option<DefenseChange>,
+    key: DefenseKey,
+    value: &str,
+    weight: &mut usize,
+) -> Result<(), &'static str> {
+    if key == DefenseKey::Enable {
+        *change = Some(if is_enabled(value)? { DefenseChange::On(enabled()) } else { DefenseChange::Off });
+        return Ok(());
+    }
+    let Some(DefenseChange::On(settings)) = change else { return Err("daita_enable=1 before it") };
+    let before = settings.plan.machines.len();
+    set_setting(settings, key, value)?;
+    let added = settings.plan.machines[before..].iter().map(self::weight).sum();
+    *weight = weight.checked_sub(added).ok_or("fewer or smaller machines in one request")?;
+    Ok(())
+}
+
+/// Takes a line of a response into the defense of a peer; `None` if the key cannot have the value, or cannot stand here.
+pub(super) fn read(status: &mut Option<DefenseStatus>, key: DefenseKey, value: &str) -> Option<()> {
+    if key == DefenseKey::Enable {
+        let on = || DefenseStatus { settings: enabled(), statistics: DefenseStatistics::default() };
+        *status = is_enabled(value).ok()?.then(on);
+        return Some(());
+    }
+    set_setting(&mut status.as_mut()?.settings, key, value).ok()
+}
+
+/// Takes a line of a response into a counter of the defense. Returns `false` if no counter has this name.
+///
+/// # Errors
+/// When the value is not a number.
+pub(super) fn read_counter(statistics: &mut DefenseStatistics, key: &str, value: &str) -> Result<bool, &'static str> {
+    let counter = counters::place(&counters::DAITA, key, statistics).is_some();
+    let table: &[Counter<DefenseStatistics>] = if counter { &counters::DAITA } else { &counters::DEFENSE };
+    if let Some(counter) = counters::place(table, key, statistics) {
+        *counter = text::decimal(value).ok_or("counter")?;
+        return Ok(true);
+    }
+    let Some((_, span)) = counters::DEFENSE_SPANS.iter().find(|(name, _)| *name == key) else { return Ok(false) };
+    *span(statistics) = std::time::Duration::from_micros(text::decimal(value).ok_or("counter")?);
+    Ok(true)
+}
+
+/// Writes the lines of a set that run this defense, or none.
+pub(super) fn format_change(text: &mut SecretBuffer, change: &DefenseChange) {
+    match change {
+        DefenseChange::Off => text.line(DefenseKey::Enable.name(), "=", 0),
+        DefenseChange::On(settings) => format_settings(text, settings),
+    }
+}
+
+/// Writes the lines of a response that tell of this defense.
+pub(super) fn format_status(text: &mut SecretBuffer, status: &DefenseStatus) {
+    format_settings(text, &status.settings);
+    text.line(DefenseKey::MaxDelayedPackets.name(), "=", MAX_QUEUED_PACKETS);
+    text.line(DefenseKey::MinDelayCapacity.name(), "=", 0);
+    let mut statistics = status.statistics;
+    for (key, field) in counters::DAITA {
+        text.line(key, "=", *field(&mut statistics));
+    }
+    for (key, field) in counters::DEFENSE {
+        match *field(&mut statistics) {
+            0 => {}
+            value => text.line(key, "=", value),
+        }
+    }
+    for (key, field) in counters::DEFENSE_SPANS as [Span; 3] {
+        match field(&mut statistics).as_micros() {
+            0 => {}
+            value => text.line(key, "=", value),
+        }
+    }
+}
+
+fn format_settings(text: &mut SecretBuffer, settings: &DefenseSettings) {
+    let mut line = |key: DefenseKey, value: &dyn std::fmt::Display| text.line(key.name(), "=", value);
+    let Plan { machines, max_padding_frac, max_blocking_frac, max_actions_per_second } = &settings.plan;
+    line(DefenseKey::Enable, &1);
+    for machine in machines.iter() {
+        line(DefenseKey::Machine, &machine.serialize());
+    }
+    line(DefenseKey::MaxDecoyFrac, max_padding_frac);
+    line(DefenseKey::MaxDelayFrac, max_blocking_frac);
+    line(DefenseKey::Name, &settings.name);
+    if let Some(role) = settings.role {
+        line(DefenseKey::Role, &role);
+    }
+    line(DefenseKey::MaxActions, max_actions_per_second);
+}
+
+fn is_enabled(value: &str) -> Result<bool, &'static str> {
+    match value {
+        "1" => Ok(true),
+        "0" => Ok(false),
+        _ => Err("0 or 1"),
+    }
+}
+
+/// Takes a line other than `daita_enable`.
+fn set_setting(settings: &mut DefenseSettings, key: DefenseKey, value: &str) -> Result<(), &'static str> {
+    let plan = &mut settings.plan;
+    match key {
+        DefenseKey::Enable => {}
+        DefenseKey::Machine => add_machine(plan, value)?,
+        DefenseKey::MaxDecoyFrac => plan.max_padding_frac = fraction(value)?,
+        DefenseKey::MaxDelayFrac => plan.max_blocking_frac = fraction(value)?,
+        DefenseKey::MaxDelayedPackets => {
+            text::decimal(value).filter(|&packets: &u64| packets != 0).ok_or("a number of packets, at least 1")?;
+        }
+        DefenseKey::MinDelayCapacity => {
+            text::decimal::<u64>(value).ok_or("a number of packets")?;
+        }
+        DefenseKey::Name => {
+            if !is_defense_name(value) {
+                return Err("1 to 64 of a-z, 0-9 and -, and not off");
+            }
+            value.clone_into(&mut settings.name);
+        }
+        DefenseKey::Role => settings.role = Some(role_from_name(value).ok_or("client or relay")?),
+        DefenseKey::MaxActions => {
+            let actions = text::decimal(value).filter(|actions| (1..=MAX_ACTIONS_PER_SECOND as u32).contains(actions));
+            plan.max_actions_per_second = actions.ok_or("a number, 1 to 1000000")?;
+        }
+    }
+    Ok(())
+}
+
+fn fraction(value: &str) -> Result<f64, &'static str> {
+    value.parse().map(Fraction::get).map_err(|_| FRACTION)
+}
+
+fn add_machine(plan: &mut Plan, value: &str) -> Result<(), &'static str> {
+    if plan.machines.len() == MAX_MACHINES {
+        return Err("at most 16 machines");
+    }
+    let machine = machine::parse(value).map_err(|_| "a valid Maybenot machine of version 02")?;
+    let states = plan.machines.iter().map(|machine| machine.states.len()).sum::<usize>() + machine.states.len();
+    if states > MAX_STATES_A_SIDE {
+        return Err("machines of at most 4096 states together");
+    }
+    plan.machines = plan.machines.iter().cloned().chain([machine]).collect();
+    Ok(())
+}
+
+/// Returns how much memory a machine takes, in units of some 16 bytes: that of a transition. A state takes 40.
+fn weight(machine: &Machine) -> usize {
+    let transitions =
+        |state: &maybenot::state::State| state.get_transitions().into_iter().map(|(_, of)| of.len()).sum::<usize>();
+    machine.states.iter().map(|state| 40 + transitions(state)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Role;
+
+    const NO_OP: &str = "02eNpjYEAHjOgCAAA0AAI=";
+
+    fn read_lines(lines: &[&str]) -> Result<Option<DefenseChange>, (String, &'static str)> {
+        let (mut change, mut weight) = (None, MAX_WEIGHT);
+        for line in lines {
+            let (name, value) = line.split_once('=').unwrap();
+            let key = DefenseKey::from_name(name).unwrap();
+            set(&mut change, key, value, &mut weight).map_err(|expected| ((*line).to_owned(), expected))?;
+        }
+        Ok(change)
+    }
+
+    fn on(lines: &[&str]) -> DefenseSettings {
+        let Some(DefenseChange::On(settings)) = read_lines(&[&["daita_enable=1"], lines].concat()).unwrap() else {
+            panic!("not on")
+        };
+        settings
+    }
+
+    #[test]
+    fn what_gotatun_documents_is_taken() {
+        let machine = format!("daita_machine={NO_OP}");
+        let settings = on(&[
+            &machine,
+            &machine,
+            "daita_max_delayed_packets=1024",
+            "daita_min_delay_capacity=50",
+            "daita_max_decoy_frac=0.5",
+            "daita_max_delay_frac=0.25",
+        ]);
+        assert_eq!(settings.plan.machines.len(), 2);
+        assert_eq!((settings.plan.max_padding_frac, settings.plan.max_blocking_frac), (0.5, 0.25));
+        assert_eq!((settings.name.as_str(), settings.role), ("daita", None));
+    }
+
+    #[test]
+    fn enabling_starts_anew_and_zero_is_off() {
+        let machine = format!("daita_machine={NO_OP}");
+        assert!(on(&[&machine, "daita_max_decoy_frac=1", "daita_enable=1"]) == enabled());
+        assert_eq!(read_lines(&["daita_enable=1", &machine, "daita_enable=0"]), Ok(Some(DefenseChange::Off)));
+    }
+
+    #[test]
+    fn our_own_keys_carry_the_rest() {
+        let settings =
+            on(&["maybetun_defense=front", "maybetun_defense_role=relay", "maybetun_defense_max_actions_per_second=7"]);
+        assert_eq!((settings.name.as_str(), settings.role), ("front", Some(Role::Relay)));
+        assert_eq!(settings.plan.max_actions_per_second, 7);
+    }
+
+    #[test]
+    fn nothing_is_set_before_a_defense_is_enabled() {
+        for lines in [&["daita_max_decoy_frac=0.5"][..], &["daita_enable=0", "maybetun_defense=front"]] {
+            assert_eq!(read_lines(lines).unwrap_err().1, "daita_enable=1 before it");
+        }
+    }
+
+    #[test]
+    fn hostile_values_are_refused() {
+        let truncated = format!("daita_machine={}", &NO_OP[..12]);
+        let trailing = format!("daita_machine={NO_OP}AAAA");
+        for line in [
+            "daita_enable=2",
+            "daita_enable=",
+            "daita_machine=",
+            "daita_machine=02",
+            "daita_machine=01eNpjYEAHjOgCAAA0AAI=",
+            &truncated,
+            &trailing,
+            "daita_max_decoy_frac=nan",
+            "daita_max_decoy_frac=1.5",
+            "daita_max_delay_frac=-1",
+            "daita_max_delayed_packets=0",
+            "daita_min_delay_capacity=-1",
+            "maybetun_defense=off",
+            "maybetun_defense=A name",
+            "maybetun_defense_role=server",
+            "maybetun_defense_max_actions_per_second=0",
+            "maybetun_defense_max_actions_per_second=1000001",
+        ] {
+            assert_eq!(read_lines(&["daita_enable=1", line]).unwrap_err().0, line);
+        }
+    }
+
+    #[test]
+    fn machines_are_bounded_for_a_peer_and_for_a_request() {
+        let machine = format!("daita_machine={NO_OP}");
+        let lines = |count| [&["daita_enable=1"][..], &vec![machine.as_str(); count]].concat();
+        assert!(read_lines(&lines(MAX_MACHINES)).is_ok());
+        assert_eq!(read_lines(&lines(MAX_MACHINES + 1)).unwrap_err().1, "at most 16 machines");
+        let (mut change, mut weight) = (Some(DefenseChange::On(enabled())), 45);
+        set(&mut change, DefenseKey::Machine, NO_OP, &mut weight).unwrap();
+        assert!(set(&mut change, DefenseKey::Machine, NO_OP, &mut weight).is_err(), "{weight}");
+    }
+}
