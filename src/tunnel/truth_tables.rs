@@ -127,8 +127,11 @@ fn set_timer(duration: u64, replace: bool) -> Action {
     Action::UpdateTimer { replace, duration: fixed(duration), limit: None }
 }
 
+/// A state of a machine: what it does, and where each event leads.
+type Sketch<'a> = (Option<Action>, &'a [(On, usize)]);
+
 /// A machine of states: the action that is taken on entering each, and what leads to which other.
-fn machine(states: &[(Option<Action>, &[(On, usize)])]) -> Machine {
+fn machine(states: &[Sketch<'_>]) -> Machine {
     let states = states.iter().map(|(action, transitions)| {
         let mut map = enum_map::enum_map! { _ => vec![] };
         for (on, to) in *transitions {
@@ -405,7 +408,7 @@ fn sees(events: &[On], others: &[On], machines: &[Machine], cause: impl Fn(&mut 
             std::iter::once((events[at], at + 1)).chain(strays).collect()
         })
         .collect();
-    let mut states: Vec<(Option<Action>, &[(On, usize)])> = transitions.iter().map(|list| (None, &list[..])).collect();
+    let mut states: Vec<Sketch<'_>> = transitions.iter().map(|list| (None, &list[..])).collect();
     states.push((Some(block(500, 1, true, false)), &[]));
     states.push((None, &[]));
     let mut all = machines.to_vec();
