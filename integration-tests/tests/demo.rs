@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -33,17 +34,39 @@ fn assert_positive(value: &Value, pointer: &str) {
     assert!(number.is_some_and(|number| number > 0.0), "{pointer} is {number:?} in {value}");
 }
 
+/// What a data packet of constant size is on the wire, at the demo's MTU of 1420, and the two handshake messages.
+const CONSTANT: u64 = 1_420 + 32;
+const HANDSHAKE: [u64; 2] = [148, 92];
+
 fn assert_report(text: &str) {
     let report: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("not JSON ({error}): {text}"));
+    let [plain, defended] = [&report["plain"], &report["defended"]];
+    assert_run(plain);
+    assert_run(defended);
+    assert_eq!(plain["page"]["bytes"], defended["page"]["bytes"], "the same page");
+
+    let data_sizes = |run: &Value| -> BTreeSet<u64> {
+        let sizes = run["sizes"].as_array().unwrap().iter().map(|size| size["bytes"].as_u64().unwrap());
+        sizes.filter(|size| !HANDSHAKE.contains(size)).collect()
+    };
+    assert!(data_sizes(plain).len() > 2, "without a defense the sizes are the packets' own: {plain}");
+    assert_eq!(data_sizes(defended), BTreeSet::from([CONSTANT]), "{defended}");
+    let upload_share = |run: &Value| run["upload_share"].as_f64().unwrap();
+    assert!(upload_share(defended) > upload_share(plain), "{report}");
+    assert!(defended["bytes"].as_u64() > plain["bytes"].as_u64(), "{report}");
+}
+
+fn assert_run(run: &Value) {
     for number in
         ["packets", "bytes", "upload/packets", "upload/bytes", "download/packets", "download/bytes", "duration_ms"]
     {
-        assert_positive(&report, &format!("/plain/{number}"));
+        assert_positive(run, &format!("/{number}"));
     }
-    assert!(report["plain"]["page"]["objects"].as_u64().unwrap() > 1, "{report}");
+    assert_eq!(run["missed_frames"], 0, "{run}");
+    assert!(run["page"]["objects"].as_u64().unwrap() > 1, "{run}");
     // What was fetched has crossed the wire.
-    let page = report["plain"]["page"]["bytes"].as_u64().unwrap();
-    assert!(report["plain"]["download"]["bytes"].as_u64().unwrap() > page, "{report}");
+    let page = run["page"]["bytes"].as_u64().unwrap();
+    assert!(run["download"]["bytes"].as_u64().unwrap() > page, "{run}");
 }
 
 #[test]
