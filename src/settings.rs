@@ -205,7 +205,7 @@ pub struct DefenseStatistics {
     pub blocking_actions: u64,
     /// Actions that had to wait because machines took too many.
     pub actions_capped: u64,
-    /// Time for which outgoing traffic was blocked, up to the last end of blocking.
+    /// Time for which outgoing traffic was blocked, blocking in force included.
     pub blocked: Duration,
     /// Most normal packets that ever waited at once.
     pub queue_high_water: u64,

@@ -49,8 +49,15 @@ impl Blocking {
         }
     }
 
+    /// Returns how long the blocking in force has lasted.
+    pub(super) fn so_far(&self, now: Instant) -> Duration {
+        self.active.map_or(Duration::ZERO, |active| now.saturating_duration_since(active.since))
+    }
+
     /// Ends blocking, and returns how long it lasted.
     pub(super) fn end(&mut self, now: Instant) -> Duration {
-        self.active.take().map_or(Duration::ZERO, |active| now.saturating_duration_since(active.since))
+        let lasted = self.so_far(now);
+        self.active = None;
+        lasted
     }
 }

@@ -126,7 +126,7 @@ pub struct EngineStatistics {
     pub blocking_actions: u64,
     /// Actions that had to wait because of the cap on actions a second.
     pub actions_capped: u64,
-    /// Time for which outgoing traffic was blocked, up to the last end of blocking.
+    /// Time for which outgoing traffic was blocked, blocking in force included.
     pub blocked: Duration,
 }
 
@@ -286,9 +286,9 @@ impl Engine {
         self.lateness.percentile(percent)
     }
 
-    /// Returns what the engine has counted.
-    pub fn statistics(&self) -> EngineStatistics {
-        self.statistics
+    /// Returns what the engine has counted by `now`.
+    pub fn statistics(&self, now: Instant) -> EngineStatistics {
+        EngineStatistics { blocked: self.statistics.blocked + self.blocking.so_far(now), ..self.statistics }
     }
 
     fn fire(&mut self, due: Due) -> Effect {

@@ -113,7 +113,7 @@ fn peer_status(registry: &Registry, peer: &Peer, now: Instant, clock: SystemTime
         defense: state
             .defense
             .clone()
-            .zip(tunnel.defense_statistics())
+            .zip(tunnel.defense_statistics(now))
             .map(|(settings, statistics)| DefenseStatus { settings, statistics }),
     }
 }

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use super::StopReason;
 use super::registry::Peer;
 use super::shared::Shared;
+use super::sockets::Sent;
 use crate::tunnel::DatagramBatch;
 
 /// How long one peer's datagrams may wait for room in the socket: others wait behind it.
@@ -71,6 +72,7 @@ fn call(shared: &Shared, runtime: &Handle, peer: &Peer, out: &mut DatagramBatch)
         let transmitted = runtime.block_on(async { tokio::time::timeout(PATIENCE, shared.transmit(peer, out)).await });
         if transmitted.is_err() {
             tracing::trace!("the socket had no room for what was due");
+            shared.note_sent(peer, Sent::none_of(out));
             out.clear();
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -24,6 +25,8 @@ pub(super) struct Peer {
     pub(super) index: u32,
     pub(super) public_key: PublicKey,
     pub(super) state: Mutex<PeerState>,
+    /// Whether non-bypassable blocking holds everything back, as of the last use of the tunnel.
+    pub(super) is_closed: AtomicBool,
     /// Tells whoever waits for it that the tunnel's queue has room, or that the peer is gone.
     pub(super) drained: Notify,
     /// Counts up from peer to peer: the order in which they are shown.
@@ -150,6 +153,7 @@ impl Registry {
                 defense: None,
                 role: Role::Relay,
             }),
+            is_closed: AtomicBool::new(false),
             drained: Notify::new(),
             sequence: self.sequence,
         });

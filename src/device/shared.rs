@@ -115,6 +115,7 @@ impl Shared {
             self.schedule.set(peer.index, state.scheduled, deadline);
             state.scheduled = Some(deadline);
         }
+        peer.is_closed.store(state.tunnel.is_closed(), Ordering::Relaxed);
         if state.tunnel.has_room() {
             peer.drained.notify_waiters();
         }
@@ -137,7 +138,9 @@ impl Shared {
                 let endpoint = peer.state.lock().tunnel.endpoint();
                 let sockets = self.sockets.borrow().clone();
                 let sent = match (endpoint, sockets) {
-                    (Some(endpoint), Some(sockets)) => sockets.send(out, endpoint).await,
+                    (Some(endpoint), Some(sockets)) => {
+                        sockets.send(out, endpoint, || peer.is_closed.load(Ordering::Relaxed)).await
+                    }
                     _ => Sent::none_of(out),
                 };
                 self.note_sent(peer, sent);
@@ -152,7 +155,7 @@ impl Shared {
         }
     }
 
-    fn note_sent(&self, peer: &Peer, sent: Sent) {
+    pub(super) fn note_sent(&self, peer: &Peer, sent: Sent) {
         self.drops.send_failed.fetch_add(sent.failed, Ordering::Relaxed);
         if sent == Sent::default() {
             return;

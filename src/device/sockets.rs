@@ -47,6 +47,15 @@ pub(super) struct Sent {
     pub(super) local_address_is_stale: bool,
 }
 
+/// Why a datagram did not leave.
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    #[error("the system did not take it: {0}")]
+    Refused(io::Error),
+    #[error("it waited for room until it might not leave any more")]
+    Held,
+}
+
 impl Sockets {
     /// Opens sockets on `port`, the same for both IP versions; 0 asks for any free one.
     pub(super) fn bind(port: u16, fwmark: u32, buffer: usize) -> io::Result<Self> {
@@ -102,7 +111,10 @@ impl Sockets {
     }
 
     /// Sends every datagram of the batch. Errors are counted, never final: the network may be back for the next.
-    pub(super) async fn send(&self, batch: &DatagramBatch, to: Endpoint) -> Sent {
+    ///
+    /// What has to wait for room in the socket is given up when `is_closed` says, after the wait, that nothing may leave
+    /// any more: it would leave in the middle of blocking.
+    pub(super) async fn send(&self, batch: &DatagramBatch, to: Endpoint, is_closed: impl Fn() -> bool) -> Sent {
         let socket = match to.remote {
             SocketAddr::V4(_) => &self.v4,
             SocketAddr::V6(_) => &self.v6,
@@ -111,23 +123,31 @@ impl Sockets {
             return Sent::none_of(batch);
         };
         let mut sent = Sent::default();
-        let mut to = to;
+        let (mut to, mut is_held) = (to, false);
         for run in batch.runs(socket.state().max_gso_segments()) {
-            if socket.send(run, to).await.is_ok() {
-                continue;
+            if !is_held {
+                match socket.send(run, to, &is_closed).await {
+                    Ok(()) => continue,
+                    Err(SendError::Held) => is_held = true,
+                    Err(SendError::Refused(_)) => {}
+                }
             }
             // The offload may have failed, or our source address may be gone: try each datagram without them.
             let to_any = Endpoint { local: None, ..to };
             for datagram in run.datagrams() {
                 let single = Run { contents: datagram, segment_size: datagram.len() };
-                match socket.send(single, to).await {
+                let result = if is_held { Err(SendError::Held) } else { socket.send(single, to, &is_closed).await };
+                match result {
                     Ok(()) => {}
-                    Err(_) if to.local.is_some() && socket.send(single, to_any).await.is_ok() => {
+                    Err(SendError::Refused(_))
+                        if to.local.is_some() && socket.send(single, to_any, &is_closed).await.is_ok() =>
+                    {
                         sent.local_address_is_stale = true;
                         socket.restore_offload();
                         to = to_any;
                     }
                     Err(error) => {
+                        is_held |= matches!(error, SendError::Held);
                         tracing::trace!(%error, "datagram not sent");
                         sent.failed += 1;
                         sent.failed_bytes += datagram.len() as u64;
@@ -174,13 +194,18 @@ impl BoundSocket {
         }
     }
 
-    async fn send(&self, run: Run<'_>, to: Endpoint) -> io::Result<()> {
+    async fn send(&self, run: Run<'_>, to: Endpoint, is_closed: &impl Fn() -> bool) -> Result<(), SendError> {
         let (transmit, state) = (transmit(run, to), self.state());
         loop {
             let attempt = self.socket.try_io(Interest::WRITABLE, || state.try_send((&self.socket).into(), &transmit));
             match attempt {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.socket.writable().await?,
-                result => return result,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.socket.writable().await.map_err(SendError::Refused)?;
+                    if is_closed() {
+                        return Err(SendError::Held);
+                    }
+                }
+                result => return result.map_err(SendError::Refused),
             }
         }
     }

@@ -73,10 +73,15 @@ impl Tunnel {
         self.defended.is_some()
     }
 
-    /// Returns what the defense in force has counted; `None` if none runs.
-    pub fn defense_statistics(&self) -> Option<DefenseStatistics> {
+    /// Tells whether non-bypassable blocking holds everything back.
+    pub fn is_closed(&self) -> bool {
+        self.gate() == Gate::Closed
+    }
+
+    /// Returns what the defense in force has counted by `now`; `None` if none runs.
+    pub fn defense_statistics(&self, now: Instant) -> Option<DefenseStatistics> {
         let defended = self.defended.as_ref()?;
-        let engine = defended.engine.statistics();
+        let engine = defended.engine.statistics(now);
         Some(DefenseStatistics {
             padding_actions: engine.padding_actions,
             blocking_actions: engine.blocking_actions,

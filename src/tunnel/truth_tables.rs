@@ -101,7 +101,7 @@ impl Bench {
 
     /// Returns how many padding actions and blocking actions were taken.
     fn actions(&self) -> (u64, u64) {
-        let statistics = self.tunnels[0].defense_statistics().unwrap();
+        let statistics = self.tunnels[0].defense_statistics(self.start).unwrap();
         (statistics.padding_actions, statistics.blocking_actions)
     }
 }

@@ -112,7 +112,7 @@ fn a_smaller_mtu_holds_at_once_and_larger_packets_are_dropped_and_counted() {
     assert_eq!(sizes(&network, 0), [1_312]);
     let numbers: Vec<_> = network.delivered[1].iter().map(|packet| number(packet)).collect();
     assert_eq!(numbers, [0, 3, 10]);
-    assert_eq!(network.tunnels[0].defense_statistics().unwrap().too_large, 3);
+    assert_eq!(network.tunnels[0].defense_statistics(network.instant()).unwrap().too_large, 3);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn bytes_are_counted_by_what_they_are() {
     start(&mut network, 0, &Plan::new(vec![script(&[Step::pad(), Step::pad().after(Duration::from_millis(1))])]));
     network.send(0, &packet(0, 1, 100));
     network.run_for(seconds(1));
-    let [sent, received] = [0, 1].map(|side| network.tunnels[side].defense_statistics().unwrap());
+    let [sent, received] = [0, 1].map(|side| network.tunnels[side].defense_statistics(network.instant()).unwrap());
     assert_eq!((sent.normal_sent_bytes, sent.constant_size_sent_bytes), (100, 1_320));
     assert_eq!((sent.padding_sent_packets, sent.padding_sent_bytes), (2, 2_840));
     assert_eq!((received.normal_received_bytes, received.constant_size_received_bytes), (100, 1_320));

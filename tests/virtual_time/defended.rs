@@ -228,7 +228,7 @@ proptest! {
             let limit = plan.max_padding_frac / (1.0 - plan.max_padding_frac) * (normal + allowed as f64) + slack;
             prop_assert!(padding <= limit, "{padding} padding, {normal} normal, limit {limit}");
         }
-        let statistics = network.tunnels[0].defense_statistics().unwrap();
+        let statistics = network.tunnels[0].defense_statistics(network.instant()).unwrap();
         prop_assert!(statistics.padding_actions as f64 == padding);
     }
 }
