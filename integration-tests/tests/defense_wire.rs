@@ -193,3 +193,33 @@ fn a_constant_rate_is_the_same_whatever_the_user_does() {
         assert!((196.0..=204.0).contains(&rate), "{what}: {rate} packets a second, by their mean distance");
     }
 }
+
+/// Datagrams that sockets of the host have taken so far.
+fn handed_over(pair: &Pair) -> u64 {
+    let text = pair.client.host.run("cat /proc/net/snmp").success();
+    let mut lines = text.lines().filter(|line| line.starts_with("Udp:"));
+    let names = lines.next().unwrap().split_whitespace();
+    let values = lines.next().unwrap().split_whitespace();
+    let mut fields = names.zip(values);
+    fields.find(|(name, _)| *name == "OutDatagrams").unwrap().1.parse().unwrap()
+}
+
+#[test]
+fn nothing_is_handed_over_while_blocked_on_a_slow_link() {
+    let _heavy = alone();
+    let pair = Setup::between(Maybetun, Maybetun).start();
+    pair.client.host.reaches(&pair.relay.v4());
+    let slow = format!("tc qdisc add dev {} root tbf rate 10mbit burst 32k limit 12000000", pair.wire.left);
+    pair.client.host.run(&slow).success();
+    let flood = UdpFlood::start(&pair.client.host, pair.relay.inner(9), 300_000_000);
+    // Until the socket's buffer is full.
+    thread::sleep(Duration::from_secs(2));
+    let machine = block_and_pause(10_000_000.0, 500_000.0);
+    assert_eq!(errno(&enable_machines(&pair.client, &pair.relay, &[machine])), 0);
+    thread::sleep(Duration::from_millis(600));
+    // It blocks now, and the flood's own datagrams are not to be counted.
+    flood.finish();
+    let before = handed_over(&pair);
+    thread::sleep(Duration::from_secs(4));
+    assert_eq!(handed_over(&pair), before, "datagrams were handed to the socket while blocking");
+}
