@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Draws docs/observer.svg anew: the packet timeline of a demo's web page, as a picture that stands alone.
+# Draws docs/observer.svg and docs/observer-defended.svg anew: the packet timelines of a demo's web page, without a defense
+# and with one, as pictures that stand alone.
 # usage: docs/picture.sh [MAYBETUN]     the program; target/release/maybetun if none is named
 # The numbers of the same run go to standard output, as one JSON object.
 set -euo pipefail
@@ -10,10 +11,11 @@ page=$(mktemp)
 trap 'rm -f "$page"' EXIT
 "$maybetun" demo --json --html "$page"
 
-{
-    cat <<'END'
+# Writes the demo page's plot number $1, under the title $2.
+picture() {
+    sed -e "s|TITLE|$2|" <<'END'
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 392" font-family="system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif">
-<title>A page load through WireGuard, as an observer of the wire sees it</title>
+<title>TITLE</title>
 <style>
 svg { --card: #ffffff; --ink: #1c2126; --soft: #626b74; --rule: #e4e5e0; --axis: #8a929a; --up: #c8551b; --down: #2368ad; --key: #8338b0; }
 @media (prefers-color-scheme: dark) {
@@ -30,13 +32,18 @@ text { fill: var(--soft); font-size: 12px; }
 .chip.up { fill: var(--up); } .chip.down { fill: var(--down); } .chip.key { fill: var(--key); }
 </style>
 <rect class="card" x=".5" y=".5" width="999" height="391" rx="12"/>
-<text class="title" x="24" y="38">One page load through WireGuard, seen from the wire</text>
+<text class="title" x="24" y="38">TITLE</text>
 <text class="caption" x="24" y="61">Each stroke is one packet, as long as the packet is large. Upload is above the axis, download below.</text>
 <rect class="chip up" x="716" y="28" width="10" height="10" rx="3"/><text x="732" y="38">upload</text>
 <rect class="chip down" x="798" y="28" width="10" height="10" rx="3"/><text x="814" y="38">download</text>
 <rect class="chip key" x="892" y="28" width="10" height="10" rx="3"/><text x="908" y="38">handshake</text>
 END
-    # The first plot of the page is the timeline. Its own frame becomes a part of this picture.
-    grep -o -m 1 '<svg [^>]*>.*</svg>' "$page" | sed -e 's|<svg |<svg x="20" y="78" width="960" height="300" |' -e 's|><|>\n<|g'
+    # The plot's own frame becomes a part of this picture.
+    grep -o '<svg [^>]*>.*</svg>' "$page" | sed -n "$1p" |
+        sed -e 's|<svg |<svg x="20" y="78" width="960" height="300" |' -e 's|><|>\n<|g'
     echo '</svg>'
-} >docs/observer.svg
+}
+
+# Each run has three plots, the timeline first.
+picture 1 "One page load through WireGuard, seen from the wire" >docs/observer.svg
+picture 4 "The same page load with a defense at both ends" >docs/observer-defended.svg
