@@ -44,6 +44,6 @@ END
     echo '</svg>'
 }
 
-# Each run has three plots, the timeline first.
+# The timelines come first.
 picture 1 "One page load through WireGuard, seen from the wire" >docs/observer.svg
-picture 4 "The same page load with a defense at both ends" >docs/observer-defended.svg
+picture 2 "The same page load with a defense at both ends" >docs/observer-defended.svg

@@ -22,9 +22,9 @@ const LARGEST: f64 = 1_500.0;
 /// Width of a bar of the histogram, in bytes.
 const BIN: u32 = 32;
 
-/// Every packet as a stroke: its time across, its size up (upload) or down (download).
-pub(super) fn timeline(packets: &[Packet]) -> String {
-    let time = Scale::new(0.0, duration_ms(packets), LEFT, RIGHT);
+/// Every packet as a stroke: its time across, up to `end_ms`, its size up (upload) or down (download).
+pub(super) fn timeline(packets: &[Packet], end_ms: f64) -> String {
+    let time = Scale::new(0.0, end_ms, LEFT, RIGHT);
     let size = |bytes: f64| (bytes.min(LARGEST) / LARGEST) * (BOTTOM - TOP) / 2.0;
     let mut svg = open("Packet timeline: each packet's size over time, upload above the axis, download below");
     for bytes in [500.0, 1_000.0, 1_500.0] {
@@ -94,9 +94,9 @@ pub(super) fn histogram(packets: &[Packet]) -> String {
     close(svg, "packets")
 }
 
-/// The bytes that have passed by each moment, one line for each direction.
-pub(super) fn cumulative(packets: &[Packet]) -> String {
-    let time = Scale::new(0.0, duration_ms(packets), LEFT, RIGHT);
+/// The bytes that have passed by each moment up to `end_ms`, one line for each direction.
+pub(super) fn cumulative(packets: &[Packet], end_ms: f64) -> String {
+    let time = Scale::new(0.0, end_ms, LEFT, RIGHT);
     let total = |direction| -> f64 {
         packets.iter().filter(|p| p.datagram.direction == direction).map(|p| f64::from(p.datagram.bytes)).sum()
     };
@@ -158,7 +158,7 @@ fn label(tick: f64) -> String {
 }
 
 /// Milliseconds from the first packet to the last, never zero.
-fn duration_ms(packets: &[Packet]) -> f64 {
+pub(super) fn duration_ms(packets: &[Packet]) -> f64 {
     packets.last().map_or(1.0, |last| milliseconds(packets, last)).max(1.0)
 }
 
@@ -237,7 +237,8 @@ mod tests {
 
     #[test]
     fn every_packet_is_a_stroke_on_its_side() {
-        let svg = timeline(&example().observation.packets);
+        let packets = example().observation.packets;
+        let svg = timeline(&packets, duration_ms(&packets));
         let strokes = |class: &str| {
             let (_, path) = svg.split_once(&format!("class=\"stroke {class}\" d=\"")).unwrap();
             path.split('"').next().unwrap().matches('M').count()
@@ -254,7 +255,8 @@ mod tests {
 
     #[test]
     fn lines_end_at_the_directions_totals() {
-        let svg = cumulative(&example().observation.packets);
+        let packets = example().observation.packets;
+        let svg = cumulative(&packets, duration_ms(&packets));
         assert_eq!(svg.matches("class=\"line").count(), 2);
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
     }
@@ -264,7 +266,8 @@ mod tests {
         let mut giant = example().observation.packets;
         giant[0].datagram.bytes = 65_507;
         for packets in [&[][..], &giant[..], &giant[..1]] {
-            for svg in [timeline(packets), histogram(packets), cumulative(packets)] {
+            let end = duration_ms(packets);
+            for svg in [timeline(packets, end), histogram(packets), cumulative(packets, end)] {
                 assert!(svg.ends_with("</svg>") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
             }
         }

@@ -21,8 +21,9 @@ pub(super) fn page(runs: &[Run]) -> String {
          </header>\n"
     );
     for run in runs {
-        section(&mut html, run);
+        overview(&mut html, run);
     }
+    plots(&mut html, runs);
     table(&mut html, runs);
     for remark in figures::remarks(runs) {
         let _ = writeln!(html, "<p class=\"remark\">{}</p>", escape(remark));
@@ -31,8 +32,8 @@ pub(super) fn page(runs: &[Run]) -> String {
     html
 }
 
-/// One run: its key figures, its plots, and what they show.
-fn section(html: &mut String, run: &Run) {
+/// One run: its key figures, and what its plots show.
+fn overview(html: &mut String, run: &Run) {
     let summary = &run.summary;
     let _ = writeln!(html, "<section>\n<h2>{}</h2>\n<dl class=\"tiles\">", escape(run.label.name()));
     let tiles = [
@@ -46,23 +47,29 @@ fn section(html: &mut String, run: &Run) {
         let _ = writeln!(html, "<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(&value));
     }
     html.push_str("</dl>\n");
-    let packets = &run.observation.packets;
-    figure(
-        html,
-        "Packets over time",
-        "Each stroke is one packet, as long as the packet is large.",
-        true,
-        &chart::timeline(packets),
-    );
-    figure(
-        html,
-        "Packet sizes",
-        "How many packets of each size, on a logarithmic axis.",
-        false,
-        &chart::histogram(packets),
-    );
-    figure(html, "Bytes so far", "Each plateau is a pause.", false, &chart::cumulative(packets));
     let _ = writeln!(html, "<p class=\"reading\">{}</p>\n</section>", escape(&reading(run)));
+}
+
+/// The plots of all runs, those of one kind above each other and on the same axis of time.
+fn plots(html: &mut String, runs: &[Run]) {
+    let end_ms = runs.iter().map(|run| chart::duration_ms(&run.observation.packets)).fold(0.0, f64::max);
+    html.push_str("<section>\n");
+    for run in runs {
+        let title = format!("Packets over time: {}", run.label.name());
+        let plot = chart::timeline(&run.observation.packets, end_ms);
+        figure(html, &title, "Each stroke is one packet, as long as the packet is large.", true, &plot);
+    }
+    for run in runs {
+        let title = format!("Packet sizes: {}", run.label.name());
+        let plot = chart::histogram(&run.observation.packets);
+        figure(html, &title, "How many packets of each size, on a logarithmic axis.", false, &plot);
+    }
+    for run in runs {
+        let title = format!("Bytes so far: {}", run.label.name());
+        let plot = chart::cumulative(&run.observation.packets, end_ms);
+        figure(html, &title, "Each plateau is a pause.", false, &plot);
+    }
+    html.push_str("</section>\n");
 }
 
 fn figure(html: &mut String, title: &str, caption: &str, shows_handshake: bool, svg: &str) {
@@ -78,6 +85,28 @@ fn figure(html: &mut String, title: &str, caption: &str, shows_handshake: bool, 
 
 /// What the plots show, in words.
 fn reading(run: &Run) -> String {
+    match run.label.defense() {
+        None => plain_reading(run),
+        Some(defense) => defended_reading(run, defense),
+    }
+}
+
+fn defended_reading(run: &Run, defense: &str) -> String {
+    let summary = &run.summary;
+    format!(
+        "The same page load with the defense {defense} at both ends. Every packet of data has one size, whatever is inside; \
+         padding goes both ways, and nothing tells it from the rest. The observer counts {} kB down and {} kB up for the \
+         page of {} kB. The {} handshake messages still name the protocol by their sizes. This defense delays nothing, so \
+         large bursts still show, and it spreads its padding over seconds, while this page takes {}.",
+        count(summary.download.bytes / 1_000),
+        count(summary.upload.bytes / 1_000),
+        count(summary.page.bytes / 1_000),
+        count(summary.handshake_messages),
+        milliseconds(summary.page.ms),
+    )
+}
+
+fn plain_reading(run: &Run) -> String {
     let summary = &run.summary;
     let frequent = summary.sizes.first().map_or_else(String::new, |size| {
         format!(
