@@ -53,7 +53,7 @@ fn overview(html: &mut String, run: &Run) {
 /// The plots of all runs, those of one kind above each other and on the same axis of time.
 fn plots(html: &mut String, runs: &[Run]) {
     let end_ms = runs.iter().map(|run| chart::duration_ms(&run.observation.packets)).fold(0.0, f64::max);
-    html.push_str("<section>\n");
+    html.push_str("<section>\n<h2>Side by side</h2>\n");
     for run in runs {
         let title = format!("Packets over time: {}", run.label.name());
         let plot = chart::timeline(&run.observation.packets, end_ms);
