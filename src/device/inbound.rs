@@ -107,6 +107,9 @@ fn peer_of_handshake(
         }
         Verdict::SendCookie => {
             count(&shared.drops.rate_limited);
+            if shared.is_held_back(registry, datagram.from.remote) {
+                return None;
+            }
             if sockets.try_send(&reply, datagram.from).is_err() {
                 count(&shared.drops.send_failed);
             }

@@ -1,7 +1,8 @@
 //! What the tasks of one device share.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
@@ -23,6 +24,8 @@ pub(super) struct Shared {
     /// The sockets in use; `None` while the interface is down.
     pub(super) sockets: watch::Sender<Option<Arc<Sockets>>>,
     pub(super) drops: DropCounters,
+    /// Whether any peer was ever held back by non-bypassable blocking.
+    has_blocked: AtomicBool,
     mtu: AtomicU16,
     stop: watch::Sender<Option<StopReason>>,
 }
@@ -69,6 +72,7 @@ impl Shared {
             link: Mutex::default(),
             sockets: watch::Sender::new(None),
             drops: DropCounters::default(),
+            has_blocked: AtomicBool::new(false),
             mtu: AtomicU16::new(DEFAULT_MTU),
             stop: watch::Sender::new(None),
         }
@@ -83,6 +87,15 @@ impl Shared {
         for peer in self.registry.read().peers() {
             peer.state.lock().tunnel.set_mtu(mtu);
         }
+    }
+
+    /// Tells whether nothing may leave for this address: it is that of a peer whose outgoing traffic is blocked.
+    pub(super) fn is_held_back(&self, registry: &Registry, address: SocketAddr) -> bool {
+        let is_its = |peer: &&Arc<Peer>| {
+            peer.is_closed.load(Ordering::Relaxed)
+                && peer.state.lock().tunnel.endpoint().is_some_and(|endpoint| endpoint.remote == address)
+        };
+        self.has_blocked.load(Ordering::Relaxed) && registry.peers().any(|peer| is_its(&peer))
     }
 
     /// Tells whether the device has a private key; without one it is silent.
@@ -115,7 +128,11 @@ impl Shared {
             self.schedule.set(peer.index, state.scheduled, deadline);
             state.scheduled = Some(deadline);
         }
-        peer.is_closed.store(state.tunnel.is_closed(), Ordering::Relaxed);
+        let is_closed = state.tunnel.is_closed();
+        peer.is_closed.store(is_closed, Ordering::Relaxed);
+        if is_closed {
+            self.has_blocked.store(true, Ordering::Relaxed);
+        }
         if state.tunnel.has_room() {
             peer.drained.notify_waiters();
         }
