@@ -9,6 +9,9 @@ use super::registry::Peer;
 use super::shared::{Shared, count};
 use crate::tunnel::{DatagramBatch, IpHeader};
 
+/// Most packets that are given to a tunnel at once: as many as find room when it says that it has room.
+const MAX_RUN: usize = 128;
+
 /// Reads IP packets until the TUN device fails.
 pub(super) async fn run<T: Tun>(tun: &T, shared: &Shared) -> std::io::Error {
     let mut packets = PacketBatch::new();
@@ -16,7 +19,6 @@ pub(super) async fn run<T: Tun>(tun: &T, shared: &Shared) -> std::io::Error {
     let mut out = DatagramBatch::new();
     let mut sockets = shared.sockets.subscribe();
     loop {
-        wait_for_room(shared).await;
         packets.clear();
         if let Err(error) = tun.recv(&mut packets).await {
             return error;
@@ -32,6 +34,7 @@ pub(super) async fn run<T: Tun>(tun: &T, shared: &Shared) -> std::io::Error {
                 next += 1;
                 continue;
             };
+            wait_for_room(shared).await;
             next = seal_run(shared, &peer, &mut packets, &routes, next, &mut out);
             shared.transmit(&peer, &mut out).await;
         }
@@ -52,7 +55,7 @@ async fn wait_for_room(shared: &Shared) {
     }
 }
 
-/// Finds the peer of each packet.
+/// Finds the peer of each packet or burst.
 fn route(shared: &Shared, packets: &PacketBatch, routes: &mut Vec<Option<Arc<Peer>>>) {
     routes.clear();
     let registry = shared.registry.read();
@@ -67,8 +70,8 @@ fn route(shared: &Shared, packets: &PacketBatch, routes: &mut Vec<Option<Arc<Pee
     }));
 }
 
-/// Gives the packets from `first` on to `peer` as long as they are for it and the batch has room, and returns the index
-/// of the first that is not.
+/// Gives the packets from entry `first` on to `peer` as long as they are for it and the batch has room, and returns the
+/// index of the first entry of which some are left.
 fn seal_run(
     shared: &Shared,
     peer: &Arc<Peer>,
@@ -79,12 +82,18 @@ fn seal_run(
 ) -> usize {
     let now = Instant::now();
     let mut state = peer.state.lock();
-    let mut next = first;
-    while !out.is_full() && routes.get(next).is_some_and(|route| route.as_ref().is_some_and(|of| Arc::ptr_eq(of, peer)))
+    let (mut next, mut taken) = (first, 0);
+    while taken < MAX_RUN
+        && !out.is_full()
+        && routes.get(next).is_some_and(|route| route.as_ref().is_some_and(|of| Arc::ptr_eq(of, peer)))
     {
-        let (buffer, length) = packets.get_mut(next);
-        state.tunnel.send(buffer, length, now, out);
-        next += 1;
+        match packets.next_packet(next) {
+            Some((buffer, length)) => {
+                state.tunnel.send(buffer, length, now, out);
+                taken += 1;
+            }
+            None => next += 1,
+        }
     }
     shared.settle(peer, &mut state);
     next

@@ -23,7 +23,7 @@
 //! #[tokio::main(flavor = "current_thread")]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let tun = LinuxTun::create("echo0")?;
-//!     let mut batch = PacketBatch::new();
+//!     let (mut batch, mut answers) = (PacketBatch::new(), PacketBatch::new());
 //!     loop {
 //!         tokio::select! {
 //!             event = tun.event() => match event {
@@ -33,13 +33,20 @@
 //!             received = tun.recv(&mut batch) => {
 //!                 received?;
 //!                 for index in 0..batch.len() {
-//!                     let (packet, _) = batch.get_mut(index);
-//!                     if packet[0] >> 4 == 4 {
-//!                         let (source, destination) = packet[12..20].split_at_mut(4);
-//!                         source.swap_with_slice(destination);
+//!                     while let Some((buffer, length)) = batch.next_packet(index) {
+//!                         let packet = &mut buffer[..length];
+//!                         if packet[0] >> 4 == 4 {
+//!                             let (source, destination) = packet[12..20].split_at_mut(4);
+//!                             source.swap_with_slice(destination);
+//!                         }
+//!                         answers.push(packet);
+//!                         if answers.is_full() {
+//!                             tun.send(&mut answers).await?;
+//!                         }
 //!                     }
 //!                 }
-//!                 tun.send(&mut batch).await?;
+//!                 batch.clear();
+//!                 tun.send(&mut answers).await?;
 //!             }
 //!         }
 //!     }
@@ -58,6 +65,7 @@ mod link;
 #[cfg(target_os = "linux")]
 mod linux;
 pub mod memory;
+mod offload;
 #[cfg(unix)]
 mod refusal;
 
@@ -66,7 +74,7 @@ pub use event::TunEvent;
 #[cfg(unix)]
 pub use fd::{FdTun, Framing};
 #[cfg(target_os = "linux")]
-pub use linux::{CreateError, DEFAULT_MTU, LinuxTun};
+pub use linux::{CreateError, DEFAULT_MTU, LinuxTun, LinuxTunOptions};
 
 use std::io;
 
@@ -74,14 +82,14 @@ use std::io;
 ///
 /// All methods take `&self`: one task reads while another writes.
 pub trait Tun: Send + Sync + 'static {
-    /// Waits until packets are there, then appends to `batch` as many as are ready and fit: at least one,
-    /// unless `batch` is full already. Cancel safe.
+    /// Waits until packets are there, then appends to `batch` what is ready and fits: at least one entry, unless `batch`
+    /// is full already. An entry is a packet or, from a device with segmentation offload, a burst of them. Cancel safe.
     ///
     /// # Errors
     /// Any error is final: the device is gone and the caller should stop.
     fn recv(&self, batch: &mut PacketBatch) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Writes every packet of `batch`, in order, and empties it. A packet that the operating system refuses is dropped,
+    /// Writes every packet of `batch`, which holds no bursts, and empties it. The packets of one flow stay in order. A packet that the operating system refuses is dropped,
     /// as on any link. Not cancel safe: some packets may be written though `batch` still holds all.
     ///
     /// # Errors

@@ -1,13 +1,19 @@
 //! The TUN device of Linux: `/dev/net/tun`.
 
-use std::{io, os::fd::AsFd};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustix::{
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with},
 };
-use tun_rs::{AsyncDevice, DeviceBuilder, Layer};
+use tokio::io::Interest;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
+use crate::offload::coalesce::Coalescer;
+use crate::offload::{HEADER, UdpBursts};
 use crate::{PacketBatch, Tun, TunEvent, link::LinkWatch, refusal::Refusal};
 
 /// MTU, in bytes, of a device that is made without one: 1500 less the most that WireGuard over IPv6 adds, 80.
@@ -15,6 +21,13 @@ pub const DEFAULT_MTU: u16 = 1420;
 
 /// Longest interface name, in bytes (`IFNAMSIZ` of `linux/if.h`, less its closing zero).
 const MAX_NAME: usize = 15;
+
+/// Bytes after which a read brings no more: what one burst has at most. More would only leave the processor's cache
+/// before it is sealed.
+const ENOUGH: usize = 1 << 16;
+
+/// Most parts of one write: the offload header, and the packets of a batch.
+const MAX_PARTS: usize = 129;
 
 /// The driver's own device node.
 const DEVICE_NODE: &str = "/dev/net/tun";
@@ -70,10 +83,39 @@ pub enum CreateError {
 /// An interface that is moved to another network namespace keeps working. Its changes there cannot be seen: it is then
 /// reported up, once, and its end shows only as an error of [`recv`](Tun::recv).
 pub struct LinuxTun {
-    device: AsyncDevice,
+    device: SyncDevice,
+    offload: Option<Offload>,
+    /// The descriptor, for those who wait; each belongs to the runtime that waited first.
+    readable: OnceLock<AsyncFd<OwnedFd>>,
+    writable: OnceLock<AsyncFd<OwnedFd>>,
     name: String,
     index: u32,
     link: LinkWatch,
+}
+
+/// What a device with segmentation offload has.
+#[derive(Debug)]
+struct Offload {
+    udp: UdpBursts,
+    /// Kept between writes for its buffers; a second writer at the same time makes its own.
+    coalescer: Mutex<Coalescer>,
+}
+
+/// How a device is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinuxTunOptions {
+    /// MTU, in bytes: 68 to 65,535. By default [`DEFAULT_MTU`].
+    pub mtu: u16,
+    /// Whether to move bursts of up to 64 KiB at once where the kernel can: of TCP since Linux 2.6.27, of UDP since 6.2.
+    /// By default yes.
+    pub offload: bool,
+}
+
+impl Default for LinuxTunOptions {
+    fn default() -> Self {
+        Self { mtu: DEFAULT_MTU, offload: true }
+    }
 }
 
 impl std::fmt::Debug for LinuxTun {
@@ -83,7 +125,7 @@ impl std::fmt::Debug for LinuxTun {
 }
 
 impl LinuxTun {
-    /// Creates the interface `name` with an MTU of [`DEFAULT_MTU`], in the calling thread's network namespace.
+    /// Creates the interface `name` with the default options, in the calling thread's network namespace.
     /// A persistent TUN interface of this name that no process holds is taken over.
     ///
     /// The name has 1 to 15 bytes, without `/`, `:`, `%`, white space and control characters, and is not `.` or `..`.
@@ -94,34 +136,38 @@ impl LinuxTun {
     /// # Panics
     /// Panics outside a tokio runtime with I/O enabled.
     pub fn create(name: &str) -> Result<Self, CreateError> {
-        Self::create_with_mtu(name, DEFAULT_MTU)
+        Self::create_with(name, LinuxTunOptions::default())
     }
 
-    /// Does what [`create`](Self::create) does, with an MTU of `mtu` bytes (68 to 65535).
+    /// Does what [`create`](Self::create) does, with these options.
     ///
     /// # Errors
     /// See [`CreateError`].
     ///
     /// # Panics
     /// Panics outside a tokio runtime with I/O enabled.
-    pub fn create_with_mtu(name: &str, mtu: u16) -> Result<Self, CreateError> {
+    pub fn create_with(name: &str, options: LinuxTunOptions) -> Result<Self, CreateError> {
         check_name(name)?;
         // tun-rs would make a missing node itself; a container that was not given the device should be told.
         if let Err(source) = std::fs::metadata(DEVICE_NODE) {
             return Err(CreateError::of(name, source));
         }
-        let device = DeviceBuilder::new()
-            .name(name)
-            .layer(Layer::L3)
-            .packet_information(false)
-            .inherit_enable_state()
-            .mtu(mtu)
-            .build_async()
-            .map_err(|error| CreateError::of(name, error))?;
+        let device = match build(name, options) {
+            Err(error) if options.offload && is_unknown_to_kernel(&error) => {
+                tracing::info!(interface = name, %error, "no segmentation offload: packets are moved one by one");
+                build(name, LinuxTunOptions { offload: false, ..options })
+            }
+            result => result,
+        };
+        let device = device.map_err(|error| CreateError::of(name, error))?;
         let other = |source| CreateError::Other { name: name.to_owned(), source };
         let index = device.if_index().map_err(other)?;
-        let link = LinkWatch::new(index, mtu).map_err(other)?;
-        Ok(Self { device, name: name.to_owned(), index, link })
+        let link = LinkWatch::new(index, options.mtu).map_err(other)?;
+        let udp = if device.udp_gso() { UdpBursts::Yes } else { UdpBursts::No };
+        let offload = device.tcp_gso().then(|| Offload { udp, coalescer: Mutex::default() });
+        tracing::debug!(interface = name, tcp = offload.is_some(), ?udp, "segmentation offload");
+        let (readable, writable) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { device, offload, readable, writable, name: name.to_owned(), index, link })
     }
 
     /// Returns the interface index, as in `ip link`.
@@ -134,42 +180,57 @@ impl LinuxTun {
         self.link.mtu()
     }
 
-    /// Writes one packet, or drops it if the interface refuses it.
-    async fn send_one(&self, packet: &[u8]) -> io::Result<()> {
+    /// Tells whether bursts of TCP are moved at once, and whether those of UDP are.
+    pub fn offloads(&self) -> (bool, bool) {
+        self.offload.as_ref().map_or((false, false), |offload| (true, offload.udp == UdpBursts::Yes))
+    }
+
+    /// Writes what one packet or burst is made of, or drops it if the interface refuses it.
+    async fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
         loop {
             // Straight to the descriptor: tokio's readiness says "not writable" for an interface that is down, but its
             // packets must be dropped, not kept until it is up again.
-            let Err(errno) = rustix::io::write(self.device.as_fd(), packet) else {
+            let Err(errno) = rustix::io::writev(self.device.as_fd(), parts) else {
                 return Ok(());
             };
-            let error = match Refusal::of(&errno.into()) {
-                // Through tokio this time: it clears the readiness that turned out to be wrong.
-                Refusal::Later => match self.device.try_send(packet) {
-                    Ok(_) => return Ok(()),
-                    Err(error) => error,
-                },
-                Refusal::Again | Refusal::Drop | Refusal::Gone => errno.into(),
-            };
-            match Refusal::of(&error) {
+            match Refusal::of(&errno.into()) {
                 Refusal::Again => {}
-                Refusal::Later => self.device.writable().await?,
+                Refusal::Later => {
+                    let fd = registered(&self.writable, &self.device, Interest::WRITABLE)?;
+                    // Once more through tokio: it clears the readiness that turned out to be wrong.
+                    let again = fd.try_io(Interest::WRITABLE, |fd| Ok(rustix::io::writev(fd, parts)?));
+                    match again {
+                        Ok(_) => return Ok(()),
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            fd.writable().await?.retain_ready();
+                        }
+                        Err(_) => {}
+                    }
+                }
                 Refusal::Drop => {
-                    tracing::trace!(interface = self.name, %error, "packet dropped");
+                    tracing::trace!(interface = self.name, error = %errno, "packet dropped");
                     return Ok(());
                 }
-                Refusal::Gone => return Err(error),
+                Refusal::Gone => return Err(errno.into()),
             }
         }
     }
 
     /// Reads what is ready into `batch`; says whether that was anything.
-    fn read_ready(&self, batch: &mut PacketBatch) -> io::Result<bool> {
+    fn read_ready(&self, fd: &mut AsyncFdReadyGuard<'_, OwnedFd>, batch: &mut PacketBatch) -> io::Result<bool> {
         let before = batch.len();
-        while !batch.is_full() {
-            match self.device.try_recv(batch.space()) {
-                Ok(len) => batch.commit(len),
+        while !batch.is_full() && batch.bytes() < ENOUGH {
+            let Ok(result) = fd.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), batch.space())?)) else {
+                break;
+            };
+            match result {
+                Ok(length) if self.offload.is_none() => batch.commit(length),
+                Ok(length) => {
+                    if batch.commit_offloaded(length).is_err() {
+                        tracing::trace!(interface = self.name, "packet without the headers that its offload needs");
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // The next call meets the same error again.
                 Err(_) if batch.len() > before => break,
                 Err(error) => return Err(error),
@@ -177,6 +238,62 @@ impl LinuxTun {
         }
         Ok(batch.len() > before)
     }
+
+    async fn write_bursts(&self, batch: &mut PacketBatch, offload: &Offload) -> io::Result<()> {
+        let mut coalescer = std::mem::take(&mut *offload.coalescer.lock().unwrap_or_else(PoisonError::into_inner));
+        coalescer.group(batch, offload.udp);
+        for burst in coalescer.bursts() {
+            let (header, contents) = coalescer.parts(burst, batch);
+            let header: [u8; HEADER] = header.to_bytes();
+            let mut parts = [IoSlice::new(&[]); MAX_PARTS];
+            parts[0] = IoSlice::new(&header);
+            let mut count = 1;
+            for (place, content) in parts[1..].iter_mut().zip(contents) {
+                *place = IoSlice::new(content);
+                count += 1;
+            }
+            self.write(&parts[..count]).await?;
+        }
+        *offload.coalescer.lock().unwrap_or_else(PoisonError::into_inner) = coalescer;
+        Ok(())
+    }
+}
+
+/// What to wait for before a read: Linux signals a deleted device as an error only, never as readable.
+const READ: Interest = Interest::READABLE.add(Interest::ERROR);
+
+/// Makes the device, not blocking.
+fn build(name: &str, options: LinuxTunOptions) -> io::Result<SyncDevice> {
+    let device = DeviceBuilder::new()
+        .name(name)
+        .layer(Layer::L3)
+        .packet_information(false)
+        .offload(options.offload)
+        .inherit_enable_state()
+        .mtu(options.mtu)
+        .build_sync()?;
+    device.set_nonblocking(true)?;
+    Ok(device)
+}
+
+/// Tells whether the kernel does not know what was asked of it, or an interface that is taken over has no offload.
+fn is_unknown_to_kernel(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::NOTTY | Errno::OPNOTSUPP))
+}
+
+/// Returns the descriptor as one that the calling task can wait for.
+fn registered<'a>(
+    place: &'a OnceLock<AsyncFd<OwnedFd>>,
+    device: &SyncDevice,
+    interest: Interest,
+) -> io::Result<&'a AsyncFd<OwnedFd>> {
+    if let Some(fd) = place.get() {
+        return Ok(fd);
+    }
+    let fd = device.as_fd().try_clone_to_owned()?;
+    // SAFETY: `fd` is an owned, open descriptor, and the `AsyncFd` owns it until both are dropped.
+    let fd = unsafe { AsyncFd::register_with_interest(fd, interest) }?;
+    Ok(place.get_or_init(|| fd))
 }
 
 impl Tun for LinuxTun {
@@ -184,10 +301,11 @@ impl Tun for LinuxTun {
         if batch.is_full() {
             return Ok(());
         }
+        let fd = registered(&self.readable, &self.device, READ)?;
         let mut refused_while_up = false;
         loop {
-            self.device.readable().await?;
-            match self.read_ready(batch) {
+            let mut ready = fd.ready(READ).await?;
+            match self.read_ready(&mut ready, batch) {
                 Ok(true) => return Ok(()),
                 Ok(false) => refused_while_up = false,
                 // Some kernels answer so while the interface is down, and all do while it is being deleted.
@@ -201,8 +319,13 @@ impl Tun for LinuxTun {
     }
 
     async fn send(&self, batch: &mut PacketBatch) -> io::Result<()> {
-        for packet in batch.iter() {
-            self.send_one(packet).await?;
+        match &self.offload {
+            Some(offload) => self.write_bursts(batch, offload).await?,
+            None => {
+                for packet in batch.iter() {
+                    self.write(&[IoSlice::new(packet)]).await?;
+                }
+            }
         }
         batch.clear();
         Ok(())

@@ -6,7 +6,7 @@
 
 use std::{net::UdpSocket, process::Command, time::Duration};
 
-use maybetun_tun::{CreateError, DEFAULT_MTU, LinuxTun, PacketBatch, Tun, TunEvent};
+use maybetun_tun::{CreateError, DEFAULT_MTU, LinuxTun, LinuxTunOptions, PacketBatch, Tun, TunEvent};
 use nix::sched::{CloneFlags, unshare};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
@@ -78,7 +78,9 @@ fn a_new_device_is_down_with_the_default_mtu() {
 #[test]
 fn changes_of_the_interface_are_reported_and_those_of_others_are_not() {
     in_namespace(|| async {
-        let tun = LinuxTun::create_with_mtu("tun0", 1280).unwrap();
+        let mut options = LinuxTunOptions::default();
+        options.mtu = 1280;
+        let tun = LinuxTun::create_with("tun0", options).unwrap();
         assert_eq!(tun.event().await, TunEvent::Mtu(1280));
         assert_eq!(tun.event().await, TunEvent::Down);
         ip("link set lo up");
