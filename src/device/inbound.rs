@@ -31,16 +31,66 @@ struct Datagram<'a> {
     from: Endpoint,
 }
 
-/// Receives datagrams on one socket until the TUN device fails.
-pub(super) async fn run<T: Tun>(tun: &T, shared: &Shared, sockets: &Sockets, socket: &BoundSocket) -> io::Error {
-    let mut storage = vec![0; BUFFERS * BUFFER_SIZE];
-    let mut meta = [RecvMeta::default(); BUFFERS];
-    let mut packets = PacketBatch::new();
-    let mut out = DatagramBatch::new();
+/// One IP version's socket, if it is open.
+pub(super) type Which = fn(&Sockets) -> Option<&BoundSocket>;
+
+/// Receives datagrams on the sockets of one IP version, as they come and go, until the TUN device fails.
+pub(super) async fn run<T: Tun>(tun: &T, shared: &Shared, which: Which) -> io::Error {
+    let mut changes = shared.sockets.subscribe();
+    let mut buffers = Buffers::new();
     loop {
-        let mut buffers: Vec<_> = storage.chunks_mut(BUFFER_SIZE).map(IoSliceMut::new).collect();
-        let filled = socket.receive(&mut buffers, &mut meta).await;
-        drop(buffers);
+        let sockets = changes.borrow_and_update().clone();
+        let changed = match sockets.as_ref().and_then(|sockets| Some((sockets, which(sockets)?))) {
+            None => changes.changed().await,
+            Some((sockets, socket)) => tokio::select! {
+                changed = changes.changed() => changed,
+                error = receive_on(tun, shared, sockets, socket, &mut buffers) => return error,
+            },
+        };
+        if changed.is_err() {
+            return io::ErrorKind::BrokenPipe.into();
+        }
+    }
+}
+
+/// What is received into, and what comes of it; kept for the life of a device.
+struct Buffers {
+    storage: Box<[u8]>,
+    packets: PacketBatch,
+    out: DatagramBatch,
+}
+
+impl Buffers {
+    fn new() -> Self {
+        let storage = vec![0; BUFFERS * BUFFER_SIZE].into_boxed_slice();
+        Self { storage, packets: PacketBatch::new(), out: DatagramBatch::new() }
+    }
+}
+
+/// Receives datagrams on one socket until the TUN device fails.
+async fn receive_on<T: Tun>(
+    tun: &T,
+    shared: &Shared,
+    sockets: &Sockets,
+    socket: &BoundSocket,
+    buffers: &mut Buffers,
+) -> io::Error {
+    let receiver = match socket.receiver() {
+        Ok(receiver) => receiver,
+        Err(error) => return error,
+    };
+    let Buffers { storage, packets, out } = buffers;
+    packets.clear();
+    out.clear();
+    let mut meta = [RecvMeta::default(); BUFFERS];
+    loop {
+        let filled = {
+            let mut chunks = storage.chunks_mut(BUFFER_SIZE);
+            let mut slices =
+                std::array::from_fn::<_, BUFFERS, _>(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
+            receiver.receive(&mut slices, &mut meta).await
+        };
+        // One allocation for up to 512 datagrams.
         let datagrams: Vec<_> = storage.chunks(BUFFER_SIZE).zip(&meta[..filled]).flat_map(split).collect();
         let mut rest = &datagrams[..];
         while let Some(first) = rest.first() {
@@ -48,17 +98,17 @@ pub(super) async fn run<T: Tun>(tun: &T, shared: &Shared, sockets: &Sockets, soc
                 rest = &rest[1..];
                 continue;
             };
-            let taken = open_run(shared, &peer, rest, &mut packets, &mut out);
+            let taken = open_run(shared, &peer, rest, packets, out);
             rest = &rest[taken..];
-            shared.transmit(&peer, &mut out).await;
+            shared.transmit(&peer, out).await;
             if packets.is_full()
-                && let Err(error) = tun.send(&mut packets).await
+                && let Err(error) = tun.send(packets).await
             {
                 return error;
             }
         }
         if !packets.is_empty()
-            && let Err(error) = tun.send(&mut packets).await
+            && let Err(error) = tun.send(packets).await
         {
             return error;
         }

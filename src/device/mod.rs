@@ -1,6 +1,6 @@
 //! The tokio driver: it moves batches between TUN, tunnels and sockets, and sleeps until the next deadline.
 //!
-//! [`Device::start`] spawns one task for each direction of traffic, a thread for deadlines and a task that follows the TUN
+//! [`Device::start`] starts a thread for each direction of traffic, one for deadlines, and a task that follows the TUN
 //! interface: sockets are open while it is up. Everything is configured through [`Device::apply`] while it runs.
 //!
 //! Locks are taken in this order: the registry of peers, then one tunnel, then the schedule or the link.
@@ -17,6 +17,7 @@ mod sockets;
 mod supervise;
 #[cfg(test)]
 mod tests;
+mod workers;
 
 use std::io;
 use std::sync::Arc;

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::StopReason;
 use super::registry::Peer;
 use super::shared::Shared;
 use super::sockets::Sent;
+use super::workers::{self, StopOnPanic};
 use crate::tunnel::DatagramBatch;
 
 /// How long one peer's datagrams may wait for room in the socket: others wait behind it.
@@ -24,22 +24,11 @@ const PATIENCE: Duration = Duration::from_millis(5);
 /// Panics outside a tokio runtime, or if the system starts no more threads.
 pub(super) fn spawn(shared: Arc<Shared>) -> JoinHandle<()> {
     let runtime = Handle::current();
-    let run = move || {
-        let guard = StopOnPanic(&shared);
+    workers::spawn("maybetun-pacer", move || {
+        let _guard = StopOnPanic(&shared);
         be_punctual();
         run(&shared, &runtime);
-        std::mem::forget(guard);
-    };
-    std::thread::Builder::new().name("maybetun-pacer".to_owned()).spawn(run).expect("the system starts a thread")
-}
-
-/// Stops the device when the thread panics: without it, nothing would be sent again or kept alive.
-struct StopOnPanic<'a>(&'a Shared);
-
-impl Drop for StopOnPanic<'_> {
-    fn drop(&mut self) {
-        self.0.stop(StopReason::TunFailed("the pacer panicked".to_owned()));
-    }
+    })
 }
 
 fn run(shared: &Shared, runtime: &Handle) {

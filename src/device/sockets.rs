@@ -1,7 +1,7 @@
 //! UDP on both IP versions, either of which may be missing.
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
 
 use crate::tunnel::{DatagramBatch, Endpoint, Run};
 
@@ -30,6 +29,7 @@ pub(super) struct Sockets {
 
 #[derive(Debug)]
 pub(super) struct BoundSocket {
+    /// Not blocking. Whoever has to wait for it registers it with the runtime that waits.
     socket: UdpSocket,
     /// Made anew when an error that was not of the offload's making has turned the offload off.
     state: RwLock<Arc<UdpSocketState>>,
@@ -197,10 +197,10 @@ impl BoundSocket {
     async fn send(&self, run: Run<'_>, to: Endpoint, is_closed: &impl Fn() -> bool) -> Result<(), SendError> {
         let (transmit, state) = (transmit(run, to), self.state());
         loop {
-            let attempt = self.socket.try_io(Interest::WRITABLE, || state.try_send((&self.socket).into(), &transmit));
-            match attempt {
+            match state.try_send((&self.socket).into(), &transmit) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.socket.writable().await.map_err(SendError::Refused)?;
+                    let waiter = self.registered().map_err(SendError::Refused)?;
+                    waiter.writable().await.map_err(SendError::Refused)?;
                     if is_closed() {
                         return Err(SendError::Held);
                     }
@@ -210,12 +210,31 @@ impl BoundSocket {
         }
     }
 
+    /// Returns the socket as one that the calling task can wait for.
+    fn registered(&self) -> io::Result<tokio::net::UdpSocket> {
+        tokio::net::UdpSocket::from_std(self.socket.try_clone()?)
+    }
+
+    /// Returns the socket's receiving side, registered with the calling thread's runtime.
+    pub(super) fn receiver(&self) -> io::Result<Receiver> {
+        Ok(Receiver { socket: self.registered()?, state: self.state() })
+    }
+}
+
+/// The receiving side of a socket.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    socket: tokio::net::UdpSocket,
+    state: Arc<UdpSocketState>,
+}
+
+impl Receiver {
     /// Waits for datagrams, and returns how many of the buffers were filled: never none.
     pub(super) async fn receive(&self, buffers: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> usize {
-        let state = self.state();
         loop {
+            let receive = || self.state.recv((&self.socket).into(), buffers, meta);
             let attempt = match self.socket.readable().await {
-                Ok(()) => self.socket.try_io(Interest::READABLE, || state.recv((&self.socket).into(), buffers, meta)),
+                Ok(()) => self.socket.try_io(Interest::READABLE, receive),
                 Err(error) => Err(error),
             };
             match attempt {
@@ -263,7 +282,7 @@ fn open(address: SocketAddr, buffer: usize) -> io::Result<Option<BoundSocket>> {
         Err(error) if is_missing(&error) => return Ok(None),
         Err(error) => return Err(error),
     }
-    let socket = UdpSocket::from_std(socket.into())?;
+    let socket = UdpSocket::from(socket);
     let state = RwLock::new(Arc::new(UdpSocketState::new((&socket).into())?));
     allow_fragments(&socket, address.ip());
     Ok(Some(BoundSocket { socket, state, address: address.ip() }))

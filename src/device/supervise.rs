@@ -1,6 +1,5 @@
 //! Starts the tasks of a device, opens and closes its sockets, and ends it.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,8 +8,8 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use super::shared::Shared;
-use super::sockets::{BoundSocket, Sockets};
-use super::{StopReason, configure, inbound, outbound, pacer};
+use super::workers::Workers;
+use super::{StopReason, configure};
 use crate::tunnel::DatagramBatch;
 
 /// Pauses between attempts to open the sockets, the first and the longest.
@@ -31,20 +30,15 @@ pub(super) fn spawn<T: Tun>(tun: T, shared: Arc<Shared>) -> watch::Receiver<Opti
 async fn supervise<T: Tun>(tun: Arc<T>, shared: &Arc<Shared>) -> StopReason {
     let mut tasks = JoinSet::new();
     let (device, state) = (Arc::clone(&tun), Arc::clone(shared));
-    tasks.spawn(async move {
-        let error = outbound::run(&*device, &state).await;
-        state.stop(reason_of(&error));
-    });
-    let (device, state) = (Arc::clone(&tun), Arc::clone(shared));
     tasks.spawn(async move { follow_link(&*device, &state).await });
-    let pacer = pacer::spawn(Arc::clone(shared));
-    let schedule = CloseOnDrop(shared);
+    let workers = Workers::start(&tun, shared);
+    drop(tun);
+    let ending = EndOnDrop(shared);
 
     let mut stopping = shared.stopping();
     // Someone may have asked before we listened.
     stopping.mark_changed();
     let mut sockets = shared.sockets.subscribe();
-    let mut receivers = JoinSet::new();
     let reason = loop {
         tokio::select! {
             _ = stopping.changed() => {
@@ -53,32 +47,28 @@ async fn supervise<T: Tun>(tun: Arc<T>, shared: &Arc<Shared>) -> StopReason {
                 }
             }
             _ = sockets.changed() => {
-                receivers.shutdown().await;
-                let current = sockets.borrow_and_update().clone();
-                if let Some(current) = current {
-                    receive_on(&mut receivers, &tun, shared, &current);
+                let are_open = sockets.borrow_and_update().is_some();
+                if are_open {
                     let state = Arc::clone(shared);
                     tasks.spawn(async move { call_peers(&state).await });
                 }
             }
             Some(result) = tasks.join_next() => stop_on_panic(shared, result),
-            Some(result) = receivers.join_next() => stop_on_panic(shared, result),
         }
     };
-    receivers.shutdown().await;
     tasks.shutdown().await;
-    drop(schedule);
-    // A panic of the pacer has stopped the device already.
-    let _ = tokio::task::spawn_blocking(move || pacer.join()).await;
+    drop(ending);
+    workers.join().await;
     shared.sockets.send_replace(None);
     reason
 }
 
-/// Ends the pacer also when the runtime goes away under a device that nobody stopped.
-struct CloseOnDrop<'a>(&'a Shared);
+/// Ends the threads also when the runtime goes away under a device that nobody stopped.
+struct EndOnDrop<'a>(&'a Shared);
 
-impl Drop for CloseOnDrop<'_> {
+impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
+        self.0.stop(StopReason::Requested);
         self.0.schedule.close();
     }
 }
@@ -89,16 +79,6 @@ fn stop_on_panic(shared: &Shared, result: Result<(), JoinError>) {
         && error.is_panic()
     {
         shared.stop(StopReason::TunFailed("a task of the device panicked".to_owned()));
-    }
-}
-
-fn reason_of(error: &io::Error) -> StopReason {
-    use rustix::io::Errno;
-    let gone = [Errno::BADFD, Errno::BADF, Errno::NODEV].map(|errno| Some(errno.raw_os_error()));
-    if error.kind() == io::ErrorKind::BrokenPipe || gone.contains(&error.raw_os_error()) {
-        StopReason::TunGone
-    } else {
-        StopReason::TunFailed(error.to_string())
     }
 }
 
@@ -164,19 +144,5 @@ async fn call_peers(shared: &Shared) {
             shared.settle(&peer, &mut state);
         }
         shared.transmit(&peer, &mut out).await;
-    }
-}
-
-/// Starts a receiving task on each open socket.
-fn receive_on<T: Tun>(receivers: &mut JoinSet<()>, tun: &Arc<T>, shared: &Arc<Shared>, sockets: &Arc<Sockets>) {
-    let versions: [fn(&Sockets) -> Option<&BoundSocket>; 2] =
-        [|sockets| sockets.v4.as_ref(), |sockets| sockets.v6.as_ref()];
-    for socket_of in versions {
-        let (tun, shared, sockets) = (Arc::clone(tun), Arc::clone(shared), Arc::clone(sockets));
-        receivers.spawn(async move {
-            let Some(socket) = socket_of(&sockets) else { return };
-            let error = inbound::run(&*tun, &shared, &sockets, socket).await;
-            shared.stop(reason_of(&error));
-        });
     }
 }
