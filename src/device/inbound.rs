@@ -200,7 +200,16 @@ fn open_run(
     let registry = shared.registry.read();
     let mut state = peer.state.lock();
     let now = Instant::now();
-    let is_allowed = |source| registry.allowed_ips.owner_of(source) == Some(peer.index);
+    // Most packets of a run come from one address: the last answer is kept.
+    let mut last = None;
+    let mut is_allowed = |source| match last {
+        Some((address, is_allowed)) if address == source => is_allowed,
+        _ => {
+            let is_allowed = registry.allowed_ips.owner_of(source) == Some(peer.index);
+            last = Some((source, is_allowed));
+            is_allowed
+        }
+    };
     let mut taken = 0;
     for datagram in datagrams {
         let is_for_peer = taken == 0 || data_receiver(datagram.bytes).is_some_and(|index| index >> 8 == peer.index);
@@ -208,7 +217,8 @@ fn open_run(
             break;
         }
         taken += 1;
-        if let Some(length) = state.tunnel.receive(datagram.bytes, datagram.from, now, is_allowed, packets.space(), out)
+        if let Some(length) =
+            state.tunnel.receive(datagram.bytes, datagram.from, now, &mut is_allowed, packets.space(), out)
         {
             packets.commit(length);
         }

@@ -24,7 +24,7 @@ const MAX_NAME: usize = 15;
 
 /// Bytes after which a read brings no more: what one burst has at most. More would only leave the processor's cache
 /// before it is sealed.
-const ENOUGH: usize = 1 << 16;
+const ENOUGH: usize = 2 << 16;
 
 /// Most parts of one write: the offload header, and the packets of a batch.
 const MAX_PARTS: usize = 129;
