@@ -10,6 +10,7 @@ use maybetun_tun::{PacketBatch, Tun};
 use quinn_udp::RecvMeta;
 
 use super::handshakes::{COOKIE_REPLY, Verdict};
+use super::outbound::Outbound;
 use super::registry::{Identity, Peer, Registry};
 use super::shared::{Shared, count};
 use super::sockets::{BoundSocket, Sockets};
@@ -35,7 +36,7 @@ struct Datagram<'a> {
 pub(super) type Which = fn(&Sockets) -> Option<&BoundSocket>;
 
 /// Receives datagrams on the sockets of one IP version, as they come and go, until the TUN device fails.
-pub(super) async fn run<T: Tun>(tun: &T, shared: &Shared, which: Which) -> io::Error {
+pub(super) async fn run<T: Tun>(tun: &T, answers: &Outbound<T>, shared: &Shared, which: Which) -> io::Error {
     let mut changes = shared.sockets.subscribe();
     let mut buffers = Buffers::new();
     loop {
@@ -44,7 +45,7 @@ pub(super) async fn run<T: Tun>(tun: &T, shared: &Shared, which: Which) -> io::E
             None => changes.changed().await,
             Some((sockets, socket)) => tokio::select! {
                 changed = changes.changed() => changed,
-                error = receive_on(tun, shared, sockets, socket, &mut buffers) => return error,
+                error = receive_on(tun, answers, shared, sockets, socket, &mut buffers) => return error,
             },
         };
         if changed.is_err() {
@@ -70,6 +71,7 @@ impl Buffers {
 /// Receives datagrams on one socket until the TUN device fails.
 async fn receive_on<T: Tun>(
     tun: &T,
+    answers: &Outbound<T>,
     shared: &Shared,
     sockets: &Sockets,
     socket: &BoundSocket,
@@ -107,9 +109,13 @@ async fn receive_on<T: Tun>(
                 return error;
             }
         }
-        if !packets.is_empty()
-            && let Err(error) = tun.send(packets).await
-        {
+        if packets.is_empty() {
+            continue;
+        }
+        if let Err(error) = tun.send(packets).await {
+            return error;
+        }
+        if let Err(error) = answers.answer(shared).await {
             return error;
         }
     }

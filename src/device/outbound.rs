@@ -1,9 +1,11 @@
 //! From the TUN device to the network.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use maybetun_tun::{PacketBatch, Tun};
+use tokio::sync::{Mutex, Notify};
 
 use super::registry::Peer;
 use super::shared::{Shared, count};
@@ -12,33 +14,125 @@ use crate::tunnel::{DatagramBatch, IpHeader};
 /// Most packets that are given to a tunnel at once: as many as find room when it says that it has room.
 const MAX_RUN: usize = 128;
 
-/// Reads IP packets until the TUN device fails.
-pub(super) async fn run<T: Tun>(tun: &T, shared: &Shared) -> std::io::Error {
-    let mut packets = PacketBatch::new();
-    let mut routes = Vec::new();
-    let mut out = DatagramBatch::new();
-    let mut sockets = shared.sockets.subscribe();
-    loop {
-        packets.clear();
-        if let Err(error) = tun.recv(&mut packets).await {
-            return error;
-        }
-        // Without a socket they would only be sealed and lost.
-        if sockets.wait_for(Option::is_some).await.is_err() {
-            return std::io::ErrorKind::BrokenPipe.into();
-        }
-        route(shared, &packets, &mut routes);
-        let mut next = 0;
-        while next < routes.len() {
-            let Some(peer) = routes[next].clone() else {
-                next += 1;
-                continue;
-            };
-            wait_for_room(shared).await;
-            next = seal_run(shared, &peer, &mut packets, &routes, next, &mut out);
-            shared.transmit(&peer, &mut out).await;
+/// Reads the TUN device. One thread at a time does: packets leave in the order in which they were read.
+pub(super) struct Outbound<T> {
+    tun: Arc<T>,
+    work: Mutex<Work>,
+    /// Says that packets were read and not sent.
+    unfinished: Notify,
+}
+
+/// What was read, and how far it was sent.
+#[derive(Default)]
+struct Work {
+    packets: PacketBatch,
+    /// The peer of each entry.
+    routes: Vec<Option<Arc<Peer>>>,
+    /// The first entry that is not sent whole.
+    next: usize,
+    out: DatagramBatch,
+}
+
+impl<T: Tun> Outbound<T> {
+    pub(super) fn new(tun: Arc<T>) -> Self {
+        Self { tun, work: Mutex::default(), unfinished: Notify::new() }
+    }
+
+    /// Reads IP packets until the TUN device fails.
+    pub(super) async fn run(&self, shared: &Shared) -> io::Error {
+        let mut sockets = shared.sockets.subscribe();
+        loop {
+            tokio::select! {
+                readable = self.tun.readable() => {
+                    if let Err(error) = readable {
+                        return error;
+                    }
+                }
+                () = self.unfinished.notified() => {}
+            }
+            let mut work = self.work.lock().await;
+            loop {
+                // Without a socket they would only be sealed and lost.
+                if sockets.wait_for(Option::is_some).await.is_err() {
+                    return io::ErrorKind::BrokenPipe.into();
+                }
+                wait_for_room(shared).await;
+                match work.go_on(&*self.tun, shared).await {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => return error,
+                }
+            }
         }
     }
+
+    /// Sends what the TUN device has now, if nobody else is about to and it need not wait. The system often answers a
+    /// packet while it is being written: whoever wrote it then sends the answer before another thread is awake.
+    pub(super) async fn answer(&self, shared: &Shared) -> io::Result<()> {
+        let Ok(mut work) = self.work.try_lock() else { return Ok(()) };
+        if !has_room(shared) || !work.go_on(&*self.tun, shared).await? {
+            return Ok(());
+        }
+        if !work.is_done() {
+            self.unfinished.notify_one();
+        }
+        Ok(())
+    }
+}
+
+impl Work {
+    fn is_done(&self) -> bool {
+        self.next >= self.routes.len()
+    }
+
+    /// Sends what was read, after reading if that was nothing; at most as many packets as find room in a queue with
+    /// [`room`](has_room). Says whether there was anything to send.
+    async fn go_on<T: Tun>(&mut self, tun: &T, shared: &Shared) -> io::Result<bool> {
+        if self.is_done() {
+            self.packets.clear();
+            self.routes.clear();
+            self.next = 0;
+            if !tun.try_recv(&mut self.packets)? {
+                return Ok(false);
+            }
+            route(shared, &self.packets, &mut self.routes);
+        }
+        // Whoever was here before may have been interrupted.
+        self.out.clear();
+        let mut room = MAX_RUN;
+        while room > 0 && !self.is_done() {
+            let Some(peer) = self.routes[self.next].clone() else {
+                self.next += 1;
+                continue;
+            };
+            self.seal_run(shared, &peer, &mut room);
+            shared.transmit(&peer, &mut self.out).await;
+        }
+        Ok(true)
+    }
+
+    /// Gives the packets from the next entry on to `peer`, as long as they are for it and there is room for them.
+    fn seal_run(&mut self, shared: &Shared, peer: &Arc<Peer>, room: &mut usize) {
+        let now = Instant::now();
+        let mut state = peer.state.lock();
+        let is_for_peer = |route: &Option<Arc<Peer>>| route.as_ref().is_some_and(|of| Arc::ptr_eq(of, peer));
+        while *room > 0 && !self.out.is_full() && self.routes.get(self.next).is_some_and(is_for_peer) {
+            match self.packets.next_packet(self.next) {
+                Some((buffer, length)) => {
+                    state.tunnel.send(buffer, length, now, &mut self.out);
+                    *room -= 1;
+                }
+                None => self.next += 1,
+            }
+        }
+        shared.settle(peer, &mut state);
+    }
+}
+
+/// Tells whether what is read now finds room: see [`wait_for_room`].
+fn has_room(shared: &Shared) -> bool {
+    shared.sockets.borrow().is_some()
+        && shared.registry.read().only_peer().is_none_or(|peer| peer.state.lock().tunnel.has_room())
 }
 
 /// With one peer, waits until its queue has room: the system's own queue before the TUN device fills instead, as on any
@@ -68,33 +162,4 @@ fn route(shared: &Shared, packets: &PacketBatch, routes: &mut Vec<Option<Arc<Pee
         }
         peer.cloned()
     }));
-}
-
-/// Gives the packets from entry `first` on to `peer` as long as they are for it and the batch has room, and returns the
-/// index of the first entry of which some are left.
-fn seal_run(
-    shared: &Shared,
-    peer: &Arc<Peer>,
-    packets: &mut PacketBatch,
-    routes: &[Option<Arc<Peer>>],
-    first: usize,
-    out: &mut DatagramBatch,
-) -> usize {
-    let now = Instant::now();
-    let mut state = peer.state.lock();
-    let (mut next, mut taken) = (first, 0);
-    while taken < MAX_RUN
-        && !out.is_full()
-        && routes.get(next).is_some_and(|route| route.as_ref().is_some_and(|of| Arc::ptr_eq(of, peer)))
-    {
-        match packets.next_packet(next) {
-            Some((buffer, length)) => {
-                state.tunnel.send(buffer, length, now, out);
-                taken += 1;
-            }
-            None => next += 1,
-        }
-    }
-    shared.settle(peer, &mut state);
-    next
 }

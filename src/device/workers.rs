@@ -10,9 +10,10 @@ use std::thread::JoinHandle;
 use maybetun_tun::Tun;
 use tokio::runtime;
 
+use super::outbound::Outbound;
 use super::shared::Shared;
 use super::sockets::Sockets;
-use super::{StopReason, inbound, outbound, pacer};
+use super::{StopReason, inbound, pacer};
 
 /// Every thread of a device.
 pub(super) struct Workers(Vec<JoinHandle<()>>);
@@ -23,13 +24,14 @@ impl Workers {
     /// # Panics
     /// Panics outside a tokio runtime, or if the system starts no more threads.
     pub(super) fn start<T: Tun>(tun: &Arc<T>, shared: &Arc<Shared>) -> Self {
+        let outbound = Arc::new(Outbound::new(Arc::clone(tun)));
         let receive = |name, which: inbound::Which| {
-            let tun = Arc::clone(tun);
-            mover(name, shared, async move |shared| inbound::run(&*tun, shared, which).await)
+            let (tun, answers) = (Arc::clone(tun), Arc::clone(&outbound));
+            mover(name, shared, async move |shared| inbound::run(&*tun, &answers, shared, which).await)
         };
-        let device = Arc::clone(tun);
+        let sender = Arc::clone(&outbound);
         Self(vec![
-            mover("maybetun-tun", shared, async move |shared| outbound::run(&*device, shared).await),
+            mover("maybetun-tun", shared, async move |shared| sender.run(shared).await),
             receive("maybetun-udp4", |sockets: &Sockets| sockets.v4.as_ref()),
             receive("maybetun-udp6", |sockets: &Sockets| sockets.v6.as_ref()),
             pacer::spawn(Arc::clone(shared)),

@@ -7,19 +7,9 @@ use std::{
 };
 
 use rustix::net::AddressFamily;
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    sync::watch,
-};
+use tokio::sync::watch;
 
-use crate::{MAX_PACKET, PacketBatch, Tun, TunEvent, refusal::Refusal};
-
-/// What to wait for before a read. Linux signals a deleted device as an error only, never as readable.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const READ: Interest = Interest::READABLE.add(Interest::ERROR);
-/// What to wait for before a read.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const READ: Interest = Interest::READABLE;
+use crate::{MAX_PACKET, PacketBatch, Tun, TunEvent, descriptor::Descriptor};
 
 /// Size, in bytes, of the address family before each packet.
 const HEADER: usize = 4;
@@ -39,7 +29,7 @@ pub enum Framing {
 /// embedder says so with [`set_mtu`](Self::set_mtu). It has no name.
 #[derive(Debug)]
 pub struct FdTun {
-    fd: AsyncFd<OwnedFd>,
+    fd: Descriptor,
     framing: Framing,
     mtu: watch::Sender<u16>,
     reported: Mutex<Reported>,
@@ -62,8 +52,8 @@ impl FdTun {
     /// Panics outside a tokio runtime with I/O enabled.
     pub fn from_owned_fd(fd: OwnedFd, mtu: u16, framing: Framing) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        // SAFETY: `fd` is an owned, open descriptor, and the `AsyncFd` owns it until both are dropped.
-        let fd = unsafe { AsyncFd::register_with_interest(fd, READ.add(Interest::WRITABLE)) }?;
+        let fd = Descriptor::new(fd);
+        fd.check()?;
         Ok(Self { fd, framing, mtu: watch::Sender::new(mtu), reported: Mutex::default() })
     }
 
@@ -88,43 +78,28 @@ impl FdTun {
 }
 
 impl Tun for FdTun {
-    async fn recv(&self, batch: &mut PacketBatch) -> io::Result<()> {
+    async fn readable(&self) -> io::Result<()> {
+        self.fd.readable().await
+    }
+
+    fn try_recv(&self, batch: &mut PacketBatch) -> io::Result<bool> {
         let before = batch.len();
-        while batch.len() == before && !batch.is_full() {
-            let mut guard = self.fd.ready(READ).await?;
-            while !batch.is_full() {
-                match guard.try_io(|fd| read(fd, self.framing, batch)) {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                    // The next call meets the same error again.
-                    Ok(Err(_)) if batch.len() > before => break,
-                    Ok(Err(error)) => return Err(error),
-                    Err(_would_block) => break,
-                }
+        while !batch.is_full() {
+            match self.fd.try_read(|fd| read(&fd, self.framing, batch)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // The next call meets the same error again.
+                Err(_) if batch.len() > before => break,
+                Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(batch.len() > before)
     }
 
     async fn send(&self, batch: &mut PacketBatch) -> io::Result<()> {
         for packet in batch.iter() {
-            loop {
-                let mut guard = self.fd.writable().await?;
-                let Ok(result) = guard.try_io(|fd| write(fd, self.framing, packet)) else {
-                    continue;
-                };
-                let Err(error) = result else {
-                    break;
-                };
-                match Refusal::of(&error) {
-                    Refusal::Again | Refusal::Later => {}
-                    Refusal::Drop => {
-                        tracing::trace!(%error, "packet dropped");
-                        break;
-                    }
-                    Refusal::Gone => return Err(error),
-                }
-            }
+            self.fd.write(|fd| write(&fd, self.framing, packet)).await?;
         }
         batch.clear();
         Ok(())

@@ -57,6 +57,8 @@
 #![cfg_attr(not(target_os = "linux"), allow(rustdoc::broken_intra_doc_links))]
 
 mod batch;
+#[cfg(unix)]
+mod descriptor;
 mod event;
 #[cfg(unix)]
 mod fd;
@@ -82,12 +84,36 @@ use std::io;
 ///
 /// All methods take `&self`: one task reads while another writes.
 pub trait Tun: Send + Sync + 'static {
-    /// Waits until packets are there, then appends to `batch` what is ready and fits: at least one entry, unless `batch`
-    /// is full already. An entry is a packet or, from a device with segmentation offload, a burst of them. Cancel safe.
+    /// Waits until [`try_recv`](Self::try_recv) may bring something; it may still bring nothing. Cancel safe.
     ///
     /// # Errors
     /// Any error is final: the device is gone and the caller should stop.
-    fn recv(&self, batch: &mut PacketBatch) -> impl Future<Output = io::Result<()>> + Send;
+    fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Appends to `batch` what is there now and fits, and says whether that was anything. An entry is a packet or, from a
+    /// device with segmentation offload, a burst of them. Not only who waited may ask: a packet may be there before
+    /// [`readable`](Self::readable) says so.
+    ///
+    /// # Errors
+    /// Any error is final: the device is gone and the caller should stop.
+    fn try_recv(&self, batch: &mut PacketBatch) -> io::Result<bool>;
+
+    /// Waits until packets are there, then appends them to `batch`: at least one entry, unless `batch` is full already.
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// Any error is final: the device is gone and the caller should stop.
+    fn recv(&self, batch: &mut PacketBatch) -> impl Future<Output = io::Result<()>> + Send {
+        async {
+            while !batch.is_full() {
+                self.readable().await?;
+                if self.try_recv(batch)? {
+                    break;
+                }
+            }
+            Ok(())
+        }
+    }
 
     /// Writes every packet of `batch`, which holds no bursts, and empties it. The packets of one flow stay in order. A packet that the operating system refuses is dropped,
     /// as on any link. Not cancel safe: some packets may be written though `batch` still holds all.

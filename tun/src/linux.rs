@@ -1,20 +1,19 @@
 //! The TUN device of Linux: `/dev/net/tun`.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::{
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with},
 };
-use tokio::io::Interest;
-use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 use crate::offload::coalesce::Coalescer;
 use crate::offload::{HEADER, UdpBursts};
-use crate::{PacketBatch, Tun, TunEvent, link::LinkWatch, refusal::Refusal};
+use crate::{PacketBatch, Tun, TunEvent, descriptor::Descriptor, link::LinkWatch};
 
 /// MTU, in bytes, of a device that is made without one: 1500 less the most that WireGuard over IPv6 adds, 80.
 pub const DEFAULT_MTU: u16 = 1420;
@@ -83,11 +82,10 @@ pub enum CreateError {
 /// An interface that is moved to another network namespace keeps working. Its changes there cannot be seen: it is then
 /// reported up, once, and its end shows only as an error of [`recv`](Tun::recv).
 pub struct LinuxTun {
-    device: SyncDevice,
+    fd: Descriptor,
     offload: Option<Offload>,
-    /// The descriptor, for those who wait; each belongs to the runtime that waited first.
-    readable: OnceLock<AsyncFd<OwnedFd>>,
-    writable: OnceLock<AsyncFd<OwnedFd>>,
+    /// The last read was refused: the interface is down, or being deleted.
+    is_refusing: AtomicBool,
     name: String,
     index: u32,
     link: LinkWatch,
@@ -166,8 +164,8 @@ impl LinuxTun {
         let udp = if device.udp_gso() { UdpBursts::Yes } else { UdpBursts::No };
         let offload = device.tcp_gso().then(|| Offload { udp, coalescer: Mutex::default() });
         tracing::debug!(interface = name, tcp = offload.is_some(), ?udp, "segmentation offload");
-        let (readable, writable) = (OnceLock::new(), OnceLock::new());
-        Ok(Self { device, offload, readable, writable, name: name.to_owned(), index, link })
+        let fd = Descriptor::new(device.as_fd().try_clone_to_owned().map_err(other)?);
+        Ok(Self { fd, offload, is_refusing: AtomicBool::new(false), name: name.to_owned(), index, link })
     }
 
     /// Returns the interface index, as in `ip link`.
@@ -185,60 +183,6 @@ impl LinuxTun {
         self.offload.as_ref().map_or((false, false), |offload| (true, offload.udp == UdpBursts::Yes))
     }
 
-    /// Writes what one packet or burst is made of, or drops it if the interface refuses it.
-    async fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
-        loop {
-            // Straight to the descriptor: tokio's readiness says "not writable" for an interface that is down, but its
-            // packets must be dropped, not kept until it is up again.
-            let Err(errno) = rustix::io::writev(self.device.as_fd(), parts) else {
-                return Ok(());
-            };
-            match Refusal::of(&errno.into()) {
-                Refusal::Again => {}
-                Refusal::Later => {
-                    let fd = registered(&self.writable, &self.device, Interest::WRITABLE)?;
-                    // Once more through tokio: it clears the readiness that turned out to be wrong.
-                    let again = fd.try_io(Interest::WRITABLE, |fd| Ok(rustix::io::writev(fd, parts)?));
-                    match again {
-                        Ok(_) => return Ok(()),
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                            fd.writable().await?.retain_ready();
-                        }
-                        Err(_) => {}
-                    }
-                }
-                Refusal::Drop => {
-                    tracing::trace!(interface = self.name, error = %errno, "packet dropped");
-                    return Ok(());
-                }
-                Refusal::Gone => return Err(errno.into()),
-            }
-        }
-    }
-
-    /// Reads what is ready into `batch`; says whether that was anything.
-    fn read_ready(&self, fd: &mut AsyncFdReadyGuard<'_, OwnedFd>, batch: &mut PacketBatch) -> io::Result<bool> {
-        let before = batch.len();
-        while !batch.is_full() && batch.bytes() < ENOUGH {
-            let Ok(result) = fd.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), batch.space())?)) else {
-                break;
-            };
-            match result {
-                Ok(length) if self.offload.is_none() => batch.commit(length),
-                Ok(length) => {
-                    if batch.commit_offloaded(length).is_err() {
-                        tracing::trace!(interface = self.name, "packet without the headers that its offload needs");
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The next call meets the same error again.
-                Err(_) if batch.len() > before => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(batch.len() > before)
-    }
-
     async fn write_bursts(&self, batch: &mut PacketBatch, offload: &Offload) -> io::Result<()> {
         let mut coalescer = std::mem::take(&mut *offload.coalescer.lock().unwrap_or_else(PoisonError::into_inner));
         coalescer.group(batch, offload.udp);
@@ -252,15 +196,12 @@ impl LinuxTun {
                 *place = IoSlice::new(content);
                 count += 1;
             }
-            self.write(&parts[..count]).await?;
+            self.fd.write(|fd| Ok(rustix::io::writev(fd, &parts[..count]).map(drop)?)).await?;
         }
         *offload.coalescer.lock().unwrap_or_else(PoisonError::into_inner) = coalescer;
         Ok(())
     }
 }
-
-/// What to wait for before a read: Linux signals a deleted device as an error only, never as readable.
-const READ: Interest = Interest::READABLE.add(Interest::ERROR);
 
 /// Makes the device, not blocking.
 fn build(name: &str, options: LinuxTunOptions) -> io::Result<SyncDevice> {
@@ -281,41 +222,38 @@ fn is_unknown_to_kernel(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::NOTTY | Errno::OPNOTSUPP))
 }
 
-/// Returns the descriptor as one that the calling task can wait for.
-fn registered<'a>(
-    place: &'a OnceLock<AsyncFd<OwnedFd>>,
-    device: &SyncDevice,
-    interest: Interest,
-) -> io::Result<&'a AsyncFd<OwnedFd>> {
-    if let Some(fd) = place.get() {
-        return Ok(fd);
-    }
-    let fd = device.as_fd().try_clone_to_owned()?;
-    // SAFETY: `fd` is an owned, open descriptor, and the `AsyncFd` owns it until both are dropped.
-    let fd = unsafe { AsyncFd::register_with_interest(fd, interest) }?;
-    Ok(place.get_or_init(|| fd))
-}
-
 impl Tun for LinuxTun {
-    async fn recv(&self, batch: &mut PacketBatch) -> io::Result<()> {
-        if batch.is_full() {
-            return Ok(());
+    async fn readable(&self) -> io::Result<()> {
+        if self.is_refusing.load(Ordering::Relaxed) {
+            self.link.up().await?;
         }
-        let fd = registered(&self.readable, &self.device, READ)?;
-        let mut refused_while_up = false;
-        loop {
-            let mut ready = fd.ready(READ).await?;
-            match self.read_ready(&mut ready, batch) {
-                Ok(true) => return Ok(()),
-                Ok(false) => refused_while_up = false,
+        self.fd.readable().await
+    }
+
+    fn try_recv(&self, batch: &mut PacketBatch) -> io::Result<bool> {
+        let before = batch.len();
+        while !batch.is_full() && batch.bytes() < ENOUGH {
+            match self.fd.try_read(|fd| Ok(rustix::io::read(fd, batch.space())?)) {
+                Ok(length) if self.offload.is_none() => batch.commit(length),
+                Ok(length) => {
+                    if batch.commit_offloaded(length).is_err() {
+                        tracing::trace!(interface = self.name, "packet without the headers that its offload needs");
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // The next call meets the same error again.
+                Err(_) if batch.len() > before => break,
                 // Some kernels answer so while the interface is down, and all do while it is being deleted.
-                Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) && !refused_while_up => {
-                    self.link.up().await?;
-                    refused_while_up = true;
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => {
+                    let was_refusing = self.is_refusing.swap(true, Ordering::Relaxed);
+                    return if was_refusing { Err(error) } else { Ok(false) };
                 }
                 Err(error) => return Err(error),
             }
         }
+        self.is_refusing.store(false, Ordering::Relaxed);
+        Ok(batch.len() > before)
     }
 
     async fn send(&self, batch: &mut PacketBatch) -> io::Result<()> {
@@ -323,7 +261,7 @@ impl Tun for LinuxTun {
             Some(offload) => self.write_bursts(batch, offload).await?,
             None => {
                 for packet in batch.iter() {
-                    self.write(&[IoSlice::new(packet)]).await?;
+                    self.fd.write(|fd| Ok(rustix::io::write(fd, packet).map(drop)?)).await?;
                 }
             }
         }

@@ -39,7 +39,7 @@ pub fn pair(capacity_packets: usize, mtu: u16) -> (MemoryTun, MemoryHost) {
     let (to_host, from_tun) = mpsc::channel(capacity_packets);
     let (events, event_queue) = mpsc::channel(MAX_EVENTS);
     let tun = MemoryTun {
-        packets: Mutex::new(from_host),
+        packets: Mutex::new(Packets { first: None, queue: from_host }),
         host: to_host,
         events: Mutex::new(Events { first: vec![TunEvent::Up, TunEvent::Mtu(mtu)], queue: event_queue, gone: false }),
     };
@@ -52,9 +52,16 @@ pub fn pair(capacity_packets: usize, mtu: u16) -> (MemoryTun, MemoryHost) {
 /// Once the [`MemoryHost`] is dropped and its packets are read, it is gone, as a deleted interface is.
 #[derive(Debug)]
 pub struct MemoryTun {
-    packets: Mutex<mpsc::Receiver<Vec<u8>>>,
+    packets: Mutex<Packets>,
     host: mpsc::Sender<Vec<u8>>,
     events: Mutex<Events>,
+}
+
+#[derive(Debug)]
+struct Packets {
+    /// One that was waited for and not taken yet.
+    first: Option<Vec<u8>>,
+    queue: mpsc::Receiver<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -67,22 +74,23 @@ struct Events {
 }
 
 impl Tun for MemoryTun {
-    async fn recv(&self, batch: &mut PacketBatch) -> io::Result<()> {
-        if batch.is_full() {
-            return Ok(());
-        }
+    async fn readable(&self) -> io::Result<()> {
         let mut packets = self.packets.lock().await;
-        let Some(packet) = packets.recv().await else {
-            return Err(gone());
-        };
-        batch.push(&packet);
-        while !batch.is_full() {
-            let Ok(packet) = packets.try_recv() else {
-                break;
-            };
-            batch.push(&packet);
+        if packets.first.is_none() {
+            packets.first = Some(packets.queue.recv().await.ok_or_else(gone)?);
         }
         Ok(())
+    }
+
+    fn try_recv(&self, batch: &mut PacketBatch) -> io::Result<bool> {
+        // Who holds it waits for the first packet: there is none.
+        let Ok(mut packets) = self.packets.try_lock() else { return Ok(false) };
+        let before = batch.len();
+        while !batch.is_full() {
+            let Some(packet) = packets.first.take().or_else(|| packets.queue.try_recv().ok()) else { break };
+            batch.push(&packet);
+        }
+        Ok(batch.len() > before)
     }
 
     async fn send(&self, batch: &mut PacketBatch) -> io::Result<()> {
