@@ -174,6 +174,8 @@ pub struct DeviceDrops {
     pub rate_limited: u64,
     /// Outgoing datagrams that the socket refused.
     pub send_failed: u64,
+    /// Incoming IP packets that the network marked for congestion and whose transport does not know the mark (RFC 6040).
+    pub congested: u64,
 }
 
 /// What a defense has counted since it was first switched on for a tunnel.

@@ -3,11 +3,20 @@
 use anyhow::Context as _;
 use maybetun::device::{Device, Options, StopReason};
 use maybetun::uapi::{BindError, ServeEnd, Server};
-use maybetun_tun::{CreateError, LinuxTun, Tun as _};
+use maybetun_tun::{CreateError, LinuxTun, LinuxTunOptions, Tun as _};
 use tokio::task::JoinSet;
 
 use super::exit::{self, Exit, Failure};
 use super::runtime::StopSignals;
+
+/// Whether the system is asked to move many packets at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Offload {
+    /// Where the kernel can.
+    On,
+    /// Never: each packet by itself.
+    Off,
+}
 
 /// Why a tunnel ended without a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +43,12 @@ impl Service {
     ///
     /// # Errors
     /// When either exists already or may not be made.
-    pub(crate) fn start(name: &str) -> anyhow::Result<Self> {
-        let tun = LinuxTun::create(name).map_err(|error| {
+    pub(crate) fn start(name: &str, offload: Offload) -> anyhow::Result<Self> {
+        let mut tun_options = LinuxTunOptions::default();
+        tun_options.offload = offload == Offload::On;
+        let mut options = Options::default();
+        options.offload = tun_options.offload;
+        let tun = LinuxTun::create_with(name, tun_options).map_err(|error| {
             let exit = exit_of_create(&error);
             anyhow::Error::new(error).context(Failure::because(exit, format!("cannot start {name}")))
         })?;
@@ -44,7 +57,7 @@ impl Service {
             let exit = exit_of_bind(&error);
             anyhow::Error::new(error).context(Failure::because(exit, format!("cannot start {name}")))
         })?;
-        let device = Device::start(tun, Options::default());
+        let device = Device::start(tun, options);
         let mut tasks = JoinSet::new();
         tasks.spawn(server.serve(device.clone()));
         tracing::info!("interface {name} is there");

@@ -119,7 +119,7 @@ fn peer_status(registry: &Registry, peer: &Peer, now: Instant, clock: SystemTime
 }
 
 fn bind(shared: &Shared, port: u16, fwmark: u32) -> Result<Sockets, ApplyError> {
-    Sockets::bind(port, fwmark, shared.options.socket_buffer).map_err(|source| ApplyError::Bind { port, source })
+    Sockets::bind(port, fwmark, &shared.options).map_err(|source| ApplyError::Bind { port, source })
 }
 
 fn apply_to_sockets(shared: &Shared, update: &Update) -> Result<(), ApplyError> {

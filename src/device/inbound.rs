@@ -15,7 +15,7 @@ use super::registry::{Identity, Peer, Registry};
 use super::shared::{Shared, count};
 use super::sockets::{BoundSocket, Sockets};
 use crate::keys::PublicKey;
-use crate::tunnel::{DatagramBatch, Endpoint};
+use crate::tunnel::{DatagramBatch, Ecn, Endpoint};
 
 /// Buffers that one system call may fill; with receive offload each may bring dozens of datagrams.
 const BUFFERS: usize = 8;
@@ -30,6 +30,8 @@ const _: () = assert!(BUFFERS <= quinn_udp::BATCH_SIZE || quinn_udp::BATCH_SIZE 
 struct Datagram<'a> {
     bytes: &'a [u8],
     from: Endpoint,
+    /// What the network marked it with.
+    mark: Ecn,
 }
 
 /// One IP version's socket, if it is open.
@@ -124,8 +126,9 @@ async fn receive_on<T: Tun>(
 /// Splits what receive offload brought into datagrams.
 fn split<'a>((buffer, meta): (&'a [u8], &RecvMeta)) -> impl Iterator<Item = Datagram<'a>> + use<'a> {
     let from = Endpoint { remote: meta.addr, local: meta.dst_ip };
+    let mark = meta.ecn.map_or(Ecn::NotCapable, |ecn| Ecn::from_bits(ecn as u8));
     let length = meta.len.min(buffer.len());
-    buffer[..length].chunks(meta.stride.max(1)).map(move |bytes| Datagram { bytes, from })
+    buffer[..length].chunks(meta.stride.max(1)).map(move |bytes| Datagram { bytes, from, mark })
 }
 
 /// Finds the peer that a datagram claims to be from; handshake messages pass the flood guard first.
@@ -223,10 +226,11 @@ fn open_run(
             break;
         }
         taken += 1;
-        if let Some(length) =
-            state.tunnel.receive(datagram.bytes, datagram.from, now, &mut is_allowed, packets.space(), out)
-        {
-            packets.commit(length);
+        let length = state.tunnel.receive(datagram.bytes, datagram.from, now, &mut is_allowed, packets.space(), out);
+        match length {
+            Some(length) if datagram.mark.pass_inward(&mut packets.space()[..length]) => packets.commit(length),
+            Some(_) => count(&shared.drops.congested),
+            None => {}
         }
     }
     shared.settle(peer, &mut state);

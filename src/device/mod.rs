@@ -37,6 +37,8 @@ use shared::Shared;
 pub struct Options {
     /// Bytes of receive and of send buffer asked for on each UDP socket; the system's maximum bounds it.
     pub socket_buffer: usize,
+    /// Whether UDP sockets may send and receive many datagrams of one size at once, where the system can. By default yes.
+    pub offload: bool,
     /// How late deadlines may be met, so that several cost one wakeup: more saves battery, and makes defenses less
     /// exact. Zero by default.
     pub timer_slack: Duration,
@@ -46,7 +48,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { socket_buffer: 4 << 20, timer_slack: Duration::ZERO, handshakes_per_second: 100 }
+        Self { socket_buffer: 4 << 20, offload: true, timer_slack: Duration::ZERO, handshakes_per_second: 100 }
     }
 }
 

@@ -46,6 +46,7 @@ pub(super) struct DropCounters {
     pub(super) unknown: AtomicU64,
     pub(super) rate_limited: AtomicU64,
     pub(super) send_failed: AtomicU64,
+    pub(super) congested: AtomicU64,
 }
 
 impl DropCounters {
@@ -55,6 +56,7 @@ impl DropCounters {
             unknown: self.unknown.load(Ordering::Relaxed),
             rate_limited: self.rate_limited.load(Ordering::Relaxed),
             send_failed: self.send_failed.load(Ordering::Relaxed),
+            congested: self.congested.load(Ordering::Relaxed),
         }
     }
 }

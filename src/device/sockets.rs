@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 
-use crate::tunnel::{DatagramBatch, Endpoint, Run};
+use super::Options;
+use crate::tunnel::{DatagramBatch, Ecn, Endpoint, Run};
 
 /// How often a random port is drawn again because the other IP version had it in use.
 const PORT_ATTEMPTS: usize = 10;
@@ -34,6 +35,8 @@ pub(super) struct BoundSocket {
     /// Made anew when an error that was not of the offload's making has turned the offload off.
     state: RwLock<Arc<UdpSocketState>>,
     address: IpAddr,
+    /// Whether many datagrams may be sent at once.
+    offload: bool,
 }
 
 /// What became of a batch.
@@ -58,10 +61,10 @@ enum SendError {
 
 impl Sockets {
     /// Opens sockets on `port`, the same for both IP versions; 0 asks for any free one.
-    pub(super) fn bind(port: u16, fwmark: u32, buffer: usize) -> io::Result<Self> {
+    pub(super) fn bind(port: u16, fwmark: u32, options: &Options) -> io::Result<Self> {
         let mut attempt = 1;
         loop {
-            match Self::bind_once(port, fwmark, buffer) {
+            match Self::bind_once(port, fwmark, options) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && port == 0 && attempt < PORT_ATTEMPTS => {
                     attempt += 1;
                 }
@@ -70,13 +73,13 @@ impl Sockets {
         }
     }
 
-    fn bind_once(port: u16, fwmark: u32, buffer: usize) -> io::Result<Self> {
-        let v4 = open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), buffer)?;
+    fn bind_once(port: u16, fwmark: u32, options: &Options) -> io::Result<Self> {
+        let v4 = open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), options)?;
         let port = match &v4 {
             Some(socket) => socket.socket.local_addr()?.port(),
             None => port,
         };
-        let v6 = open(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), buffer)?;
+        let v6 = open(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), options)?;
         let port = match &v6 {
             Some(socket) => socket.socket.local_addr()?.port(),
             None => port,
@@ -124,7 +127,7 @@ impl Sockets {
         };
         let mut sent = Sent::default();
         let (mut to, mut is_held) = (to, false);
-        for run in batch.runs(socket.state().max_gso_segments()) {
+        for run in batch.runs(socket.max_segments()) {
             if !is_held {
                 match socket.send(run, to, &is_closed).await {
                     Ok(()) => continue,
@@ -135,7 +138,7 @@ impl Sockets {
             // The offload may have failed, or our source address may be gone: try each datagram without them.
             let to_any = Endpoint { local: None, ..to };
             for datagram in run.datagrams() {
-                let single = Run { contents: datagram, segment_size: datagram.len() };
+                let single = Run { contents: datagram, segment_size: datagram.len(), ecn: run.ecn };
                 let result = if is_held { Err(SendError::Held) } else { socket.send(single, to, &is_closed).await };
                 match result {
                     Ok(()) => {}
@@ -165,7 +168,7 @@ impl Sockets {
             SocketAddr::V6(_) => &self.v6,
         };
         let socket = socket.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        let run = Run { contents: datagram, segment_size: datagram.len() };
+        let run = Run { contents: datagram, segment_size: datagram.len(), ecn: Ecn::NotCapable };
         socket.state().try_send((&socket.socket).into(), &transmit(run, to))
     }
 }
@@ -181,6 +184,11 @@ impl Sent {
 impl BoundSocket {
     fn state(&self) -> Arc<UdpSocketState> {
         Arc::clone(&self.state.read())
+    }
+
+    /// Returns how many datagrams one call may send.
+    fn max_segments(&self) -> usize {
+        if self.offload { self.state().max_gso_segments() } else { 1 }
     }
 
     /// Turns segmentation offload on again: `quinn-udp` takes a source address that is gone for an offload that failed.
@@ -253,7 +261,7 @@ impl Receiver {
 fn transmit<'a>(run: Run<'a>, to: Endpoint) -> Transmit<'a> {
     Transmit {
         destination: to.remote,
-        ecn: None,
+        ecn: EcnCodepoint::from_bits(run.ecn as u8),
         contents: run.contents,
         segment_size: (run.contents.len() > run.segment_size).then_some(run.segment_size),
         src_ip: to.local,
@@ -261,7 +269,7 @@ fn transmit<'a>(run: Run<'a>, to: Endpoint) -> Transmit<'a> {
 }
 
 /// Opens one socket; `None` if the system does not know this IP version.
-fn open(address: SocketAddr, buffer: usize) -> io::Result<Option<BoundSocket>> {
+fn open(address: SocketAddr, options: &Options) -> io::Result<Option<BoundSocket>> {
     let socket = match Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP)) {
         Ok(socket) => socket,
         Err(error) if is_missing(&error) => return Ok(None),
@@ -272,7 +280,9 @@ fn open(address: SocketAddr, buffer: usize) -> io::Result<Option<BoundSocket>> {
     }
     socket.set_nonblocking(true)?;
     // A smaller buffer than asked for is no reason to fail.
-    for result in [socket.set_recv_buffer_size(buffer), socket.set_send_buffer_size(buffer)] {
+    for result in
+        [socket.set_recv_buffer_size(options.socket_buffer), socket.set_send_buffer_size(options.socket_buffer)]
+    {
         if let Err(error) = result {
             tracing::debug!(%error, "socket buffer stays at its default size");
         }
@@ -285,7 +295,11 @@ fn open(address: SocketAddr, buffer: usize) -> io::Result<Option<BoundSocket>> {
     let socket = UdpSocket::from(socket);
     let state = RwLock::new(Arc::new(UdpSocketState::new((&socket).into())?));
     allow_fragments(&socket, address.ip());
-    Ok(Some(BoundSocket { socket, state, address: address.ip() }))
+    if !options.offload {
+        receive_singly(&socket);
+    }
+    tracing::debug!(%address, segments = state.read().max_gso_segments(), on = options.offload, "UDP offload");
+    Ok(Some(BoundSocket { socket, state, address: address.ip(), offload: options.offload }))
 }
 
 fn is_missing(error: &io::Error) -> bool {
@@ -305,6 +319,18 @@ fn allow_fragments(socket: &UdpSocket, address: IpAddr) {
         tracing::debug!(%error, "datagrams larger than the path's MTU will be dropped");
     }
 }
+
+/// Has the system hand over each datagram by itself.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn receive_singly(socket: &UdpSocket) {
+    use nix::sys::socket::{setsockopt, sockopt::UdpGroSegment};
+    if let Err(error) = setsockopt(socket, UdpGroSegment, &false) {
+        tracing::debug!(%error, "receive offload stays as it is");
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn receive_singly(_: &UdpSocket) {}
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn allow_fragments(_: &UdpSocket, _: IpAddr) {}

@@ -1,6 +1,6 @@
 //! The outgoing batch: datagrams sealed one behind the other in one buffer, ready for segmentation offload.
 
-use super::MAX_DATAGRAM;
+use super::{Ecn, MAX_DATAGRAM};
 
 /// Most datagrams in one batch.
 const MAX_DATAGRAMS: usize = 128;
@@ -21,6 +21,8 @@ const _: () = assert!(MAX_RUN <= MAX_DATAGRAM);
 pub struct DatagramBatch {
     buffer: Box<[u8]>,
     lengths: Vec<usize>,
+    /// The mark of each one's outer header.
+    marks: Vec<Ecn>,
     end: usize,
 }
 
@@ -33,7 +35,12 @@ impl Default for DatagramBatch {
 impl DatagramBatch {
     /// Returns an empty batch, its buffer allocated.
     pub fn new() -> Self {
-        Self { buffer: vec![0; CAPACITY].into_boxed_slice(), lengths: Vec::with_capacity(MAX_DATAGRAMS), end: 0 }
+        Self {
+            buffer: vec![0; CAPACITY].into_boxed_slice(),
+            lengths: Vec::with_capacity(MAX_DATAGRAMS),
+            marks: Vec::with_capacity(MAX_DATAGRAMS),
+            end: 0,
+        }
     }
 
     /// Returns the number of datagrams.
@@ -54,6 +61,7 @@ impl DatagramBatch {
     /// Removes every datagram.
     pub fn clear(&mut self) {
         self.lengths.clear();
+        self.marks.clear();
         self.end = 0;
     }
 
@@ -65,7 +73,13 @@ impl DatagramBatch {
 
     /// Takes the first `len` bytes of the space as the next datagram.
     pub(super) fn commit(&mut self, len: usize) {
+        self.commit_marked(len, Ecn::NotCapable);
+    }
+
+    /// Does the same for a datagram whose outer header says `mark`.
+    pub(super) fn commit_marked(&mut self, len: usize, mark: Ecn) {
         self.lengths.push(len);
+        self.marks.push(mark);
         self.end += len;
     }
 
@@ -79,8 +93,8 @@ impl DatagramBatch {
         })
     }
 
-    /// Returns the datagrams as runs that segmentation offload can send at once: all of one size, but for a last one
-    /// that may be shorter; at most `max_segments` datagrams and 65,507 bytes each.
+    /// Returns the datagrams as runs that segmentation offload can send at once: all of one size and mark, but
+    /// for a last one that may be shorter; at most `max_segments` datagrams and 65,507 bytes each.
     pub fn runs(&self, max_segments: usize) -> Runs<'_> {
         Runs { batch: self, next: 0, start: 0, max_segments: max_segments.max(1) }
     }
@@ -93,6 +107,8 @@ pub struct Run<'a> {
     pub contents: &'a [u8],
     /// The size of each but the last, in bytes.
     pub segment_size: usize,
+    /// The mark of every one's outer header.
+    pub ecn: Ecn,
 }
 
 impl<'a> Run<'a> {
@@ -118,9 +134,11 @@ impl<'a> Iterator for Runs<'a> {
     fn next(&mut self) -> Option<Run<'a>> {
         let lengths = &self.batch.lengths[self.next..];
         let &segment_size = lengths.first()?;
+        let marks = &self.batch.marks[self.next..];
+        let ecn = marks[0];
         let (mut segments, mut bytes) = (0, 0);
-        for &len in lengths.iter().take(self.max_segments) {
-            if len > segment_size || (segments > 0 && bytes + len > MAX_RUN) {
+        for (&len, &mark) in lengths.iter().zip(marks).take(self.max_segments) {
+            if mark != ecn || len > segment_size || (segments > 0 && bytes + len > MAX_RUN) {
                 break;
             }
             segments += 1;
@@ -132,7 +150,7 @@ impl<'a> Iterator for Runs<'a> {
         let contents = &self.batch.buffer[self.start..self.start + bytes];
         self.next += segments;
         self.start += bytes;
-        Some(Run { contents, segment_size })
+        Some(Run { contents, segment_size, ecn })
     }
 }
 

@@ -29,6 +29,7 @@
 mod allowed_ips;
 mod batch;
 mod defended;
+mod ecn;
 mod frame;
 mod handshake;
 mod incoming;
@@ -46,6 +47,7 @@ mod truth_tables;
 pub use allowed_ips::AllowedIps;
 pub use batch::{DatagramBatch, Run, Runs};
 pub use boringtun::noise::rate_limiter::RateLimiter;
+pub use ecn::Ecn;
 pub use ip::IpHeader;
 #[cfg(all(test, feature = "device"))]
 pub(crate) use ip::tests as ip_tests;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::timers::REKEY_AFTER_TIME;
-use super::{Content, DatagramBatch, PADDING_MULTIPLE, Tunnel};
+use super::{Content, DatagramBatch, Ecn, PADDING_MULTIPLE, Tunnel};
 use crate::defense::Gate;
 
 impl Tunnel {
@@ -99,13 +99,14 @@ impl Tunnel {
             self.seal_constant(&buffer[..length], now, out);
             return;
         }
+        let mark = Ecn::of(&buffer[..length]);
         let padded = length.next_multiple_of(PADDING_MULTIPLE).min(self.mtu.max(length)).min(buffer.len());
         buffer[length..padded].fill(0);
         let Some(length) = self.noise.seal(&buffer[..padded], out.space()) else {
             self.statistics.dropped.no_session += 1;
             return;
         };
-        out.commit(length);
+        out.commit_marked(length, mark);
         self.statistics.sent_packets += 1;
         self.sent(Content::Data, length, now);
     }

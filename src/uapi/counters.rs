@@ -9,11 +9,12 @@ use crate::settings::{DefenseStatistics, DeviceDrops, Statistics};
 pub(super) type Counter<T> = (&'static str, fn(&mut T) -> &mut u64);
 
 /// Counters of the device; they stand before the first peer.
-pub(super) const DEVICE: [Counter<DeviceDrops>; 4] = [
+pub(super) const DEVICE: [Counter<DeviceDrops>; 5] = [
     ("maybetun_dropped_no_route", |drops| &mut drops.no_route),
     ("maybetun_dropped_unknown", |drops| &mut drops.unknown),
     ("maybetun_dropped_rate_limited", |drops| &mut drops.rate_limited),
     ("maybetun_dropped_send_failed", |drops| &mut drops.send_failed),
+    ("maybetun_dropped_congested", |drops| &mut drops.congested),
 ];
 
 /// Counters of a peer.

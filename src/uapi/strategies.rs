@@ -167,12 +167,12 @@ pub(super) fn status() -> impl Strategy<Value = Status> {
         prop::option::of(private_key()),
         any::<u16>(),
         any::<u32>(),
-        any::<[u64; 4]>(),
+        any::<[u64; 5]>(),
         prop::collection::vec(peer_status(), 0..4),
     )
         .prop_map(|(private_key, listen_port, fwmark, drops, peers)| {
-            let [no_route, unknown, rate_limited, send_failed] = drops;
-            let dropped = DeviceDrops { no_route, unknown, rate_limited, send_failed };
+            let [no_route, unknown, rate_limited, send_failed, congested] = drops;
+            let dropped = DeviceDrops { no_route, unknown, rate_limited, send_failed, congested };
             Status { private_key, listen_port, fwmark, dropped, peers }
         })
 }

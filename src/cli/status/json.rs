@@ -19,7 +19,7 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
       "public_key": string (base64) or null,
       "listen_port": number, 0 if none,
       "fwmark": number, 0 if none,
-      "dropped": {"no_route", "unknown", "rate_limited", "send_failed": number of packets},
+      "dropped": {"no_route", "unknown", "rate_limited", "send_failed", "congested": number of packets},
       "peers": [{
         "public_key": string (base64),
         "has_preshared_key": boolean,
@@ -68,6 +68,7 @@ struct DeviceDropCounts {
     unknown: u64,
     rate_limited: u64,
     send_failed: u64,
+    congested: u64,
 }
 
 #[derive(Serialize)]
@@ -135,13 +136,13 @@ pub(super) fn render(interfaces: &[Named]) -> serde_json::Result<String> {
 impl Interface {
     fn of(named: &Named) -> Self {
         let status = &named.status;
-        let DeviceDrops { no_route, unknown, rate_limited, send_failed } = status.dropped;
+        let DeviceDrops { no_route, unknown, rate_limited, send_failed, congested } = status.dropped;
         Self {
             name: named.name.clone(),
             public_key: status.private_key.as_ref().map(|key| key.public_key().to_base64()),
             listen_port: status.listen_port,
             fwmark: status.fwmark,
-            dropped: DeviceDropCounts { no_route, unknown, rate_limited, send_failed },
+            dropped: DeviceDropCounts { no_route, unknown, rate_limited, send_failed, congested },
             peers: status.peers.iter().map(Peer::of).collect(),
         }
     }
@@ -262,7 +263,7 @@ mod tests {
                     "public_key": "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=",
                     "listen_port": 51820,
                     "fwmark": 51820,
-                    "dropped": {"no_route": 0, "unknown": 3, "rate_limited": 0, "send_failed": 0},
+                    "dropped": {"no_route": 0, "unknown": 3, "rate_limited": 0, "send_failed": 0, "congested": 0},
                     "peers": [{
                         "public_key": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
                         "has_preshared_key": false,

@@ -105,12 +105,13 @@ fn drops(drops: &Drops) -> Option<String> {
 }
 
 fn device_drops(drops: &DeviceDrops) -> Option<String> {
-    let DeviceDrops { no_route, unknown, rate_limited, send_failed } = *drops;
+    let DeviceDrops { no_route, unknown, rate_limited, send_failed, congested } = *drops;
     counts(&[
         (no_route, "without a peer"),
         (unknown, "unknown"),
         (rate_limited, "rate limited"),
         (send_failed, "not sent"),
+        (congested, "lost to congestion"),
     ])
 }
 
