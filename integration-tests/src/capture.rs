@@ -44,11 +44,35 @@ impl Capture {
     /// Starts to capture, and returns once what passes is seen.
     #[track_caller]
     pub fn start(host: &Host, interface: &str) -> Self {
+        Self::begin(host, interface, "64", "ip and udp")
+    }
+
+    /// Starts to capture every packet, up to 16,384 bytes of it, but for what hosts say of themselves; for [`packets`](Self::packets).
+    #[track_caller]
+    pub fn start_whole(host: &Host, interface: &str) -> Self {
+        Self::begin(host, interface, "16384", "not icmp6 and not arp")
+    }
+
+    #[track_caller]
+    fn begin(host: &Host, interface: &str, length: &str, filter: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut command = host.command("tcpdump");
         // As root: in its own account tcpdump could not write into the directory.
-        command.args(["-i", interface, "-n", "-s", "64", "-B", "65536", "--immediate-mode", "-U", "-Z", "root", "-w"]);
-        command.arg(directory.path().join("capture")).arg("ip and udp");
+        command.args([
+            "-i",
+            interface,
+            "-n",
+            "-s",
+            length,
+            "-B",
+            "65536",
+            "--immediate-mode",
+            "-U",
+            "-Z",
+            "root",
+            "-w",
+        ]);
+        command.arg(directory.path().join("capture")).arg(filter);
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut child = spawned.unwrap_or_else(|error| panic!("cannot run tcpdump: {error}"));
         let mut said = String::new();
@@ -62,16 +86,35 @@ impl Capture {
         Self { child, directory }
     }
 
-    /// Ends the capture and returns what passed, in order.
+    /// Ends the capture and returns the datagrams that passed, in order.
     #[track_caller]
-    pub fn finish(mut self) -> Vec<Datagram> {
+    pub fn finish(self) -> Vec<Datagram> {
+        parse(&self.file())
+    }
+
+    /// Ends the capture and returns the packets that passed, in order, without `link` bytes of link-layer header: 14 on
+    /// Ethernet, none on a TUN device.
+    #[track_caller]
+    pub fn packets(self, link: usize) -> Vec<Vec<u8>> {
+        let file = self.file();
+        let (mut rest, mut packets) = (&file[FILE_HEADER..], Vec::new());
+        while let Some((header, behind)) = rest.split_at_checked(PACKET_HEADER) {
+            let length = u32::from_ne_bytes([header[8], header[9], header[10], header[11]]) as usize;
+            packets.push(behind[link..length].to_vec());
+            rest = &behind[length..];
+        }
+        packets
+    }
+
+    #[track_caller]
+    fn file(mut self) -> Vec<u8> {
         let id = Pid::from_raw(self.child.id().try_into().expect("a process id is positive"));
         kill(id, Signal::SIGINT).expect("tcpdump runs");
         self.child.wait().expect("tcpdump is our child");
         let said = self.child.stderr.take().map(std::io::read_to_string);
         let said = said.expect("standard error is piped").expect("tcpdump speaks text");
         assert!(said.contains("\n0 packets dropped by kernel") || said.starts_with("0 packets dropped"), "{said}");
-        parse(&fs::read(self.directory.path().join("capture")).expect("tcpdump wrote the file"))
+        fs::read(self.directory.path().join("capture")).expect("tcpdump wrote the file")
     }
 }
 

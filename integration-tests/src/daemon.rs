@@ -21,6 +21,8 @@ use crate::wait::eventually;
 pub enum Implementation {
     /// The one under test.
     Maybetun,
+    /// The same, told to move each packet by itself, as where the kernel has no offload.
+    MaybetunSingly,
     /// wireguard-go, as Debian ships it.
     WireguardGo,
     /// Mullvad's gotatun.
@@ -32,7 +34,7 @@ impl Implementation {
     #[track_caller]
     fn program(self) -> PathBuf {
         match self {
-            Self::Maybetun => from_environment("MAYBETUN_BIN", "target/release/maybetun"),
+            Self::Maybetun | Self::MaybetunSingly => from_environment("MAYBETUN_BIN", "target/release/maybetun"),
             Self::WireguardGo => env::var_os("WIREGUARD_GO_BIN").unwrap_or_else(|| "wireguard-go".into()).into(),
             Self::Gotatun => from_environment("GOTATUN_BIN", "target/peers/bin/gotatun"),
         }
@@ -67,6 +69,9 @@ impl Daemon {
     pub fn start(implementation: Implementation, host: &Host, interface: &str) -> Self {
         let mut command = host.command(implementation.program());
         command.args(["-f", interface]).env("WG_SUDO", "1").env("RUST_BACKTRACE", "1");
+        if implementation == Implementation::MaybetunSingly {
+            command.env("MAYBETUN_OFFLOAD", "off");
+        }
         let mut daemon = Self::spawn(&mut command, interface);
         eventually(&format!("the UAPI socket of {interface} answers"), Duration::from_secs(20), || {
             if let Some(status) = daemon.exit_status() {

@@ -25,6 +25,7 @@ mod machine;
 mod meddler;
 mod names;
 mod pair;
+pub mod raw;
 mod status;
 mod stream;
 mod tunnel;

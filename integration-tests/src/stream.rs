@@ -57,10 +57,15 @@ impl Stream {
         }
     }
 
+    /// Sends no more; what was sent goes on to arrive.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
     /// Ends the transfer, checks that all that was sent has arrived, and returns how many bytes that was.
     #[track_caller]
     pub fn finish(self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop();
         let sent = self.sender.finish();
         let received = self.receiver.finish();
         assert_eq!(received, sent, "bytes sent and received differ");
