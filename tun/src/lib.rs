@@ -80,6 +80,13 @@ pub use linux::{CreateError, DEFAULT_MTU, LinuxTun, LinuxTunOptions};
 
 use std::io;
 
+/// What the benchmarks of offload measure, without a device.
+#[doc(hidden)]
+#[cfg(target_os = "linux")]
+pub mod for_benchmarks {
+    pub use crate::offload::for_benchmarks::{burst, cut, join};
+}
+
 /// A device that carries IP packets in batches.
 ///
 /// All methods take `&self`: one task reads while another writes.

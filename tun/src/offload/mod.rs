@@ -68,6 +68,54 @@ pub(crate) enum UdpBursts {
     No,
 }
 
+/// The two halves of offload on packets of TCP over IPv4, for benchmarks.
+#[cfg(target_os = "linux")]
+pub(crate) mod for_benchmarks {
+    use super::coalesce::Coalescer;
+    use super::packet::{ACK, TCP, TCP_CHECKSUM, Version, set_ip_length, set_u16};
+    use super::{KIND_TCP_V4, NEEDS_CHECKSUM, UdpBursts, VirtioHeader};
+    use crate::PacketBatch;
+
+    const HEADERS: usize = 40;
+
+    /// Returns a burst with `payload` bytes, to be cut into packets with `size`, as a device gives it.
+    pub fn burst(payload: usize, size: u16) -> Vec<u8> {
+        let mut packet = vec![0x45; HEADERS + payload];
+        (packet[6], packet[9], packet[32], packet[33]) = (0x40, TCP, 0x50, ACK);
+        set_ip_length(&mut packet, Version::V4, 20, HEADERS + payload);
+        set_u16(&mut packet, 20 + TCP_CHECKSUM, 0);
+        let header = VirtioHeader {
+            flags: NEEDS_CHECKSUM,
+            kind: KIND_TCP_V4,
+            header_length: HEADERS as u16,
+            segment_size: size,
+            checksum_start: 20,
+            checksum_offset: TCP_CHECKSUM as u16,
+        };
+        [&header.to_bytes()[..], &packet].concat()
+    }
+
+    /// Cuts a burst, and gives each packet to `take`; `batch` is used for it.
+    ///
+    /// # Panics
+    /// Panics if it is no burst.
+    pub fn cut(burst: &[u8], batch: &mut PacketBatch, mut take: impl FnMut(&[u8])) {
+        batch.clear();
+        batch.space()[..burst.len()].copy_from_slice(burst);
+        batch.commit_offloaded(burst.len()).expect("a burst");
+        while let Some((packet, length)) = batch.next_packet(0) {
+            take(&packet[..length]);
+        }
+    }
+
+    /// Joins the packets of `batch`, and returns how many bursts they make.
+    pub fn join(batch: &mut PacketBatch) -> usize {
+        let mut coalescer = Coalescer::default();
+        coalescer.group(batch, UdpBursts::Yes);
+        coalescer.bursts().len()
+    }
+}
+
 #[cfg(test)]
 mod tests;
 
