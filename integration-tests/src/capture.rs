@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
 use std::process::{Child, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -11,6 +12,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::host::Host;
+use crate::wait::eventually;
 
 /// Bytes of the file's header, of each packet's, and of Ethernet's (pcap-savefile(5), LINKTYPE_ETHERNET).
 const FILE_HEADER: usize = 24;
@@ -96,6 +98,7 @@ impl Capture {
     /// Ethernet, none on a TUN device.
     #[track_caller]
     pub fn packets(self, link: usize) -> Vec<Vec<u8>> {
+        self.settle();
         let file = self.file();
         let (mut rest, mut packets) = (&file[FILE_HEADER..], Vec::new());
         while let Some((header, behind)) = rest.split_at_checked(PACKET_HEADER) {
@@ -104,6 +107,18 @@ impl Capture {
             rest = &behind[length..];
         }
         packets
+    }
+
+    /// Waits until nothing more is written: tcpdump throws away what it has not read when it ends.
+    #[track_caller]
+    fn settle(&self) {
+        let length = || fs::metadata(self.directory.path().join("capture")).map_or(0, |file| file.len());
+        let mut before = length();
+        eventually("the capture is complete", Duration::from_secs(30), || {
+            thread::sleep(Duration::from_millis(500));
+            let now = length();
+            std::mem::replace(&mut before, now) == now
+        });
     }
 
     #[track_caller]

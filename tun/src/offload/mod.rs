@@ -81,7 +81,7 @@ pub(crate) mod for_benchmarks {
     /// Returns a burst with `payload` bytes, to be cut into packets with `size`, as a device gives it.
     pub fn burst(payload: usize, size: u16) -> Vec<u8> {
         let mut packet = vec![0x45; HEADERS + payload];
-        (packet[6], packet[9], packet[32], packet[33]) = (0x40, TCP, 0x50, ACK);
+        (packet[6], packet[7], packet[9], packet[32], packet[33]) = (0x40, 0, TCP, 0x50, ACK);
         set_ip_length(&mut packet, Version::V4, 20, HEADERS + payload);
         set_u16(&mut packet, 20 + TCP_CHECKSUM, 0);
         let header = VirtioHeader {

@@ -96,8 +96,8 @@ pub(super) fn pseudo_header(packet: &[u8], version: Version, protocol: u8, lengt
     sum(version.addresses(packet)) + u64::from(protocol) + length as u64
 }
 
-/// Returns the checksum of the transport segment `packet[transport..]`, whose own field must be zero; never zero, which
-/// UDP takes for none, and which is the same to TCP.
+/// Returns the checksum of the transport segment `packet[transport..]`, whose own field must be zero. Of UDP never
+/// zero, which it takes for none.
 pub(super) fn transport_checksum(packet: &[u8], version: Version, protocol: u8, transport: usize) -> u16 {
     let segment = &packet[transport..];
     let total = pseudo_header(packet, version, protocol, segment.len()) + sum(segment);
