@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use maybetun_integration_tests::Implementation::{Maybetun, MaybetunSingly};
 use maybetun_integration_tests::raw::{RawSender, ipv4, ipv6, tcp, udp};
-use maybetun_integration_tests::{Capture, MEGABYTE, Pair, Setup, Stream, alone, ask, eventually, value_of};
+use maybetun_integration_tests::{Capture, MEGABYTE, Pair, Setup, Stream, alone, ask, defense, eventually, value_of};
 
 /// Every way in which the ends may have offload.
 const SETUPS: [[maybetun_integration_tests::Implementation; 2]; 4] =
@@ -205,4 +205,14 @@ fn congestion_marks_go_out_and_come_in() {
             value_of(&counters, "maybetun_dropped_congested").is_some_and(|count: u64| count >= 2)
         });
     });
+}
+
+/// While a defense runs, the outer header is always the same.
+#[test]
+fn congestion_marks_stay_inside_while_a_defense_runs() {
+    let pair = Setup::between(Maybetun, Maybetun).start();
+    pair.client.host.reaches(&pair.relay.v4());
+    defense(&pair.client, "on constant-size").success();
+    let marks = outer_marks(&pair, "ping -Q 2");
+    assert!(marks.len() >= 5 && marks.iter().all(|&mark| mark == 0), "{marks:?}");
 }
