@@ -49,7 +49,8 @@ impl Capture {
         Self::begin(host, interface, "64", "ip and udp")
     }
 
-    /// Starts to capture every packet, up to 16,384 bytes of it, but for what hosts say of themselves; for [`packets`](Self::packets).
+    /// Starts to capture every packet, up to 16,384 bytes of it, but for what hosts say of themselves; for
+    /// [`packets`](Self::packets).
     #[track_caller]
     pub fn start_whole(host: &Host, interface: &str) -> Self {
         Self::begin(host, interface, "16384", "not icmp6 and not arp")
@@ -60,20 +61,8 @@ impl Capture {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut command = host.command("tcpdump");
         // As root: in its own account tcpdump could not write into the directory.
-        command.args([
-            "-i",
-            interface,
-            "-n",
-            "-s",
-            length,
-            "-B",
-            "65536",
-            "--immediate-mode",
-            "-U",
-            "-Z",
-            "root",
-            "-w",
-        ]);
+        command.args(["-i", interface, "-n", "-s", length]);
+        command.args(["-B", "65536", "--immediate-mode", "-U", "-Z", "root", "-w"]);
         command.arg(directory.path().join("capture")).arg(filter);
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut child = spawned.unwrap_or_else(|error| panic!("cannot run tcpdump: {error}"));
@@ -99,14 +88,7 @@ impl Capture {
     #[track_caller]
     pub fn packets(self, link: usize) -> Vec<Vec<u8>> {
         self.settle();
-        let file = self.file();
-        let (mut rest, mut packets) = (&file[FILE_HEADER..], Vec::new());
-        while let Some((header, behind)) = rest.split_at_checked(PACKET_HEADER) {
-            let length = u32::from_ne_bytes([header[8], header[9], header[10], header[11]]) as usize;
-            packets.push(behind[link..length].to_vec());
-            rest = &behind[length..];
-        }
-        packets
+        records(&self.file()).map(|(_, packet)| packet[link..].to_vec()).collect()
     }
 
     /// Waits until nothing more is written: tcpdump throws away what it has not read when it ends.
@@ -140,23 +122,32 @@ impl Drop for Capture {
     }
 }
 
-fn parse(file: &[u8]) -> Vec<Datagram> {
+/// Returns the packets of a capture, each with the time it passed.
+fn records(file: &[u8]) -> impl Iterator<Item = (Duration, &[u8])> {
     assert!(file.starts_with(&0xa1b2_c3d4_u32.to_le_bytes()), "a capture in microseconds, of this machine");
     let mut rest = &file[FILE_HEADER..];
-    let mut datagrams = Vec::new();
-    while rest.len() > PACKET_HEADER {
-        let field = |index: usize| u32::from_le_bytes(rest[4 * index..4 * index + 4].try_into().expect("four bytes"));
-        let (seconds, microseconds, captured) = (field(0), field(1), field(2) as usize);
-        let ip = &rest[PACKET_HEADER + ETHERNET..PACKET_HEADER + captured];
+    std::iter::from_fn(move || {
+        let (header, behind) = rest.split_at_checked(PACKET_HEADER)?;
+        let field = |index: usize| u32::from_le_bytes(header[4 * index..4 * index + 4].try_into().expect("four bytes"));
+        let at = Duration::from_secs(field(0).into()) + Duration::from_micros(field(1).into());
+        let (packet, behind) = behind.split_at(field(2) as usize);
+        rest = behind;
+        Some((at, packet))
+    })
+}
+
+fn parse(file: &[u8]) -> Vec<Datagram> {
+    let datagram = |(at, packet): (Duration, &[u8])| {
+        let ip = &packet[ETHERNET..];
         let udp = &ip[usize::from(ip[0] & 15) * 4..];
-        datagrams.push(Datagram {
-            at: Duration::from_secs(seconds.into()) + Duration::from_micros(microseconds.into()),
+        Datagram {
+            at,
             source: Ipv4Addr::new(ip[12], ip[13], ip[14], ip[15]),
             length: usize::from(u16::from_be_bytes([udp[4], udp[5]])) - 8,
             is_data: udp.get(8) == Some(&DATA),
-        });
-        rest = &rest[PACKET_HEADER + captured..];
-    }
+        }
+    };
+    let mut datagrams: Vec<_> = records(file).map(datagram).collect();
     // What passes on several processors at once may be written out of order.
     datagrams.sort_by_key(|datagram| datagram.at);
     datagrams

@@ -98,20 +98,27 @@ fn a_corrupted_checksum_stays_corrupted() {
     }
 }
 
+/// A socket at the client, connected to one at `port` of the relay.
+fn sockets(pair: &Pair, port: u16) -> [UdpSocket; 2] {
+    let address = pair.relay.inner(port);
+    let receiver = pair.relay.host.inside(|| UdpSocket::bind(address)).expect("a free port");
+    receiver.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket takes a timeout");
+    let sender = pair.client.host.inside(|| UdpSocket::bind("10.9.0.1:0")).expect("a free port");
+    sender.connect(address).expect("an address of the tunnel");
+    [sender, receiver]
+}
+
 #[test]
 fn datagrams_of_every_size_arrive() {
     let _heavy = alone();
     let near = [1_391, 1_392, 1_393, 2_000, 9_000, 65_506, 65_507];
     let sizes: Vec<usize> = (1..1_400).chain((1_400..65_507).step_by(997)).chain(near).collect();
     in_every_setup(|pair| {
-        let address = pair.relay.inner(7_000);
-        let receiver = pair.relay.host.inside(|| UdpSocket::bind(address)).expect("a free port");
-        receiver.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket takes a timeout");
-        let sender = pair.client.host.inside(|| UdpSocket::bind("10.9.0.1:0")).expect("a free port");
+        let [sender, receiver] = sockets(pair, 7_000);
         let mut buffer = vec![0; 65_536];
         for (i, &size) in sizes.iter().enumerate() {
             let datagram: Vec<u8> = (0..size).map(|at| (at * 7 + i) as u8).collect();
-            sender.send_to(&datagram, address).expect("the tunnel takes datagrams");
+            sender.send(&datagram).expect("the tunnel takes datagrams");
             let length = receiver.recv(&mut buffer).unwrap_or_else(|error| panic!("{size} bytes: {error}"));
             assert!(buffer[..length] == datagram, "{size} bytes, {length} came");
         }
@@ -122,16 +129,13 @@ fn datagrams_of_every_size_arrive() {
 #[test]
 fn datagrams_sent_together_arrive_in_order() {
     in_every_setup(|pair| {
-        let address = pair.relay.inner(7_001);
-        let receiver = pair.relay.host.inside(|| UdpSocket::bind(address)).expect("a free port");
-        receiver.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket takes a timeout");
-        let sender = pair.client.host.inside(|| UdpSocket::bind("10.9.0.1:0")).expect("a free port");
+        let [sender, receiver] = sockets(pair, 7_001);
         let mut buffer = vec![0; 2_000];
         for round in 0..20 {
             let sizes = (0..40).map(|i| if i % 13 == 12 { 1 + i } else { 300 + 10 * round });
             let datagrams: Vec<Vec<u8>> = sizes.enumerate().map(|(i, size)| vec![i as u8; size]).collect();
             for datagram in &datagrams {
-                sender.send_to(datagram, address).expect("the tunnel takes datagrams");
+                sender.send(datagram).expect("the tunnel takes datagrams");
             }
             for datagram in &datagrams {
                 let length = receiver.recv(&mut buffer).expect("each arrives");
