@@ -7,7 +7,7 @@ use super::exit::{Exit, Failure};
 use super::interface;
 use super::logging::Log;
 use super::runtime::{self, StopSignals};
-use super::service::{Offload, Service};
+use super::service::{Service, Speed};
 
 /// wireguard-go's environment variable that keeps it in the foreground when it is `1`.
 const FOREGROUND_VARIABLE: &str = "WG_PROCESS_FOREGROUND";
@@ -31,7 +31,7 @@ impl BackendArgs {
 }
 
 /// Serves the interface until it is told to stop; in the background unless told otherwise.
-pub(crate) fn run(args: BackendArgs, offload: Offload, log: &Log) -> anyhow::Result<()> {
+pub(crate) fn run(args: BackendArgs, speed: Speed, log: &Log) -> anyhow::Result<()> {
     let Some(name) = args.interface else {
         return Err(Failure::error(Exit::Usage, "expected an interface"));
     };
@@ -41,12 +41,12 @@ pub(crate) fn run(args: BackendArgs, offload: Offload, log: &Log) -> anyhow::Res
         Role::Foreground => {}
         Role::Background => detach::enter_background()?,
     }
-    runtime::run(serve(&name, offload, log))
+    runtime::run(serve(&name, speed, log))
 }
 
-async fn serve(name: &str, offload: Offload, log: &Log) -> anyhow::Result<()> {
+async fn serve(name: &str, speed: Speed, log: &Log) -> anyhow::Result<()> {
     let mut signals = StopSignals::new().context("cannot watch for signals")?;
-    let mut service = Service::start(name, offload)?;
+    let mut service = Service::start(name, speed)?;
     let result = match detach::ready(detach::role(), log) {
         Ok(()) => service.ended(&mut signals).await.map(drop),
         Err(error) => Err(error),

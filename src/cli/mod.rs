@@ -49,9 +49,8 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "FILTER", env = logging::VARIABLE, hide_env_values = true)]
     log: Option<String>,
 
-    /// Whether to move many packets in one system call, where the kernel can. Off is for finding faults.
-    #[arg(long, global = true, value_name = "WHETHER", env = "MAYBETUN_OFFLOAD", default_value = "on")]
-    offload: service::Offload,
+    #[command(flatten)]
+    speed: service::Speed,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -116,8 +115,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let log = logging::Log::new(cli.log)?;
     log.start();
     match cli.command {
-        None => backend::run(cli.backend, cli.offload, &log),
-        Some(Command::Up(args)) => up::run(args, cli.offload, &log),
+        None => backend::run(cli.backend, cli.speed, &log),
+        Some(Command::Up(args)) => up::run(args, cli.speed, &log),
         Some(Command::Down(args)) => down::run(&args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Genkey) => keys::genkey(),

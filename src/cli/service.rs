@@ -18,6 +18,18 @@ pub(crate) enum Offload {
     Off,
 }
 
+/// How packets are moved.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Speed {
+    /// Whether to move many packets in one system call, where the kernel can. Off is for finding faults.
+    #[arg(long, global = true, value_name = "WHETHER", env = "MAYBETUN_OFFLOAD", default_value = "on")]
+    offload: Offload,
+    /// How many threads read the interface, and how many the socket of each IP version [default: half the cores].
+    #[arg(long, global = true, value_name = "1-64", env = "MAYBETUN_QUEUES",
+          value_parser = clap::value_parser!(u8).range(1..=64))]
+    queues: Option<u8>,
+}
+
 /// Why a tunnel ended without a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -43,11 +55,14 @@ impl Service {
     ///
     /// # Errors
     /// When either exists already or may not be made.
-    pub(crate) fn start(name: &str, offload: Offload) -> anyhow::Result<Self> {
-        let mut tun_options = LinuxTunOptions::default();
-        tun_options.offload = offload == Offload::On;
+    pub(crate) fn start(name: &str, speed: Speed) -> anyhow::Result<Self> {
         let mut options = Options::default();
-        options.offload = tun_options.offload;
+        options.offload = speed.offload == Offload::On;
+        if let Some(queues) = speed.queues {
+            options.queues = queues.into();
+        }
+        let mut tun_options = LinuxTunOptions::default();
+        (tun_options.offload, tun_options.queues) = (options.offload, options.queues);
         let tun = LinuxTun::create_with(name, tun_options).map_err(|error| {
             let exit = exit_of_create(&error);
             anyhow::Error::new(error).context(Failure::because(exit, format!("cannot start {name}")))

@@ -13,7 +13,7 @@ use super::handshakes::{COOKIE_REPLY, Verdict};
 use super::outbound::Outbound;
 use super::registry::{Identity, Peer, Registry};
 use super::shared::{Shared, count};
-use super::sockets::{BoundSocket, Sockets};
+use super::sockets::{BoundSocket, Place, Sockets};
 use crate::keys::PublicKey;
 use crate::tunnel::{DatagramBatch, Ecn, Endpoint};
 
@@ -34,16 +34,13 @@ struct Datagram<'a> {
     mark: Ecn,
 }
 
-/// One IP version's socket, if it is open.
-pub(super) type Which = fn(&Sockets) -> Option<&BoundSocket>;
-
-/// Receives datagrams on the sockets of one IP version, as they come and go, until the TUN device fails.
-pub(super) async fn run<T: Tun>(tun: &T, answers: &Outbound<T>, shared: &Shared, which: Which) -> io::Error {
+/// Receives datagrams on the sockets of one place, as they come and go, until the TUN device fails.
+pub(super) async fn run<T: Tun>(tun: &T, answers: &Outbound<T>, shared: &Shared, place: Place) -> io::Error {
     let mut changes = shared.sockets.subscribe();
     let mut buffers = Buffers::new();
     loop {
         let sockets = changes.borrow_and_update().clone();
-        let changed = match sockets.as_ref().and_then(|sockets| Some((sockets, which(sockets)?))) {
+        let changed = match sockets.as_ref().and_then(|sockets| Some((sockets, sockets.at(place)?))) {
             None => changes.changed().await,
             Some((sockets, socket)) => tokio::select! {
                 changed = changes.changed() => changed,

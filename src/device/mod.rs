@@ -39,6 +39,9 @@ pub struct Options {
     pub socket_buffer: usize,
     /// Whether UDP sockets may send and receive many datagrams of one size at once, where the system can. By default yes.
     pub offload: bool,
+    /// How many sockets of each IP version receive, each on a thread of its own that serves other peers than the rest: at
+    /// least 1. More than 1 only on Linux. By default [`default_queues`].
+    pub queues: usize,
     /// How late deadlines may be met, so that several cost one wakeup: more saves battery, and makes defenses less
     /// exact. Zero by default.
     pub timer_slack: Duration,
@@ -48,8 +51,22 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { socket_buffer: 4 << 20, offload: true, timer_slack: Duration::ZERO, handshakes_per_second: 100 }
+        Self {
+            socket_buffer: 4 << 20,
+            offload: true,
+            queues: default_queues(),
+            timer_slack: Duration::ZERO,
+            handshakes_per_second: 100,
+        }
     }
+}
+
+/// Returns how many queues keep every core busy: one for two cores, as each has a thread that sends and one that
+/// receives; 1 to 16.
+pub fn default_queues() -> usize {
+    const MOST: usize = 16;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores / 2).clamp(1, MOST)
 }
 
 /// A running device; clones are handles to the same device.

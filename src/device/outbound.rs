@@ -14,7 +14,7 @@ use crate::tunnel::{DatagramBatch, IpHeader};
 /// Most packets that are given to a tunnel at once: as many as find room when it says that it has room.
 const MAX_RUN: usize = 128;
 
-/// Reads the TUN device. One thread at a time does: packets leave in the order in which they were read.
+/// Reads one queue of the TUN device. One thread at a time does: packets leave in the order in which they were read.
 pub(super) struct Outbound<T> {
     tun: Arc<T>,
     work: Mutex<Work>,
@@ -105,6 +105,7 @@ impl Work {
                 self.next += 1;
                 continue;
             };
+            let _sending = peer.sending.lock().await;
             self.seal_run(shared, &peer, &mut room);
             shared.transmit(&peer, &mut self.out).await;
         }

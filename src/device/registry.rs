@@ -29,6 +29,9 @@ pub(super) struct Peer {
     pub(super) is_closed: AtomicBool,
     /// Tells whoever waits for it that the tunnel's queue has room, or that the peer is gone.
     pub(super) drained: Notify,
+    /// Held while datagrams are sealed from the TUN device's packets and sent, so that several threads send them in the
+    /// order of their counters: what came later than 1,000 others is a replay to the peer.
+    pub(super) sending: tokio::sync::Mutex<()>,
     /// Counts up from peer to peer: the order in which they are shown.
     sequence: u64,
 }
@@ -155,6 +158,7 @@ impl Registry {
             }),
             is_closed: AtomicBool::new(false),
             drained: Notify::new(),
+            sending: tokio::sync::Mutex::default(),
             sequence: self.sequence,
         });
         self.sequence += 1;

@@ -158,7 +158,7 @@ impl Shared {
                 let sockets = self.sockets.borrow().clone();
                 let sent = match (endpoint, sockets) {
                     (Some(endpoint), Some(sockets)) => {
-                        sockets.send(out, endpoint, || peer.is_closed.load(Ordering::Relaxed)).await
+                        sockets.send(out, peer.index, endpoint, || peer.is_closed.load(Ordering::Relaxed)).await
                     }
                     _ => Sent::none_of(out),
                 };

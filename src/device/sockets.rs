@@ -23,9 +23,25 @@ const RECEIVE_PAUSE: Duration = Duration::from_millis(50);
 /// The sockets of one port.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    pub(super) v4: Option<BoundSocket>,
-    pub(super) v6: Option<BoundSocket>,
+    /// The sockets of each IP version; none if the system does not know it. With several, the system hands each sender's
+    /// datagrams to the same one.
+    v4: Vec<BoundSocket>,
+    v6: Vec<BoundSocket>,
     port: u16,
+}
+
+/// Which of the sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) version: IpVersion,
+    /// From 0 to less than [`Options::queues`].
+    pub(super) index: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IpVersion {
+    V4,
+    V6,
 }
 
 #[derive(Debug)]
@@ -74,17 +90,9 @@ impl Sockets {
     }
 
     fn bind_once(port: u16, fwmark: u32, options: &Options) -> io::Result<Self> {
-        let v4 = open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), options)?;
-        let port = match &v4 {
-            Some(socket) => socket.socket.local_addr()?.port(),
-            None => port,
-        };
-        let v6 = open(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), options)?;
-        let port = match &v6 {
-            Some(socket) => socket.socket.local_addr()?.port(),
-            None => port,
-        };
-        if v4.is_none() && v6.is_none() {
+        let (v4, port) = open_all(Ipv4Addr::UNSPECIFIED.into(), port, options)?;
+        let (v6, port) = open_all(Ipv6Addr::UNSPECIFIED.into(), port, options)?;
+        if v4.is_empty() && v6.is_empty() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "neither IPv4 nor IPv6 is available"));
         }
         let sockets = Self { v4, v6, port };
@@ -113,16 +121,38 @@ impl Sockets {
         if mark == 0 { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
     }
 
-    /// Sends every datagram of the batch. Errors are counted, never final: the network may be back for the next.
+    /// Returns a socket, if it is open.
+    pub(super) fn at(&self, place: Place) -> Option<&BoundSocket> {
+        self.of(place.version).get(place.index)
+    }
+
+    fn of(&self, version: IpVersion) -> &[BoundSocket] {
+        match version {
+            IpVersion::V4 => &self.v4,
+            IpVersion::V6 => &self.v6,
+        }
+    }
+
+    /// Returns the socket from which datagrams leave for an address: for each peer the same one, so that they stay in
+    /// order.
+    fn towards(&self, address: SocketAddr, peer: u32) -> Option<&BoundSocket> {
+        let sockets = self.of(if address.is_ipv4() { IpVersion::V4 } else { IpVersion::V6 });
+        sockets.get(peer as usize % sockets.len().max(1))
+    }
+
+    /// Sends every datagram of the batch, for the peer of this index. Errors are counted, never final: the network may be
+    /// back for the next.
     ///
     /// What has to wait for room in the socket is given up when `is_closed` says, after the wait, that nothing may leave
     /// any more: it would leave in the middle of blocking.
-    pub(super) async fn send(&self, batch: &DatagramBatch, to: Endpoint, is_closed: impl Fn() -> bool) -> Sent {
-        let socket = match to.remote {
-            SocketAddr::V4(_) => &self.v4,
-            SocketAddr::V6(_) => &self.v6,
-        };
-        let Some(socket) = socket else {
+    pub(super) async fn send(
+        &self,
+        batch: &DatagramBatch,
+        peer: u32,
+        to: Endpoint,
+        is_closed: impl Fn() -> bool,
+    ) -> Sent {
+        let Some(socket) = self.towards(to.remote, peer) else {
             return Sent::none_of(batch);
         };
         let mut sent = Sent::default();
@@ -163,11 +193,7 @@ impl Sockets {
 
     /// Sends one datagram if the socket takes it now.
     pub(super) fn try_send(&self, datagram: &[u8], to: Endpoint) -> io::Result<()> {
-        let socket = match to.remote {
-            SocketAddr::V4(_) => &self.v4,
-            SocketAddr::V6(_) => &self.v6,
-        };
-        let socket = socket.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let socket = self.towards(to.remote, 0).ok_or(io::ErrorKind::Unsupported)?;
         let run = Run { contents: datagram, segment_size: datagram.len(), ecn: Ecn::NotCapable };
         socket.state().try_send((&socket.socket).into(), &transmit(run, to))
     }
@@ -268,8 +294,44 @@ fn transmit<'a>(run: Run<'a>, to: Endpoint) -> Transmit<'a> {
     }
 }
 
+/// Opens the sockets of one IP version on one port, and says which; none if the system does not know the version.
+///
+/// The first one takes the port as if it were to be alone, so that a port that anyone else has stays an error.
+fn open_all(address: IpAddr, port: u16, options: &Options) -> io::Result<(Vec<BoundSocket>, u16)> {
+    let Some(first) = open(SocketAddr::from((address, port)), Sharing::No, options)? else {
+        return Ok((Vec::new(), port));
+    };
+    let port = first.socket.local_addr()?.port();
+    let mut sockets = vec![first];
+    if options.queues > 1 && share_port(&sockets[0].socket) {
+        for _ in 1..options.queues {
+            sockets.extend(open(SocketAddr::from((address, port)), Sharing::Yes, options)?);
+        }
+    }
+    Ok((sockets, port))
+}
+
+/// Whether a socket takes a port that another one of ours has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    Yes,
+    No,
+}
+
+/// Lets other sockets of ours have the same port, and says whether that is possible: only Linux spreads datagrams over
+/// them.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn share_port(socket: &UdpSocket) -> bool {
+    sockopt::set_socket_reuseport(socket, true).is_ok()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn share_port(_: &UdpSocket) -> bool {
+    false
+}
+
 /// Opens one socket; `None` if the system does not know this IP version.
-fn open(address: SocketAddr, options: &Options) -> io::Result<Option<BoundSocket>> {
+fn open(address: SocketAddr, sharing: Sharing, options: &Options) -> io::Result<Option<BoundSocket>> {
     let socket = match Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP)) {
         Ok(socket) => socket,
         Err(error) if is_missing(&error) => return Ok(None),
@@ -287,12 +349,15 @@ fn open(address: SocketAddr, options: &Options) -> io::Result<Option<BoundSocket
             tracing::debug!(%error, "socket buffer stays at its default size");
         }
     }
-    match socket.bind(&address.into()) {
+    let socket = UdpSocket::from(socket);
+    if sharing == Sharing::Yes && !share_port(&socket) {
+        return Ok(None);
+    }
+    match socket2::SockRef::from(&socket).bind(&address.into()) {
         Ok(()) => {}
         Err(error) if is_missing(&error) => return Ok(None),
         Err(error) => return Err(error),
     }
-    let socket = UdpSocket::from(socket);
     let state = RwLock::new(Arc::new(UdpSocketState::new((&socket).into())?));
     allow_fragments(&socket, address.ip());
     if !options.offload {

@@ -20,19 +20,21 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub(super) fn spawn<T: Tun>(tun: T, shared: Arc<Shared>) -> watch::Receiver<Option<StopReason>> {
     let (ended, receiver) = watch::channel(None);
     tokio::spawn(async move {
-        let reason = supervise(Arc::new(tun), &shared).await;
+        let reason = supervise(tun.split().into_iter().map(Arc::new).collect(), &shared).await;
         tracing::debug!(?reason, "device stopped");
         ended.send_replace(Some(reason));
     });
     receiver
 }
 
-async fn supervise<T: Tun>(tun: Arc<T>, shared: &Arc<Shared>) -> StopReason {
+async fn supervise<T: Tun>(queues: Vec<Arc<T>>, shared: &Arc<Shared>) -> StopReason {
     let mut tasks = JoinSet::new();
-    let (device, state) = (Arc::clone(&tun), Arc::clone(shared));
-    tasks.spawn(async move { follow_link(&*device, &state).await });
-    let workers = Workers::start(&tun, shared);
-    drop(tun);
+    if let Some(first) = queues.first() {
+        let (device, state) = (Arc::clone(first), Arc::clone(shared));
+        tasks.spawn(async move { follow_link(&*device, &state).await });
+    }
+    let workers = Workers::start(&queues, shared);
+    drop(queues);
     let ending = EndOnDrop(shared);
 
     let mut stopping = shared.stopping();

@@ -1,7 +1,8 @@
-//! The threads that move packets: one reads the TUN device, one the socket of each IP version.
+//! The threads that move packets: one reads each queue of the TUN device, one each socket.
 //!
 //! Each has an event loop of its own, and waits in the system for just what it reads: a packet wakes one thread, which
-//! carries it all the way. The system spreads the threads over the cores.
+//! carries it all the way. With several queues the system spreads what comes from the TUN device by its flows, and
+//! what comes from the network by its senders: packets of one stay on one thread, and in order.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio::runtime;
 
 use super::outbound::Outbound;
 use super::shared::Shared;
-use super::sockets::Sockets;
+use super::sockets::{IpVersion, Place};
 use super::{StopReason, inbound, pacer};
 
 /// Every thread of a device.
@@ -23,19 +24,24 @@ impl Workers {
     ///
     /// # Panics
     /// Panics outside a tokio runtime, or if the system starts no more threads.
-    pub(super) fn start<T: Tun>(tun: &Arc<T>, shared: &Arc<Shared>) -> Self {
-        let outbound = Arc::new(Outbound::new(Arc::clone(tun)));
-        let receive = |name, which: inbound::Which| {
-            let (tun, answers) = (Arc::clone(tun), Arc::clone(&outbound));
-            mover(name, shared, async move |shared| inbound::run(&*tun, &answers, shared, which).await)
-        };
-        let sender = Arc::clone(&outbound);
-        Self(vec![
-            mover("maybetun-tun", shared, async move |shared| sender.run(shared).await),
-            receive("maybetun-udp4", |sockets: &Sockets| sockets.v4.as_ref()),
-            receive("maybetun-udp6", |sockets: &Sockets| sockets.v6.as_ref()),
-            pacer::spawn(Arc::clone(shared)),
-        ])
+    pub(super) fn start<T: Tun>(queues: &[Arc<T>], shared: &Arc<Shared>) -> Self {
+        let mut threads = vec![pacer::spawn(Arc::clone(shared))];
+        let mut outbound = Vec::new();
+        for (index, tun) in queues.iter().enumerate() {
+            let sender = Arc::new(Outbound::new(Arc::clone(tun)));
+            outbound.push(Arc::clone(&sender));
+            let name = format!("maybetun-tun{index}");
+            threads.push(mover(&name, shared, async move |shared| sender.run(shared).await));
+        }
+        // There may be fewer queues than sockets, where the kernel has but one.
+        for (index, (tun, answers)) in queues.iter().zip(&outbound).cycle().take(shared.options.queues).enumerate() {
+            for (version, name) in [(IpVersion::V4, "udp4"), (IpVersion::V6, "udp6")] {
+                let (tun, answers, place) = (Arc::clone(tun), Arc::clone(answers), Place { version, index });
+                let receive = async move |shared: &Shared| inbound::run(&*tun, &answers, shared, place).await;
+                threads.push(mover(&format!("mt-{name}.{index}"), shared, receive));
+            }
+        }
+        Self(threads)
     }
 
     /// Waits until all have ended. One that panicked has stopped the device already.

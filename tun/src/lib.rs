@@ -136,4 +136,14 @@ pub trait Tun: Send + Sync + 'static {
 
     /// Returns the interface name; empty if there is none.
     fn name(&self) -> &str;
+
+    /// Splits the device into its queues, at least one. Each is read by itself and brings packets that no other brings;
+    /// the system keeps the packets of one flow on one queue, that on which the other direction is written. All must be
+    /// read. [`event`](Self::event) of the first reports for all; the interface ends with the last.
+    fn split(self) -> Vec<Self>
+    where
+        Self: Sized,
+    {
+        vec![self]
+    }
 }

@@ -1,9 +1,9 @@
 //! The TUN device of Linux: `/dev/net/tun`.
 
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::{
     io::Errno,
@@ -27,6 +27,9 @@ const ENOUGH: usize = 2 << 16;
 
 /// Most parts of one write: the offload header, and the packets of a batch.
 const MAX_PARTS: usize = 129;
+
+/// Most queues of one interface (`MAX_TAP_QUEUES` of the kernel's `tun.c`).
+const MAX_QUEUES: usize = 256;
 
 /// The driver's own device node.
 const DEVICE_NODE: &str = "/dev/net/tun";
@@ -88,7 +91,9 @@ pub struct LinuxTun {
     is_refusing: AtomicBool,
     name: String,
     index: u32,
-    link: LinkWatch,
+    link: Arc<LinkWatch>,
+    /// The queues beside the one that `fd` is, until they are split off.
+    queues: Vec<OwnedFd>,
 }
 
 /// What a device with segmentation offload has.
@@ -108,11 +113,14 @@ pub struct LinuxTunOptions {
     /// Whether to move bursts of up to 64 KiB at once where the kernel can: of TCP since Linux 2.6.27, of UDP since 6.2.
     /// By default yes.
     pub offload: bool,
+    /// How many queues the interface has, 1 to 256: with several, as many threads can read at once, each the packets of
+    /// other flows ([`Tun::split`]). By default 1. A persistent interface that is taken over has what it was made with.
+    pub queues: usize,
 }
 
 impl Default for LinuxTunOptions {
     fn default() -> Self {
-        Self { mtu: DEFAULT_MTU, offload: true }
+        Self { mtu: DEFAULT_MTU, offload: true, queues: 1 }
     }
 }
 
@@ -150,22 +158,18 @@ impl LinuxTun {
         if let Err(source) = std::fs::metadata(DEVICE_NODE) {
             return Err(CreateError::of(name, source));
         }
-        let device = match build(name, options) {
-            Err(error) if options.offload && is_unknown_to_kernel(&error) => {
-                tracing::info!(interface = name, %error, "no segmentation offload: packets are moved one by one");
-                build(name, LinuxTunOptions { offload: false, ..options })
-            }
-            result => result,
-        };
+        let queues = options.queues.clamp(1, MAX_QUEUES);
+        let device = build_what_is_known(name, LinuxTunOptions { queues, ..options });
         let device = device.map_err(|error| CreateError::of(name, error))?;
         let other = |source| CreateError::Other { name: name.to_owned(), source };
         let index = device.if_index().map_err(other)?;
-        let link = LinkWatch::new(index, options.mtu).map_err(other)?;
+        let link = Arc::new(LinkWatch::new(index, options.mtu).map_err(other)?);
+        let queues = (1..queues).map_while(|_| open_queue(&device)).collect::<Vec<_>>();
         let udp = if device.udp_gso() { UdpBursts::Yes } else { UdpBursts::No };
         let offload = device.tcp_gso().then(|| Offload { udp, coalescer: Mutex::default() });
-        tracing::debug!(interface = name, tcp = offload.is_some(), ?udp, "segmentation offload");
+        tracing::debug!(interface = name, tcp = offload.is_some(), ?udp, queues = queues.len() + 1, "offload");
         let fd = Descriptor::new(device.as_fd().try_clone_to_owned().map_err(other)?);
-        Ok(Self { fd, offload, is_refusing: AtomicBool::new(false), name: name.to_owned(), index, link })
+        Ok(Self { fd, offload, is_refusing: AtomicBool::new(false), name: name.to_owned(), index, link, queues })
     }
 
     /// Returns the interface index, as in `ip link`.
@@ -203,6 +207,31 @@ impl LinuxTun {
     }
 }
 
+/// Makes the device; without offload or with one queue where the kernel, or an interface that is taken over, has no more.
+fn build_what_is_known(name: &str, options: LinuxTunOptions) -> io::Result<SyncDevice> {
+    match build(name, options) {
+        Err(error) if options.queues > 1 && is_unknown_to_kernel(&error) => {
+            tracing::info!(interface = name, %error, "no queues beside the first: one thread reads the interface");
+            build_what_is_known(name, LinuxTunOptions { queues: 1, ..options })
+        }
+        Err(error) if options.offload && is_unknown_to_kernel(&error) => {
+            tracing::info!(interface = name, %error, "no segmentation offload: packets are moved one by one");
+            build(name, LinuxTunOptions { offload: false, ..options })
+        }
+        result => result,
+    }
+}
+
+/// Opens one more queue, not blocking, if the interface takes more.
+fn open_queue(device: &SyncDevice) -> Option<OwnedFd> {
+    let open = || {
+        let queue = device.try_clone()?;
+        queue.set_nonblocking(true)?;
+        queue.as_fd().try_clone_to_owned()
+    };
+    open().inspect_err(|error| tracing::debug!(%error, "no more queues")).ok()
+}
+
 /// Makes the device, not blocking.
 fn build(name: &str, options: LinuxTunOptions) -> io::Result<SyncDevice> {
     let device = DeviceBuilder::new()
@@ -210,6 +239,7 @@ fn build(name: &str, options: LinuxTunOptions) -> io::Result<SyncDevice> {
         .layer(Layer::L3)
         .packet_information(false)
         .offload(options.offload)
+        .multi_queue(options.queues > 1)
         .inherit_enable_state()
         .mtu(options.mtu)
         .build_sync()?;
@@ -275,6 +305,21 @@ impl Tun for LinuxTun {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn split(mut self) -> Vec<Self> {
+        let more = std::mem::take(&mut self.queues);
+        let others = more.into_iter().map(|fd| Self {
+            fd: Descriptor::new(fd),
+            offload: self.offload.as_ref().map(|offload| Offload { udp: offload.udp, coalescer: Mutex::default() }),
+            is_refusing: AtomicBool::new(false),
+            name: self.name.clone(),
+            index: self.index,
+            link: Arc::clone(&self.link),
+            queues: Vec::new(),
+        });
+        let others = others.collect::<Vec<_>>();
+        std::iter::once(self).chain(others).collect()
     }
 }
 

@@ -17,7 +17,7 @@ use super::interface;
 use super::locate::Source;
 use super::logging::Log;
 use super::runtime::{self, StopSignals};
-use super::service::{End, Offload, Service};
+use super::service::{End, Service, Speed};
 use hooks::{Hooks, Permission};
 use session::Session;
 
@@ -46,7 +46,7 @@ pub(crate) struct UpArgs {
 }
 
 /// Brings the tunnel up and serves it.
-pub(crate) fn run(args: UpArgs, offload: Offload, log: &Log) -> anyhow::Result<()> {
+pub(crate) fn run(args: UpArgs, speed: Speed, log: &Log) -> anyhow::Result<()> {
     match detach::role() {
         Role::Foreground if args.detach => return detach::to_background(),
         Role::Foreground => {}
@@ -59,13 +59,13 @@ pub(crate) fn run(args: UpArgs, offload: Offload, log: &Log) -> anyhow::Result<(
     };
     let permission = if args.allow_hooks { Permission::Allowed } else { Permission::Skipped };
     let hooks = Hooks::new(&source.path, &source.config.interface, permission);
-    runtime::run(serve(&name, offload, &source, &hooks, log))
+    runtime::run(serve(&name, speed, &source, &hooks, log))
 }
 
-async fn serve(name: &str, offload: Offload, source: &Source, hooks: &Hooks, log: &Log) -> anyhow::Result<()> {
+async fn serve(name: &str, speed: Speed, source: &Source, hooks: &Hooks, log: &Log) -> anyhow::Result<()> {
     let mut signals = StopSignals::new().context("cannot watch for signals")?;
     let session = Session::prepare(source, hooks)?;
-    let mut service = Service::start(name, offload)?;
+    let mut service = Service::start(name, speed)?;
     let outcome = session.run(&mut service, &mut signals, log).await;
     service.stop().await;
     session.after_down(name).await;
