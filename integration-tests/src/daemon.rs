@@ -23,6 +23,8 @@ pub enum Implementation {
     Maybetun,
     /// The same, told to move each packet by itself, as where the kernel has no offload.
     MaybetunSingly,
+    /// The same, with four queues, as on a machine of eight cores.
+    MaybetunQueued,
     /// wireguard-go, as Debian ships it.
     WireguardGo,
     /// Mullvad's gotatun.
@@ -34,7 +36,9 @@ impl Implementation {
     #[track_caller]
     fn program(self) -> PathBuf {
         match self {
-            Self::Maybetun | Self::MaybetunSingly => from_environment("MAYBETUN_BIN", "target/release/maybetun"),
+            Self::Maybetun | Self::MaybetunSingly | Self::MaybetunQueued => {
+                from_environment("MAYBETUN_BIN", "target/release/maybetun")
+            }
             Self::WireguardGo => env::var_os("WIREGUARD_GO_BIN").unwrap_or_else(|| "wireguard-go".into()).into(),
             Self::Gotatun => from_environment("GOTATUN_BIN", "target/peers/bin/gotatun"),
         }
@@ -71,6 +75,9 @@ impl Daemon {
         command.args(["-f", interface]).env("WG_SUDO", "1").env("RUST_BACKTRACE", "1");
         if implementation == Implementation::MaybetunSingly {
             command.env("MAYBETUN_OFFLOAD", "off");
+        }
+        if implementation == Implementation::MaybetunQueued {
+            command.env("MAYBETUN_QUEUES", "4");
         }
         let mut daemon = Self::spawn(&mut command, interface);
         eventually(&format!("the UAPI socket of {interface} answers"), Duration::from_secs(20), || {

@@ -62,6 +62,21 @@ impl Wire {
         wire
     }
 
+    /// Joins one of many hosts to the one in their middle, which has the address `.2` on the wire to each; the other's ends
+    /// in `number`. IPv4 alone; the MTU is Ethernet's.
+    #[track_caller]
+    pub fn to_middle(host: &Host, middle: &Host, number: u8) {
+        let [outer, inner] = [names::interface_name(), names::interface_name()];
+        let (left, right) = (host.namespace(), middle.namespace());
+        let add = format!("link add {outer} netns {left} type veth peer name {inner} netns {right}");
+        run(Command::new("ip").args(add.split(' ')), "").success();
+        let [here, there] = [number, 2].map(|number| Network::First.v4(number));
+        host.ip(&format!("addr add {here} peer {there} dev {outer}"));
+        host.ip(&format!("link set {outer} up"));
+        middle.ip(&format!("addr add {there} peer {here} dev {inner}"));
+        middle.ip(&format!("link set {inner} up"));
+    }
+
     /// Lets every datagram cross the wire by itself, as on a real one: segmentation comes before what a capture sees.
     #[track_caller]
     pub fn split_segments(&self, left: &Host, right: &Host) {
