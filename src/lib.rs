@@ -5,6 +5,7 @@
 //!   deadline out. No clock, no socket, no task.
 //! - [`device`] (feature `device`): the tokio driver: sockets, TUN, many peers, cryptokey routing.
 //! - [`uapi`] (feature `uapi`): WireGuard's cross-platform configuration socket.
+//! - [`seed`]: the seed that both peers share, and its streams of random numbers.
 //! - [`config`]: wg-quick files.
 //! - [`settings`] and [`keys`]: what the layers tell each other.
 //!
@@ -18,6 +19,7 @@ pub mod config;
 pub mod defense;
 pub mod keys;
 mod secret;
+pub mod seed;
 pub mod settings;
 mod text;
 pub mod tunnel;
