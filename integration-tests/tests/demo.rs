@@ -116,12 +116,12 @@ fn interrupt(signal: Signal, processes: usize, wait: Duration) {
         marked(&mark).len() >= processes || demo.exit_status().is_some()
     });
     thread::sleep(wait);
-    for host in marked(&mark).into_iter().filter(|process| *process != demo.id()) {
-        // It may be gone just now.
-        let _ = kill(Pid::from_raw(host as i32), Signal::SIGSTOP);
-    }
-    let over = demo.exit_status().is_some();
-    if !over {
+    let hosts = marked(&mark).into_iter().filter(|process| *process != demo.id());
+    // One may be gone just now.
+    let frozen = hosts.filter(|host| kill(Pid::from_raw(*host as i32), Signal::SIGSTOP).is_ok()).count();
+    // Without any it may be on its last lines, where nothing is left to be interrupted.
+    let over = demo.exit_status().is_some() || (processes > 1 && frozen == 0);
+    if demo.exit_status().is_none() {
         demo.signal(signal);
     }
     let status = demo.wait_for_exit();

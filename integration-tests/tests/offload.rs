@@ -185,6 +185,8 @@ fn outer_marks(pair: &Pair, ping: &str) -> Vec<u8> {
 #[test]
 fn congestion_marks_go_out_and_come_in() {
     in_every_setup(|pair| {
+        // Else the capture shows pings that were sent together as one packet.
+        pair.wire.split_segments(&pair.client.host, &pair.relay.host);
         assert_eq!(outer_marks(pair, "ping"), [0; 5]);
         assert_eq!(outer_marks(pair, "ping -Q 2"), [2; 5]);
 
@@ -217,6 +219,7 @@ fn congestion_marks_stay_inside_while_a_defense_runs() {
     let pair = Setup::between(Maybetun, Maybetun).start();
     pair.client.host.reaches(&pair.relay.v4());
     defense(&pair.client, "on constant-size").success();
+    pair.wire.split_segments(&pair.client.host, &pair.relay.host);
     let marks = outer_marks(&pair, "ping -Q 2");
     assert!(marks.len() >= 5 && marks.iter().all(|&mark| mark == 0), "{marks:?}");
 }
