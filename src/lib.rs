@@ -6,6 +6,7 @@
 //! - [`device`] (feature `device`): the tokio driver: sockets, TUN, many peers, cryptokey routing.
 //! - [`uapi`] (feature `uapi`): WireGuard's cross-platform configuration socket.
 //! - [`seed`]: the seed that both peers share, and its streams of random numbers.
+//! - [`negotiation`]: how both ends agree on a defense that only they know.
 //! - [`config`]: wg-quick files.
 //! - [`settings`] and [`keys`]: what the layers tell each other.
 //!
@@ -18,6 +19,7 @@
 pub mod config;
 pub mod defense;
 pub mod keys;
+pub mod negotiation;
 mod secret;
 pub mod seed;
 pub mod settings;

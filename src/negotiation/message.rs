@@ -1,0 +1,322 @@
+//! What the ends tell each other, and its bytes: a length (u16, big endian) and that many bytes of CBOR (RFC 8949).
+//!
+//! Keys that a later version adds are passed over, and so is what follows the message: zeros, to the one size of packets.
+
+use serde::{Deserialize, Serialize};
+
+use crate::seed::{FINGERPRINT_LENGTH, Fingerprint, NONCE_LENGTH};
+
+/// The version that this program speaks, and the oldest that it still understands.
+pub const VERSION: u8 = 1;
+
+/// Longest encoded message, in bytes, without its length: a packet of the smallest MTU of IPv6 has room for two.
+pub const MAX_MESSAGE: usize = 576;
+
+/// Length of the digests that are compared, in bytes.
+pub const DIGEST_LENGTH: usize = 32;
+
+/// Names one run of a defense: the client counts it up.
+pub type Epoch = u32;
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Message {
+    /// The client asks for a defense.
+    #[serde(rename = "h")]
+    Hello(Hello),
+    /// The relay says which.
+    #[serde(rename = "a")]
+    Answer(Answer),
+    /// The client has drawn it.
+    #[serde(rename = "r")]
+    Ready(Ready),
+    /// The relay has drawn the same, and runs it from this packet on.
+    #[serde(rename = "s")]
+    Start(Proof),
+    /// So does the client. Also how it asks, in a new session, whether the relay still does.
+    #[serde(rename = "c")]
+    Started(Proof),
+    /// An end does not run this epoch, or not any more.
+    #[serde(rename = "x")]
+    Stop(Stop),
+}
+
+/// What the client can do and would like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Hello {
+    #[serde(rename = "e")]
+    pub(super) epoch: Epoch,
+    /// The oldest and the newest version that the sender speaks.
+    #[serde(rename = "v")]
+    pub(super) versions: (u8, u8),
+    #[serde(rename = "n")]
+    pub(super) nonce: [u8; NONCE_LENGTH],
+    #[serde(rename = "c")]
+    pub(super) capabilities: Capabilities,
+    #[serde(rename = "d")]
+    pub(super) choice: Choice,
+}
+
+/// What the relay agrees to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Answer {
+    #[serde(rename = "e")]
+    pub(super) epoch: Epoch,
+    #[serde(rename = "v")]
+    pub(super) version: u8,
+    /// The nonce of the hello that is answered.
+    #[serde(rename = "h")]
+    pub(super) hello: [u8; NONCE_LENGTH],
+    #[serde(rename = "n")]
+    pub(super) nonce: [u8; NONCE_LENGTH],
+    #[serde(rename = "c")]
+    pub(super) capabilities: Capabilities,
+    #[serde(rename = "d")]
+    pub(super) choice: Choice,
+}
+
+/// What the client has drawn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Ready {
+    #[serde(rename = "p")]
+    pub(super) proof: Proof,
+    #[serde(rename = "d")]
+    pub(super) digest: [u8; DIGEST_LENGTH],
+}
+
+/// Shows that the sender has the seed of an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Proof {
+    #[serde(rename = "e")]
+    epoch: Epoch,
+    #[serde(rename = "f")]
+    fingerprint: [u8; FINGERPRINT_LENGTH],
+}
+
+impl Proof {
+    pub(super) fn new(epoch: Epoch, fingerprint: Fingerprint) -> Self {
+        Self { epoch, fingerprint: fingerprint.0 }
+    }
+
+    pub(super) fn epoch(self) -> Epoch {
+        self.epoch
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stop {
+    #[serde(rename = "e")]
+    pub(super) epoch: Epoch,
+    #[serde(rename = "r")]
+    pub(super) reason: Reason,
+}
+
+/// Why an epoch is not run. A reason that a later version adds reads as [`Other`](Self::Other).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "u8", into = "u8")]
+#[non_exhaustive]
+pub enum Reason {
+    /// The ends have no version in common.
+    Version,
+    /// The relay does not offer what the client asks for.
+    Choice,
+    /// The ends derived different seeds, or drew different defenses.
+    Mismatch,
+    /// The peer knows nothing of the epoch: it was started again since.
+    Unknown,
+    /// The peer does not answer: it is plain WireGuard, or out of reach.
+    Unanswered,
+    /// An end wants no defense any more.
+    Requested,
+    /// A reason of a later version.
+    Other,
+}
+
+impl From<u8> for Reason {
+    fn from(number: u8) -> Self {
+        match number {
+            1 => Self::Version,
+            2 => Self::Choice,
+            3 => Self::Mismatch,
+            4 => Self::Unknown,
+            5 => Self::Unanswered,
+            6 => Self::Requested,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl From<Reason> for u8 {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Other => 0,
+            Reason::Version => 1,
+            Reason::Choice => 2,
+            Reason::Mismatch => 3,
+            Reason::Unknown => 4,
+            Reason::Unanswered => 5,
+            Reason::Requested => 6,
+        }
+    }
+}
+
+/// What an end can do beside the defense, as bits; those that either end does not know are left out of the answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Capabilities(u32);
+
+impl Capabilities {
+    /// Several small IP packets in one datagram.
+    pub const BUNDLES: Self = Self(1);
+
+    /// Returns what both can do.
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Tells whether all of `other` is among these.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// What is to be drawn from the seed. Both ends give it the same meaning if their pools are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Choice {
+    /// The tier of machines, by its number.
+    #[serde(rename = "t")]
+    pub tier: u8,
+    /// The strength, by its number.
+    #[serde(rename = "s")]
+    pub strength: u8,
+    /// Names the pool that is drawn from.
+    #[serde(rename = "p")]
+    pub pool: [u8; DIGEST_LENGTH],
+}
+
+/// Says that a body holds no message that this version understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum DecodeError {
+    #[error("the length of the message is over {MAX_MESSAGE} bytes, or over what there is")]
+    Length,
+    #[error("the message is not one that this version understands")]
+    Contents,
+}
+
+impl Message {
+    /// Appends the message to `body`.
+    pub(super) fn encode(&self, body: &mut Vec<u8>) {
+        let start = body.len();
+        body.extend_from_slice(&[0; 2]);
+        ciborium::into_writer(self, &mut *body).expect("a message of fixed fields is written to memory");
+        let length = body.len() - start - 2;
+        debug_assert!(length <= MAX_MESSAGE);
+        body[start..start + 2].copy_from_slice(&(length as u16).to_be_bytes());
+    }
+
+    /// Reads the message at the start of `body`.
+    pub(super) fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+        let (length, rest) = body.split_first_chunk::<2>().ok_or(DecodeError::Length)?;
+        let length = usize::from(u16::from_be_bytes(*length));
+        let encoded = rest.get(..length).filter(|_| length <= MAX_MESSAGE).ok_or(DecodeError::Length)?;
+        ciborium::from_reader(encoded).map_err(|_| DecodeError::Contents)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ciborium::{Value, cbor};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hello() -> Hello {
+        let choice = Choice { tier: 0, strength: 1, pool: [0xff; 32] };
+        Hello { epoch: u32::MAX, versions: (1, 1), nonce: [0xff; 32], capabilities: Capabilities::BUNDLES, choice }
+    }
+
+    fn answer() -> Answer {
+        let Hello { epoch, nonce, capabilities, choice, .. } = hello();
+        Answer { epoch, version: 255, hello: nonce, nonce, capabilities, choice }
+    }
+
+    fn encoded(message: &Message) -> Vec<u8> {
+        let mut body = Vec::new();
+        message.encode(&mut body);
+        body
+    }
+
+    #[test]
+    fn every_message_survives_its_bytes_and_fits() {
+        let proof = Proof::new(7, Fingerprint([0xff; 16]));
+        let stop = |reason| Message::Stop(Stop { epoch: 7, reason });
+        let all = [
+            Message::Hello(hello()),
+            Message::Answer(answer()),
+            Message::Ready(Ready { proof, digest: [0xff; 32] }),
+            Message::Start(proof),
+            Message::Started(proof),
+        ];
+        for message in all.into_iter().chain((0..8).map(|number| stop(Reason::from(number)))) {
+            let mut body = encoded(&message);
+            assert!(body.len() <= MAX_MESSAGE + 2, "{} bytes", body.len());
+            body.resize(1_416, 0);
+            assert_eq!(Message::decode(&body), Ok(message));
+        }
+    }
+
+    #[test]
+    fn a_later_version_may_add_fields_messages_and_reasons() {
+        let value = |message: &Message| Value::serialized(message).unwrap();
+        let body = |value: &Value| {
+            let mut bytes = vec![0; 2];
+            ciborium::into_writer(value, &mut bytes).unwrap();
+            let length = (bytes.len() - 2) as u16;
+            bytes[..2].copy_from_slice(&length.to_be_bytes());
+            bytes
+        };
+        let mut newer = value(&Message::Hello(hello()));
+        let Value::Map(message) = &mut newer else { panic!("{newer:?}") };
+        let Value::Map(fields) = &mut message[0].1 else { panic!("{message:?}") };
+        fields.push((Value::from("later"), cbor!({"deep" => [1, 2, {"deeper" => null}]}).unwrap()));
+        assert_eq!(Message::decode(&body(&newer)), Ok(Message::Hello(hello())));
+
+        assert_eq!(Message::decode(&body(&cbor!({"later" => {"e" => 1}}).unwrap())), Err(DecodeError::Contents));
+        let stop = cbor!({"x" => {"e" => 3, "r" => 99}}).unwrap();
+        assert_eq!(Message::decode(&body(&stop)), Ok(Message::Stop(Stop { epoch: 3, reason: Reason::Other })));
+    }
+
+    #[test]
+    fn a_length_that_is_too_large_or_lies_is_refused() {
+        let mut body = encoded(&Message::Hello(hello()));
+        assert_eq!(Message::decode(&body[..body.len() - 1]), Err(DecodeError::Length));
+        assert_eq!(Message::decode(&body[..1]), Err(DecodeError::Length));
+        body.resize(2_000, 0);
+        body[..2].copy_from_slice(&(MAX_MESSAGE as u16 + 1).to_be_bytes());
+        assert_eq!(Message::decode(&body), Err(DecodeError::Length));
+        body[..2].copy_from_slice(&[0, 0]);
+        assert_eq!(Message::decode(&body), Err(DecodeError::Contents));
+    }
+
+    #[test]
+    fn only_what_both_can_do_is_agreed_on() {
+        let newer = Capabilities(0xff);
+        assert_eq!(newer.and(Capabilities::BUNDLES), Capabilities::BUNDLES);
+        assert!(newer.contains(Capabilities::BUNDLES) && !Capabilities::default().contains(Capabilities::BUNDLES));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(body in prop::collection::vec(any::<u8>(), 0..700)) {
+            let _ = Message::decode(&body);
+        }
+
+        #[test]
+        fn no_change_of_a_byte_panics(at in 0..300usize, byte: u8) {
+            let mut body = encoded(&Message::Answer(answer()));
+            let at = at % body.len();
+            body[at] = byte;
+            let _ = Message::decode(&body);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! How both ends agree on a defense that only they know: a small protocol in control frames inside the tunnel, sans-IO.
+//!
+//! ```text
+//! client                                             relay
+//!   │ Hello: versions, nonce, capabilities, choice ──►│
+//!   │◄── Answer: version, nonce, capabilities, choice │  both derive the seed and draw the defense
+//!   │ Ready: fingerprint, digest ────────────────────►│  the same? then it runs from here
+//!   │◄──────────────────────────── Start: fingerprint │
+//!   │ Started: fingerprint ──────────────────────────►│  and here
+//! ```
+//!
+//! Each is sent again until it is answered, with jitter, seven times at most. To see one twice, late or in another order
+//! does no harm: a message is for one epoch, and what proves that both mean the same run is the fingerprint of its seed,
+//! which both nonces have made. In a new session both ask whether the other still runs it: the client says Started, the
+//! relay Start; who was started anew answers Stop, and they agree anew. A renewal is the same exchange for the next epoch while the old one runs on.
+//!
+//! The owner of a [`Negotiation`]
+//! - says when a session begins ([`session_started`](Negotiation::session_started)) and hands over what control frames
+//!   bring ([`receive`](Negotiation::receive));
+//! - calls [`handle_timeout`](Negotiation::handle_timeout) when [`next_timeout`](Negotiation::next_timeout) has come;
+//! - sends what [`poll_message`](Negotiation::poll_message) gives, and does what [`poll_event`](Negotiation::poll_event)
+//!   says.
+
+mod client;
+mod message;
+mod relay;
+mod retry;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use maybetun_machines::Role;
+use rand_core::CryptoRng;
+
+use crate::keys::{PresharedKey, PrivateKey, PublicKey};
+use crate::seed::{Nonces, Seed};
+use client::Client;
+pub use message::{Capabilities, Choice, DIGEST_LENGTH, Epoch, MAX_MESSAGE, Reason, VERSION};
+use message::{Message, Proof, Stop};
+use relay::Relay;
+
+/// How long an epoch lasts by default; each is a quarter longer or shorter.
+pub const DEFAULT_RENEWAL: Duration = Duration::from_secs(3_600);
+
+/// Most messages that wait to be sent, and most events that wait to be read; the oldest go first.
+const MAX_WAITING: usize = 8;
+
+/// Draws from the seed what is chosen, and returns the digest of what it drew; `None` if this end does not offer it.
+pub type Draw = Arc<dyn Fn(&Seed, Choice) -> Option<[u8; DIGEST_LENGTH]> + Send + Sync>;
+
+/// What an end brings to the negotiation.
+#[derive(Clone)]
+pub struct Config {
+    /// Which end this is.
+    pub role: Role,
+    /// Our private key.
+    pub private_key: PrivateKey,
+    /// The peer's public key.
+    pub peer: PublicKey,
+    /// The key that both hold beside their key pairs.
+    pub preshared_key: Option<PresharedKey>,
+    /// What this end can do.
+    pub capabilities: Capabilities,
+    /// What the client asks for; the relay's own is not asked about.
+    pub choice: Choice,
+    /// How long an epoch lasts, a quarter more or less.
+    pub renewal: Duration,
+    /// Draws the defense.
+    pub draw: Draw,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("role", &self.role).field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// What both ends agreed on.
+#[derive(Debug, Clone)]
+pub struct Agreed {
+    /// Which run of a defense this is.
+    pub epoch: Epoch,
+    /// The seed that both derived.
+    pub seed: Seed,
+    /// What is drawn from it.
+    pub choice: Choice,
+    /// The digest of what was drawn.
+    pub digest: [u8; DIGEST_LENGTH],
+    /// What both ends can do.
+    pub capabilities: Capabilities,
+}
+
+impl Agreed {
+    fn proof(&self) -> Proof {
+        Proof::new(self.epoch, self.seed.fingerprint())
+    }
+}
+
+/// What the owner is to do, or may want to know.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Run this from now on, in the place of what runs.
+    Run(Box<Agreed>),
+    /// What ran by agreement does not run at the other end any more, or was never agreed on: this end is alone.
+    Alone(Reason),
+}
+
+/// One end's part in the negotiation with one peer.
+#[derive(Debug)]
+pub struct Negotiation {
+    common: Common,
+    end: End,
+}
+
+#[derive(Debug)]
+enum End {
+    Client(Client),
+    Relay(Relay),
+}
+
+/// What both roles need.
+#[derive(Debug)]
+struct Common {
+    config: Config,
+    /// Messages to be sent.
+    messages: VecDeque<Message>,
+    events: VecDeque<Event>,
+    /// Messages that were not understood.
+    malformed: u64,
+}
+
+impl Negotiation {
+    /// Returns a negotiation that begins with the next session.
+    pub fn new(config: Config) -> Self {
+        let end = match config.role {
+            Role::Client => End::Client(Client::default()),
+            Role::Relay => End::Relay(Relay::default()),
+        };
+        Self { common: Common { config, messages: VecDeque::new(), events: VecDeque::new(), malformed: 0 }, end }
+    }
+
+    /// Notes that there is a new session: the way to the peer is open, and it may have been started anew.
+    pub fn session_started(&mut self, now: Instant, rng: &mut impl CryptoRng) {
+        match &mut self.end {
+            End::Client(client) => client.session_started(&mut self.common, now, rng),
+            End::Relay(relay) => relay.session_started(&mut self.common, now, rng),
+        }
+    }
+
+    /// Agrees on a new epoch now, whatever the schedule says. Only the client can; nothing happens at a relay.
+    pub fn renew(&mut self, now: Instant, rng: &mut impl CryptoRng) {
+        if let End::Client(client) = &mut self.end {
+            client.call(&mut self.common, now, rng);
+        }
+    }
+
+    /// Ends what was agreed on, and says so to the peer. The owner stops its defense by itself; no event tells it to.
+    pub fn stop(&mut self, now: Instant, rng: &mut impl CryptoRng) {
+        match &mut self.end {
+            End::Client(client) => client.stop(&mut self.common, now, rng),
+            End::Relay(relay) => relay.stop(&mut self.common),
+        }
+    }
+
+    /// Takes the body of a control frame. What is not understood is counted, and otherwise without effect.
+    pub fn receive(&mut self, body: &[u8], now: Instant, rng: &mut impl CryptoRng) {
+        let Ok(message) = Message::decode(body) else {
+            self.common.malformed += 1;
+            return;
+        };
+        match &mut self.end {
+            End::Client(client) => client.receive(message, &mut self.common, now, rng),
+            End::Relay(relay) => relay.receive(message, &mut self.common, now, rng),
+        }
+    }
+
+    /// Does what has become due: sends again, gives up, renews.
+    pub fn handle_timeout(&mut self, now: Instant, rng: &mut impl CryptoRng) {
+        match &mut self.end {
+            End::Client(client) => client.handle_timeout(&mut self.common, now, rng),
+            End::Relay(relay) => relay.handle_timeout(&mut self.common, now, rng),
+        }
+    }
+
+    /// Returns when [`handle_timeout`](Self::handle_timeout) is to be called next; `None` while nothing is due.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        match &self.end {
+            End::Client(client) => client.next_timeout(),
+            End::Relay(relay) => relay.next_timeout(),
+        }
+    }
+
+    /// Appends the body of the next control frame to `body`, at most [`MAX_MESSAGE`] and two bytes; `false` if there is
+    /// none to send.
+    pub fn poll_message(&mut self, body: &mut Vec<u8>) -> bool {
+        let message = self.common.messages.pop_front();
+        if let Some(message) = &message {
+            message.encode(body);
+        }
+        message.is_some()
+    }
+
+    /// Returns the oldest event that was not read yet.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.common.events.pop_front()
+    }
+
+    /// Returns what is in force by agreement.
+    pub fn agreed(&self) -> Option<&Agreed> {
+        match &self.end {
+            End::Client(client) => client.active(),
+            End::Relay(relay) => relay.active(),
+        }
+    }
+
+    /// Returns how many messages were not understood.
+    pub fn malformed(&self) -> u64 {
+        self.common.malformed
+    }
+}
+
+impl Common {
+    fn say(&mut self, message: Message) {
+        if self.messages.len() == MAX_WAITING {
+            self.messages.pop_front();
+        }
+        self.messages.push_back(message);
+    }
+
+    fn say_stop(&mut self, epoch: Epoch, reason: Reason) {
+        self.say(Message::Stop(Stop { epoch, reason }));
+    }
+
+    fn tell(&mut self, event: Event) {
+        if self.events.len() == MAX_WAITING {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    /// Derives the seed of `nonces` and draws from it.
+    fn agree(&self, epoch: Epoch, nonces: Nonces, choice: Choice, other: Capabilities) -> Result<Agreed, Reason> {
+        let Config { role, private_key, peer, preshared_key, capabilities, draw, .. } = &self.config;
+        let seed = Seed::derive(*role, private_key, peer, preshared_key.as_ref(), &nonces);
+        let seed = seed.map_err(|_| Reason::Mismatch)?;
+        let digest = draw(&seed, choice).ok_or(Reason::Choice)?;
+        Ok(Agreed { epoch, seed, choice, digest, capabilities: capabilities.and(other) })
+    }
+}

@@ -1,0 +1,171 @@
+//! The relay: it answers, and does for one client no more work than its rate allows.
+
+use std::time::{Duration, Instant};
+
+use rand_core::CryptoRng;
+
+use super::message::{Answer, Hello, Message, Proof, Ready, Stop};
+use super::retry::Retry;
+use super::{Agreed, Common, Event, Reason, VERSION};
+use crate::seed::{NONCE_LENGTH, Nonces};
+
+/// How often a client may have a seed derived and a defense drawn.
+const PAUSE: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Default)]
+pub(super) struct Relay {
+    pending: Option<Pending>,
+    active: Option<Agreed>,
+    /// Until the client has said that it runs what we run; what it runs until then.
+    unconfirmed: Option<(Retry, Option<Proof>)>,
+    /// When a seed was derived last.
+    derived: Option<Instant>,
+}
+
+/// What was answered to a hello.
+#[derive(Debug)]
+struct Pending {
+    hello: [u8; NONCE_LENGTH],
+    answer: Answer,
+    agreed: Agreed,
+}
+
+impl Relay {
+    pub(super) fn active(&self) -> Option<&Agreed> {
+        self.active.as_ref()
+    }
+
+    pub(super) fn session_started(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        if let Some(active) = &self.active {
+            common.say(Message::Start(active.proof()));
+            self.unconfirmed = Some((Retry::first(now, rng), None));
+        }
+    }
+
+    pub(super) fn stop(&mut self, common: &mut Common) {
+        self.pending = None;
+        self.unconfirmed = None;
+        if let Some(active) = self.active.take() {
+            common.say_stop(active.epoch, Reason::Requested);
+        }
+    }
+
+    pub(super) fn receive(&mut self, message: Message, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        match message {
+            Message::Hello(hello) => self.called(&hello, common, now, rng),
+            Message::Ready(ready) => self.ready(&ready, common, now, rng),
+            Message::Started(proof) => self.started(proof, common),
+            Message::Stop(stop) => self.stopped(stop, common),
+            // What only a relay says.
+            Message::Answer(_) | Message::Start(_) => common.malformed += 1,
+        }
+    }
+
+    fn called(&mut self, hello: &Hello, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        if let Some(Pending { hello: nonce, answer, .. }) = &self.pending
+            && (*nonce, answer.epoch) == (hello.nonce, hello.epoch)
+        {
+            common.say(Message::Answer(answer.clone()));
+            return;
+        }
+        let (oldest, newest) = hello.versions;
+        if !(oldest..=newest).contains(&VERSION) {
+            common.say_stop(hello.epoch, Reason::Version);
+            return;
+        }
+        if self.derived.is_some_and(|derived| now.saturating_duration_since(derived) < PAUSE) {
+            // It will ask again.
+            return;
+        }
+        self.derived = Some(now);
+        let nonce = Nonces::draw(rng);
+        let nonces = Nonces { client: hello.nonce, relay: nonce };
+        match common.agree(hello.epoch, nonces, hello.choice, hello.capabilities) {
+            Ok(agreed) => {
+                let answer = Answer {
+                    epoch: hello.epoch,
+                    version: VERSION,
+                    hello: hello.nonce,
+                    nonce,
+                    capabilities: agreed.capabilities,
+                    choice: hello.choice,
+                };
+                common.say(Message::Answer(answer.clone()));
+                self.pending = Some(Pending { hello: hello.nonce, answer, agreed });
+            }
+            Err(reason) => common.say_stop(hello.epoch, reason),
+        }
+    }
+
+    fn ready(&mut self, ready: &Ready, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        let is_of = |agreed: &Agreed| (agreed.proof(), agreed.digest) == (ready.proof, ready.digest);
+        if self.active.as_ref().is_some_and(is_of) {
+            // Our word was lost.
+            common.say(Message::Start(ready.proof));
+            return;
+        }
+        let is_pending = |pending: &mut Pending| pending.agreed.epoch == ready.proof.epoch();
+        let Some(Pending { agreed, .. }) = self.pending.take_if(is_pending) else {
+            common.say_stop(ready.proof.epoch(), Reason::Unknown);
+            return;
+        };
+        if !is_of(&agreed) {
+            common.say_stop(ready.proof.epoch(), Reason::Mismatch);
+            if self.active.is_none() {
+                common.tell(Event::Alone(Reason::Mismatch));
+            }
+            return;
+        }
+        common.say(Message::Start(ready.proof));
+        common.tell(Event::Run(Box::new(agreed.clone())));
+        let before = self.active.replace(agreed).map(|before| before.proof());
+        self.unconfirmed = Some((Retry::first(now, rng), before));
+    }
+
+    fn started(&mut self, proof: Proof, common: &mut Common) {
+        if self.active.as_ref().is_some_and(|active| active.proof() == proof) {
+            self.unconfirmed = None;
+        } else if !matches!(self.unconfirmed, Some((_, Some(before))) if before == proof) {
+            common.say_stop(proof.epoch(), Reason::Unknown);
+        }
+    }
+
+    /// Ends what the client ends, and says that it was heard, for it asks until then.
+    fn stopped(&mut self, stop: Stop, common: &mut Common) {
+        self.pending.take_if(|pending| pending.agreed.epoch == stop.epoch);
+        let is_all = stop.reason == Reason::Requested;
+        if self.active.take_if(|active| is_all || active.epoch == stop.epoch).is_some() {
+            self.unconfirmed = None;
+            common.tell(Event::Alone(stop.reason));
+        }
+        if is_all {
+            common.say_stop(stop.epoch, Reason::Requested);
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        let Some((retry, _)) = &mut self.unconfirmed else { return };
+        if retry.at > now {
+            return;
+        }
+        let epoch = self.active.as_ref().map(|active| active.epoch);
+        match (retry.again(now, rng), &self.active) {
+            (Some(next), Some(active)) => {
+                *retry = next;
+                common.say(Message::Start(active.proof()));
+            }
+            _ => {
+                self.unconfirmed = None;
+                self.active = None;
+                if let Some(epoch) = epoch {
+                    common.say_stop(epoch, Reason::Unanswered);
+                    common.tell(Event::Alone(Reason::Unanswered));
+                }
+            }
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.unconfirmed.as_ref().map(|(retry, _)| retry.at)
+    }
+}
