@@ -167,9 +167,10 @@ impl Client {
             self.ask_at = None;
             common.tell(Event::Alone(stop.reason));
             if self.attempt.is_none() {
-                match stop.reason {
-                    Reason::Unknown => self.call(common, now, rng),
-                    _ => self.ask_at = Some(now + jittered(AGAIN, rng)),
+                if stop.reason == Reason::Unknown {
+                    self.call(common, now, rng);
+                } else {
+                    self.ask_at = Some(now + jittered(AGAIN, rng));
                 }
             }
             return;

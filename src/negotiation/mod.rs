@@ -118,8 +118,8 @@ pub struct Negotiation {
 
 #[derive(Debug)]
 enum End {
-    Client(Client),
-    Relay(Relay),
+    Client(Box<Client>),
+    Relay(Box<Relay>),
 }
 
 /// What both roles need.
@@ -137,8 +137,8 @@ impl Negotiation {
     /// Returns a negotiation that begins with the next session.
     pub fn new(config: Config) -> Self {
         let end = match config.role {
-            Role::Client => End::Client(Client::default()),
-            Role::Relay => End::Relay(Relay::default()),
+            Role::Client => End::Client(Box::default()),
+            Role::Relay => End::Relay(Box::default()),
         };
         Self { common: Common { config, messages: VecDeque::new(), events: VecDeque::new(), malformed: 0 }, end }
     }

@@ -1,0 +1,107 @@
+//! Two ends that negotiate while a stranger puts in messages of its own: neither panics, and the
+//! client never runs what the relay has not run.
+#![no_main]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::fuzz_target;
+use maybetun::keys::PrivateKey;
+use maybetun::negotiation::{Capabilities, Choice, Config, DEFAULT_RENEWAL, Event, MAX_MESSAGE, Negotiation};
+use maybetun_machines::Role;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+
+#[derive(Debug, Arbitrary)]
+enum Turn {
+    /// Bytes that an end receives as a control frame's body.
+    Inject {
+        end: bool,
+        body: Vec<u8>,
+    },
+    /// The next message of an end, with one byte changed.
+    Change {
+        end: bool,
+        at: u16,
+        byte: u8,
+    },
+    /// The next message of an end arrives.
+    Deliver {
+        end: bool,
+    },
+    /// The next message of an end is lost.
+    Lose {
+        end: bool,
+    },
+    /// Milliseconds pass.
+    Pass {
+        by: u16,
+    },
+    /// A new session begins.
+    Session,
+    Renew,
+    Stop {
+        end: bool,
+    },
+}
+
+fn end(role: Role, own: u8, peer: u8) -> Negotiation {
+    Negotiation::new(Config {
+        role,
+        private_key: PrivateKey::from_bytes([own; 32]),
+        peer: PrivateKey::from_bytes([peer; 32]).public_key(),
+        preshared_key: None,
+        capabilities: Capabilities::BUNDLES,
+        choice: Choice { tier: 0, strength: 0, pool: [0; 32] },
+        renewal: DEFAULT_RENEWAL,
+        draw: Arc::new(|seed, _| {
+            let mut digest = [0; 32];
+            digest[..16].copy_from_slice(&seed.fingerprint().0);
+            Some(digest)
+        }),
+    })
+}
+
+fuzz_target!(|turns: Vec<Turn>| {
+    let mut ends = [end(Role::Client, 1, 2), end(Role::Relay, 2, 1)];
+    let mut agreed = [Vec::new(), Vec::new()];
+    let (mut now, mut rng) = (Instant::now(), ChaCha20Rng::seed_from_u64(0));
+    for turn in turns.into_iter().take(200) {
+        match turn {
+            Turn::Inject { end, body } => ends[usize::from(end)].receive(&body, now, &mut rng),
+            Turn::Change { end, at, byte } => {
+                let mut body = Vec::new();
+                if ends[usize::from(end)].poll_message(&mut body) {
+                    let at = usize::from(at) % body.len();
+                    body[at] = byte;
+                    ends[usize::from(!end)].receive(&body, now, &mut rng);
+                }
+            }
+            Turn::Deliver { end } => {
+                let mut body = Vec::new();
+                if ends[usize::from(end)].poll_message(&mut body) {
+                    assert!(body.len() <= MAX_MESSAGE + 2);
+                    ends[usize::from(!end)].receive(&body, now, &mut rng);
+                }
+            }
+            Turn::Lose { end } => drop(ends[usize::from(end)].poll_message(&mut Vec::new())),
+            Turn::Pass { by } => {
+                now += Duration::from_millis(by.into());
+                ends.iter_mut().for_each(|end| end.handle_timeout(now, &mut rng));
+            }
+            Turn::Session => ends.iter_mut().for_each(|end| end.session_started(now, &mut rng)),
+            Turn::Renew => ends[0].renew(now, &mut rng),
+            Turn::Stop { end } => ends[usize::from(end)].stop(now, &mut rng),
+        }
+        for (end, agreed) in ends.iter_mut().zip(&mut agreed) {
+            while let Some(event) = end.poll_event() {
+                if let Event::Run(run) = event {
+                    agreed.push(run.seed.fingerprint());
+                }
+            }
+        }
+        // The relay agrees first; what the client runs, the relay has run.
+        assert!(agreed[0].iter().all(|fingerprint| agreed[1].contains(fingerprint)));
+    }
+});
