@@ -66,7 +66,9 @@ pub(super) fn count(counter: &AtomicU64) {
 }
 
 impl Shared {
-    pub(super) fn new(options: Options) -> Self {
+    pub(super) fn new(mut options: Options) -> Self {
+        // Without a socket that receives, it would be deaf.
+        options.queues = options.queues.max(1);
         Self {
             registry: RwLock::new(Registry::new(options.handshakes_per_second)),
             options,

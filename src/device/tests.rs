@@ -25,8 +25,12 @@ struct Side {
 
 impl Side {
     async fn new() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    async fn with(options: Options) -> Self {
         let (tun, host) = memory::pair(256, 1_420);
-        let device = Device::start(tun, Options::default());
+        let device = Device::start(tun, options);
         let key = PrivateKey::generate_from_os();
         device.apply(Update { private_key: Some(Some(key.clone())), ..Update::default() }).unwrap();
         let side = Self { device, host, key };
@@ -68,6 +72,17 @@ async fn connected() -> (Side, Side) {
     b.add_peer(&a, A).await;
     exchange(&mut a, &mut b, b"hello").await;
     (a, b)
+}
+
+#[tokio::test]
+async fn packets_pass_with_any_number_of_queues() {
+    for queues in [0, 2, 5] {
+        let mut a = Side::with(Options { queues, ..Options::default() }).await;
+        let mut b = Side::new().await;
+        a.add_peer(&b, B).await;
+        b.add_peer(&a, A).await;
+        exchange(&mut a, &mut b, b"hello").await;
+    }
 }
 
 async fn exchange(a: &mut Side, b: &mut Side, payload: &[u8]) {
