@@ -19,7 +19,8 @@
 //! machines = []
 //! ```
 //!
-//! [`find`] looks a defense up in the catalogue, [`Defense::parse`] reads one that comes from elsewhere. Both give a
+//! [`find`] looks a defense up in the catalogue, [`draw`] draws a new one from a seed, [`Defense::parse`] reads one that
+//! comes from elsewhere. All give a
 //! defense whose machines are valid and within the bounds of [`machine`] and [`Defense`]; nothing here runs one.
 //!
 //! ```
@@ -33,16 +34,20 @@
 
 mod catalogue;
 mod defense;
+mod ephemeral;
 mod error;
 mod limits;
 pub mod machine;
+mod pool;
 mod side;
 mod text;
 
 pub use catalogue::{Entry, catalogue, find};
 pub use defense::{Defense, Digest, MAX_DESCRIPTION, MAX_NAME, MAX_SOURCE, Overhead};
+pub use ephemeral::draw;
 pub use error::DefenseError;
 pub use limits::{DEFAULT_ACTIONS_PER_SECOND, Limits, MAX_ACTIONS_PER_SECOND};
 pub use machine::MachineError;
+pub use pool::{POOL_PAIRS, POOL_VERSION, Strength, Tier, UnknownName, pool_digest};
 pub use side::{MAX_MACHINES, MAX_STATES_A_SIDE, Role, Side};
 pub use text::MAX_FILE;
