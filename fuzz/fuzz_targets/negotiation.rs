@@ -9,7 +9,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use maybetun::keys::PrivateKey;
 use maybetun::negotiation::{Capabilities, Choice, Config, DEFAULT_RENEWAL, Event, MAX_MESSAGE, Negotiation};
-use maybetun_machines::Role;
+use maybetun_machines::{Defense, Limits, Role, Side};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
@@ -46,7 +46,7 @@ enum Turn {
     },
 }
 
-fn end(role: Role, own: u8, peer: u8) -> Negotiation {
+fn end(role: Role, own: u8, peer: u8, sends_machines: bool) -> Negotiation {
     Negotiation::new(Config {
         role,
         private_key: PrivateKey::from_bytes([own; 32]),
@@ -55,16 +55,21 @@ fn end(role: Role, own: u8, peer: u8) -> Negotiation {
         capabilities: Capabilities::BUNDLES,
         choice: Choice { tier: 0, strength: 0, pool: [0; 32] },
         renewal: DEFAULT_RENEWAL,
-        draw: Arc::new(|seed, _| {
-            let mut digest = [0; 32];
-            digest[..16].copy_from_slice(&seed.fingerprint().0);
-            Some(digest)
+        draw: Arc::new(move |seed, _| {
+            // Where the ends disagree, one has to fetch from the other.
+            let own = if sends_machines { f64::from(own) } else { 0.0 };
+            let number = f64::from(seed.fingerprint().0[0]) * 16.0 + own;
+            let limits = Limits { max_actions_per_second: 1.0 + number, ..Limits::default() };
+            let side = Side { machines: Vec::new().into(), limits };
+            Defense::from_machines("numbered", side.clone(), side).ok()
         }),
+        sends_machines,
     })
 }
 
-fuzz_target!(|turns: Vec<Turn>| {
-    let mut ends = [end(Role::Client, 1, 2), end(Role::Relay, 2, 1)];
+fuzz_target!(|input: (bool, Vec<Turn>)| {
+    let (sends_machines, turns) = input;
+    let mut ends = [end(Role::Client, 1, 2, sends_machines), end(Role::Relay, 2, 1, sends_machines)];
     let mut agreed = [Vec::new(), Vec::new()];
     let (mut now, mut rng) = (Instant::now(), ChaCha20Rng::seed_from_u64(0));
     for turn in turns.into_iter().take(200) {
@@ -97,7 +102,7 @@ fuzz_target!(|turns: Vec<Turn>| {
         for (end, agreed) in ends.iter_mut().zip(&mut agreed) {
             while let Some(event) = end.poll_event() {
                 if let Event::Run(run) = event {
-                    agreed.push(run.seed.fingerprint());
+                    agreed.push((run.fingerprint, run.defense.digest()));
                 }
             }
         }

@@ -10,6 +10,9 @@ use rand_core::RngCore;
 use crate::pool::{self, Strength, Tier};
 use crate::{Defense, Limits, Side};
 
+/// The name of every defense that is drawn.
+pub const EPHEMERAL: &str = "ephemeral";
+
 /// Machines' own limits are scaled by 0.5 to 1.5, drawn in thousandths.
 const LEAST_SCALE: u32 = 500;
 const SCALES: u32 = 1_001;
@@ -21,25 +24,25 @@ const MOST_BLOCKING: u64 = 500;
 /// Most actions a second of one end: far above what its machines do, and a bound on what one could.
 const ACTIONS_PER_SECOND: f64 = 20_000.0;
 
-impl Strength {
-    /// How many pairs are stacked.
-    fn pairs(self) -> usize {
-        match self {
-            Self::Low => 1,
-            Self::Medium => 3,
-            Self::High => 5,
-        }
+/// How many pairs are stacked.
+fn pairs(tier: Tier, strength: Strength) -> usize {
+    match (tier, strength) {
+        (Tier::Size, _) => 0,
+        (_, Strength::Low) => 1,
+        (_, Strength::Medium) => 3,
+        (_, Strength::High) => 5,
     }
 }
 
 /// Draws a defense of this tier and strength: the same numbers give the same defense, on every platform. It is called
-/// `ephemeral`.
+/// [`EPHEMERAL`].
 ///
 /// # Panics
 /// Never with the built-in pool: a test reads all of it.
 pub fn draw(rng: &mut impl RngCore, tier: Tier, strength: Strength) -> Defense {
-    let mut indices = Vec::with_capacity(strength.pairs());
-    while indices.len() < strength.pairs() {
+    let pairs = pairs(tier, strength);
+    let mut indices = Vec::with_capacity(pairs);
+    while indices.len() < pairs {
         let index = below(rng, pool::len(tier));
         if !indices.contains(&index) {
             indices.push(index);
@@ -53,7 +56,7 @@ pub fn draw(rng: &mut impl RngCore, tier: Tier, strength: Strength) -> Defense {
     }
     let limits = Limits { max_actions_per_second: ACTIONS_PER_SECOND, ..Limits::default() };
     let [client, relay] = [client, relay].map(|machines| Side { machines: machines.into(), limits });
-    Defense::from_machines("ephemeral", client, relay).expect("a few small machines are within every bound")
+    Defense::from_machines(EPHEMERAL, client, relay).expect("a few small machines are within every bound")
 }
 
 /// Draws a number below `bound`, each as likely as any other: the high half of a product, and what would favour some of
@@ -109,10 +112,16 @@ mod tests {
                 let line = format!("{seed} {tier} {strength} {}", defense.digest());
                 assert_eq!(lines.next(), Some(&*line));
                 let machines = [defense.client(), defense.relay()].map(|side| side.machines.len());
-                assert_eq!(machines, [strength.pairs(); 2]);
+                assert_eq!(machines, [pairs(tier, strength); 2]);
             }
         }
         assert_eq!(lines.next(), None);
+    }
+
+    #[test]
+    fn one_size_needs_no_machine() {
+        let defense = drawn(0, Tier::Size, Strength::High);
+        assert!(defense.client().machines.is_empty() && defense.relay().machines.is_empty());
     }
 
     #[test]

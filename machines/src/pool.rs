@@ -25,6 +25,8 @@ pub const POOL_VERSION: u8 = 1;
 /// What kind of machines a defense is made of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Tier {
+    /// No machines: packets of one size, and nothing else.
+    Size,
     /// Machines that only pad: nothing is ever delayed.
     #[default]
     Padding,
@@ -52,6 +54,7 @@ pub struct UnknownName(&'static str);
 impl fmt::Display for Tier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Size => "size",
             Self::Padding => "padding",
             Self::Blocking => "blocking",
         })
@@ -62,8 +65,8 @@ impl FromStr for Tier {
     type Err = UnknownName;
 
     fn from_str(text: &str) -> Result<Self, UnknownName> {
-        let named = [Self::Padding, Self::Blocking].into_iter().find(|tier| tier.to_string() == text);
-        named.ok_or(UnknownName("`padding` or `blocking`"))
+        let named = [Self::Size, Self::Padding, Self::Blocking].into_iter().find(|tier| tier.to_string() == text);
+        named.ok_or(UnknownName("`size`, `padding` or `blocking`"))
     }
 }
 
@@ -135,6 +138,7 @@ pub fn pool_digest() -> Digest {
 
 fn file(tier: Tier) -> &'static [u8] {
     match tier {
+        Tier::Size => &[POOL_VERSION, 0, 0],
         Tier::Padding => include_bytes!("../pool/padding.bin"),
         Tier::Blocking => include_bytes!("../pool/blocking.bin"),
     }
@@ -188,7 +192,7 @@ mod tests {
 
     #[test]
     fn names_survive_their_text() {
-        for tier in [Tier::Padding, Tier::Blocking] {
+        for tier in [Tier::Size, Tier::Padding, Tier::Blocking] {
             assert_eq!(tier.to_string().parse(), Ok(tier));
         }
         for strength in [Strength::Low, Strength::Medium, Strength::High] {

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
-use super::message::{Answer, Hello, Message, Proof, Ready, Stop};
+use super::message::{Answer, Hello, Message, Part, Proof, Ready, Started, Stop};
 use super::retry::{Retry, jittered};
-use super::{Agreed, Common, Epoch, Event, Reason, VERSION};
+use super::transfer::{Progress, Transfer};
+use super::{Agreed, Choice, Common, Epoch, Event, Reason, VERSION};
 use crate::seed::Nonces;
 
 /// When a peer that did not agree is asked again.
@@ -21,7 +22,11 @@ pub(super) struct Client {
     epoch: Epoch,
     attempt: Option<(Attempt, Retry)>,
     restarts: u32,
+    /// Whether the relay has sent what it drew for this epoch.
+    has_fetched: bool,
     active: Option<Agreed>,
+    /// Until the relay has said, in a new session, that it runs what we run.
+    unconfirmed: Option<Retry>,
     /// When to ask, while no attempt is made.
     ask_at: Option<Instant>,
 }
@@ -31,6 +36,8 @@ pub(super) struct Client {
 enum Attempt {
     /// An answer to a hello.
     Calling(Hello),
+    /// The next part of what the relay has drawn; what we made of the answer.
+    Fetching(Transfer, Box<Agreed>),
     /// The start of what was drawn.
     Agreeing(Ready, Box<Agreed>),
     /// Word that a stop was heard.
@@ -41,6 +48,7 @@ impl Attempt {
     fn epoch(&self) -> Epoch {
         match self {
             Self::Calling(hello) => hello.epoch,
+            Self::Fetching(_, agreed) => agreed.epoch,
             Self::Agreeing(ready, _) => ready.proof.epoch(),
             Self::Stopping(stop) => stop.epoch,
         }
@@ -49,6 +57,7 @@ impl Attempt {
     fn message(&self) -> Message {
         match self {
             Self::Calling(hello) => Message::Hello(hello.clone()),
+            Self::Fetching(transfer, agreed) => Message::Fetch(transfer.fetch(agreed.epoch)),
             Self::Agreeing(ready, _) => Message::Ready(ready.clone()),
             Self::Stopping(stop) => Message::Stop(*stop),
         }
@@ -60,9 +69,19 @@ impl Client {
         self.active.as_ref()
     }
 
+    #[cfg(test)]
+    pub(super) fn is_agreeing(&self) -> bool {
+        matches!(self.attempt, Some((Attempt::Agreeing(..), _)))
+    }
+
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.active.is_some() && self.unconfirmed.is_none()
+    }
+
     pub(super) fn session_started(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
         if let Some(active) = &self.active {
-            common.say(Message::Started(active.proof()));
+            common.say(Message::Started(Started { proof: active.proof(), asks: true }));
+            self.unconfirmed = Some(Retry::first(now, rng));
         } else if self.attempt.is_none() && self.ask_at.is_none() {
             self.call(common, now, rng);
         }
@@ -70,7 +89,7 @@ impl Client {
 
     /// Asks for a new epoch, unless it is being asked for.
     pub(super) fn call(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
-        if matches!(self.attempt, Some((Attempt::Calling(_) | Attempt::Agreeing(..), _))) {
+        if matches!(self.attempt, Some((Attempt::Calling(_) | Attempt::Fetching(..) | Attempt::Agreeing(..), _))) {
             return;
         }
         self.restarts = 0;
@@ -80,6 +99,7 @@ impl Client {
     fn begin(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
         self.epoch = self.epoch.wrapping_add(1);
         self.ask_at = None;
+        self.has_fetched = false;
         let hello = Hello {
             epoch: self.epoch,
             versions: (VERSION, VERSION),
@@ -99,6 +119,7 @@ impl Client {
         let attempted = self.attempt.take().map(|(attempt, _)| attempt.epoch());
         let running = self.active.take().map(|active| active.epoch);
         self.ask_at = None;
+        self.unconfirmed = None;
         // The relay runs one or the other, and ends both.
         if let Some(epoch) = attempted.or(running) {
             let stop = Stop { epoch, reason: Reason::Requested };
@@ -111,8 +132,9 @@ impl Client {
             Message::Answer(answer) => self.answered(&answer, common, now, rng),
             Message::Start(proof) => self.start(proof, common, now, rng),
             Message::Stop(stop) => self.stopped(stop, common, now, rng),
+            Message::Part(part) => self.part(&part, common, now, rng),
             // What only a client says.
-            Message::Hello(_) | Message::Ready(_) | Message::Started(_) => common.malformed += 1,
+            Message::Hello(_) | Message::Ready(_) | Message::Started(_) | Message::Fetch(_) => common.malformed += 1,
         }
     }
 
@@ -122,19 +144,18 @@ impl Client {
             return;
         }
         let nonces = Nonces { client: hello.nonce, relay: answer.nonce };
+        let is_same = |choice: Choice| (choice.tier, choice.strength) == (answer.choice.tier, answer.choice.strength);
         let agreed = if answer.version != VERSION {
             Err(Reason::Version)
-        } else if answer.choice != hello.choice {
-            // A relay that would have us run less than we asked for.
+        } else if !is_same(hello.choice) || (answer.choice != hello.choice && !common.config.sends_machines) {
+            // A relay that would have us run less than we asked for, or something that we cannot draw.
             Err(Reason::Choice)
         } else {
-            common.agree(answer.epoch, nonces, answer.choice, answer.capabilities)
+            common.agree(answer.epoch, nonces, hello.choice, answer.capabilities)
         };
         match agreed {
-            Ok(agreed) => {
-                let ready = Ready { proof: agreed.proof(), digest: agreed.digest };
-                self.try_first(Attempt::Agreeing(ready, Box::new(agreed)), common, now, rng);
-            }
+            // Where the relay has another pool, it will see that we drew something else.
+            Ok(agreed) => self.ready(Box::new(agreed), common, now, rng),
             Err(reason) => {
                 common.say_stop(answer.epoch, reason);
                 self.fail(reason, common, now, rng);
@@ -142,18 +163,57 @@ impl Client {
         }
     }
 
+    fn ready(&mut self, agreed: Box<Agreed>, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        let ready = Ready { proof: agreed.proof(), digest: agreed.defense.digest().0 };
+        self.try_first(Attempt::Agreeing(ready, agreed), common, now, rng);
+    }
+
+    /// Takes a part of what the relay has drawn: we drew something else.
+    fn part(&mut self, part: &Part, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        let (mut transfer, mut agreed) = match self.attempt.take() {
+            Some((Attempt::Fetching(transfer, agreed), _)) if agreed.epoch == part.proof.epoch() => (transfer, agreed),
+            Some((Attempt::Agreeing(_, agreed), _)) if agreed.epoch == part.proof.epoch() => {
+                let has_fetched = std::mem::replace(&mut self.has_fetched, true);
+                match Transfer::new(part).filter(|_| common.config.sends_machines && !has_fetched) {
+                    Some(transfer) => (transfer, agreed),
+                    None => return self.refuse(agreed.epoch, common, now, rng),
+                }
+            }
+            attempt => {
+                self.attempt = attempt;
+                return;
+            }
+        };
+        match transfer.take(part) {
+            Progress::Partial => self.try_first(Attempt::Fetching(transfer, agreed), common, now, rng),
+            Progress::Whole(defense) => {
+                agreed.fingerprint = transfer.proof.fingerprint();
+                agreed.defense = defense;
+                self.ready(agreed, common, now, rng);
+            }
+            Progress::Bad => self.refuse(agreed.epoch, common, now, rng),
+        }
+    }
+
+    fn refuse(&mut self, epoch: Epoch, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        common.say_stop(epoch, Reason::Mismatch);
+        self.fail(Reason::Mismatch, common, now, rng);
+    }
+
     fn start(&mut self, proof: Proof, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
         match self.attempt.take() {
             Some((Attempt::Agreeing(ready, agreed), _)) if ready.proof == proof => {
                 self.active = Some((*agreed).clone());
+                self.unconfirmed = None;
                 self.ask_at = Some(now + jittered(common.config.renewal, rng));
                 common.tell(Event::Run(agreed));
-                common.say(Message::Started(proof));
+                common.say(Message::Started(Started { proof, asks: false }));
             }
             attempt => {
                 self.attempt = attempt;
                 if self.active.as_ref().is_some_and(|active| active.proof() == proof) {
-                    common.say(Message::Started(proof));
+                    self.unconfirmed = None;
+                    common.say(Message::Started(Started { proof, asks: false }));
                 } else {
                     common.say_stop(proof.epoch(), Reason::Unknown);
                 }
@@ -163,28 +223,30 @@ impl Client {
 
     fn stopped(&mut self, stop: Stop, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
         if self.active.as_ref().is_some_and(|active| active.epoch == stop.epoch) {
-            self.active = None;
-            self.ask_at = None;
-            common.tell(Event::Alone(stop.reason));
-            if self.attempt.is_none() {
-                if stop.reason == Reason::Unknown {
-                    self.call(common, now, rng);
-                } else {
-                    self.ask_at = Some(now + jittered(AGAIN, rng));
-                }
+            self.end(stop.reason, common, now, rng);
+            if self.attempt.is_none() && stop.reason == Reason::Unknown {
+                self.call(common, now, rng);
             }
             return;
         }
         match &self.attempt {
             Some((attempt, _)) if attempt.epoch() != stop.epoch => {}
             Some((Attempt::Stopping(_), _)) => self.attempt = None,
-            Some((Attempt::Agreeing(..), _)) if stop.reason == Reason::Unknown && self.restarts < MAX_RESTARTS => {
+            Some((Attempt::Fetching(..) | Attempt::Agreeing(..), _)) if stop.reason == Reason::Unknown && self.restarts < MAX_RESTARTS => {
                 self.restarts += 1;
                 self.begin(common, now, rng);
             }
             Some(_) => self.fail(stop.reason, common, now, rng),
             None => {}
         }
+    }
+
+    /// Notes that what runs here does not run at the relay.
+    fn end(&mut self, reason: Reason, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        self.active = None;
+        self.unconfirmed = None;
+        common.tell(Event::Alone(reason));
+        self.ask_at = self.attempt.is_none().then(|| now + jittered(AGAIN, rng));
     }
 
     /// Gives an attempt up. What runs goes on.
@@ -200,6 +262,15 @@ impl Client {
     }
 
     pub(super) fn handle_timeout(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        if let Some(retry) = self.unconfirmed.filter(|retry| retry.at <= now) {
+            self.unconfirmed = retry.again(now, rng);
+            match (&self.unconfirmed, &self.active) {
+                (Some(_), Some(active)) => {
+                    common.say(Message::Started(Started { proof: active.proof(), asks: true }));
+                }
+                _ => self.end(Reason::Unanswered, common, now, rng),
+            }
+        }
         if let Some((attempt, retry)) = &mut self.attempt {
             if retry.at > now {
                 return;
@@ -217,6 +288,7 @@ impl Client {
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.attempt.as_ref().map(|(_, retry)| retry.at).or(self.ask_at)
+        let attempt = self.attempt.as_ref().map(|(_, retry)| retry.at).or(self.ask_at);
+        attempt.into_iter().chain(self.unconfirmed.map(|retry| retry.at)).min()
     }
 }

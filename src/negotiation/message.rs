@@ -2,9 +2,13 @@
 //!
 //! Keys that a later version adds are passed over, and so is what follows the message: zeros, to the one size of packets.
 
+use std::fmt;
+use std::str::FromStr;
+
+use maybetun_machines::{Defense, Strength, Tier, pool_digest};
 use serde::{Deserialize, Serialize};
 
-use crate::seed::{FINGERPRINT_LENGTH, Fingerprint, NONCE_LENGTH};
+use crate::seed::{FINGERPRINT_LENGTH, Fingerprint, NONCE_LENGTH, Seed, Stream};
 
 /// The version that this program speaks, and the oldest that it still understands.
 pub const VERSION: u8 = 1;
@@ -35,7 +39,13 @@ pub(super) enum Message {
     Start(Proof),
     /// So does the client. Also how it asks, in a new session, whether the relay still does.
     #[serde(rename = "c")]
-    Started(Proof),
+    Started(Started),
+    /// The client asks for what the relay has drawn, from a place on.
+    #[serde(rename = "f")]
+    Fetch(Fetch),
+    /// The relay tells a part of it. Also its answer to a ready that shows that the client has drawn something else.
+    #[serde(rename = "m")]
+    Part(Part),
     /// An end does not run this epoch, or not any more.
     #[serde(rename = "x")]
     Stop(Stop),
@@ -101,6 +111,45 @@ impl Proof {
     pub(super) fn epoch(self) -> Epoch {
         self.epoch
     }
+
+    pub(super) fn fingerprint(self) -> Fingerprint {
+        Fingerprint(self.fingerprint)
+    }
+}
+
+/// Says that an epoch runs at the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Started {
+    #[serde(rename = "p")]
+    pub(super) proof: Proof,
+    /// Whether the relay is to say that it runs there too.
+    #[serde(rename = "q")]
+    pub(super) asks: bool,
+}
+
+/// Asks for a part of the text of a defense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Fetch {
+    #[serde(rename = "e")]
+    pub(super) epoch: Epoch,
+    /// Where the part begins, in bytes.
+    #[serde(rename = "o")]
+    pub(super) offset: u32,
+}
+
+/// A part of the text of a defense.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Part {
+    /// What the relay will run.
+    #[serde(rename = "p")]
+    pub(super) proof: Proof,
+    /// Length of the whole text, in bytes: at most [`MAX_TEXT`](super::transfer::MAX_TEXT).
+    #[serde(rename = "l")]
+    pub(super) length: u32,
+    #[serde(rename = "o")]
+    pub(super) offset: u32,
+    #[serde(rename = "t")]
+    pub(super) text: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +169,7 @@ pub enum Reason {
     Version,
     /// The relay does not offer what the client asks for.
     Choice,
-    /// The ends derived different seeds, or drew different defenses.
+    /// The ends derived different seeds, or drew different defenses, and one may run only what both drew.
     Mismatch,
     /// The peer knows nothing of the epoch: it was started again since.
     Unknown,
@@ -130,6 +179,46 @@ pub enum Reason {
     Requested,
     /// A reason of a later version.
     Other,
+}
+
+impl Reason {
+    const ALL: [Self; 7] = [
+        Self::Version,
+        Self::Choice,
+        Self::Mismatch,
+        Self::Unknown,
+        Self::Unanswered,
+        Self::Requested,
+        Self::Other,
+    ];
+}
+
+/// One word, as in the protocol of the configuration socket.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Version => "version",
+            Self::Choice => "choice",
+            Self::Mismatch => "mismatch",
+            Self::Unknown => "unknown",
+            Self::Unanswered => "unanswered",
+            Self::Requested => "requested",
+            Self::Other => "other",
+        })
+    }
+}
+
+/// Says that a text is not the word of a [`Reason`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected the word of a reason")]
+pub struct UnknownReason;
+
+impl FromStr for Reason {
+    type Err = UnknownReason;
+
+    fn from_str(text: &str) -> Result<Self, UnknownReason> {
+        Self::ALL.into_iter().find(|reason| reason.to_string() == text).ok_or(UnknownReason)
+    }
 }
 
 impl From<u8> for Reason {
@@ -194,6 +283,42 @@ pub struct Choice {
     pub pool: [u8; DIGEST_LENGTH],
 }
 
+impl Choice {
+    /// Returns the choice of a tier and a strength from our own pool.
+    pub fn new(tier: Tier, strength: Strength) -> Self {
+        let tier = match tier {
+            Tier::Size => 0,
+            Tier::Padding => 1,
+            Tier::Blocking => 2,
+        };
+        let strength = match strength {
+            Strength::Low => 1,
+            Strength::Medium => 2,
+            Strength::High => 3,
+        };
+        Self { tier, strength, pool: pool_digest().0 }
+    }
+
+    /// Returns the same choice from our own pool.
+    pub(super) fn from_own_pool(self) -> Self {
+        Self { pool: pool_digest().0, ..self }
+    }
+
+    /// Returns the tier and the strength; `None` if this version does not know them.
+    pub fn names(self) -> Option<(Tier, Strength)> {
+        let tiers = [Tier::Size, Tier::Padding, Tier::Blocking];
+        let strengths = [Strength::Low, Strength::Medium, Strength::High];
+        Some((*tiers.get(usize::from(self.tier))?, *strengths.get(usize::from(self.strength).checked_sub(1)?)?))
+    }
+
+    /// Draws from the stream of `seed` that is for it; `None` if this version does not know the choice, or has another
+    /// pool. This is the usual [`Draw`](super::Draw).
+    pub fn draw(seed: &Seed, choice: Self) -> Option<Defense> {
+        let (tier, strength) = choice.names().filter(|_| choice == choice.from_own_pool())?;
+        Some(maybetun_machines::draw(&mut seed.stream(Stream::Defense), tier, strength))
+    }
+}
+
 /// Says that a body holds no message that this version understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum DecodeError {
@@ -255,7 +380,9 @@ mod tests {
             Message::Answer(answer()),
             Message::Ready(Ready { proof, digest: [0xff; 32] }),
             Message::Start(proof),
-            Message::Started(proof),
+            Message::Started(Started { proof, asks: true }),
+            Message::Fetch(Fetch { epoch: u32::MAX, offset: u32::MAX }),
+            Message::Part(Part { proof, length: u32::MAX, offset: u32::MAX, text: "a".repeat(400) }),
         ];
         for message in all.into_iter().chain((0..8).map(|number| stop(Reason::from(number)))) {
             let mut body = encoded(&message);

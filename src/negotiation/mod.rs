@@ -9,6 +9,9 @@
 //!   │ Started: fingerprint ──────────────────────────►│  and here
 //! ```
 //!
+//! Where the ends draw different defenses (their pools differ), and both allow it, the client fetches what the relay drew,
+//! part by part (Fetch, Part), and is ready then.
+//!
 //! Each is sent again until it is answered, with jitter, seven times at most. To see one twice, late or in another order
 //! does no harm: a message is for one epoch, and what proves that both mean the same run is the fingerprint of its seed,
 //! which both nonces have made. In a new session both ask whether the other still runs it: the client says Started, the
@@ -27,19 +30,20 @@ mod relay;
 mod retry;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use maybetun_machines::Role;
+use maybetun_machines::{Defense, Role};
 use rand_core::CryptoRng;
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
-use crate::seed::{Nonces, Seed};
+use crate::seed::{Fingerprint, Nonces, Seed};
 use client::Client;
-pub use message::{Capabilities, Choice, DIGEST_LENGTH, Epoch, MAX_MESSAGE, Reason, VERSION};
+pub use message::{Capabilities, Choice, DIGEST_LENGTH, Epoch, MAX_MESSAGE, Reason, UnknownReason, VERSION};
 use message::{Message, Proof, Stop};
 use relay::Relay;
 
@@ -49,8 +53,8 @@ pub const DEFAULT_RENEWAL: Duration = Duration::from_secs(3_600);
 /// Most messages that wait to be sent, and most events that wait to be read; the oldest go first.
 const MAX_WAITING: usize = 8;
 
-/// Draws from the seed what is chosen, and returns the digest of what it drew; `None` if this end does not offer it.
-pub type Draw = Arc<dyn Fn(&Seed, Choice) -> Option<[u8; DIGEST_LENGTH]> + Send + Sync>;
+/// Draws from the seed what is chosen; `None` if this end does not offer it. Usually [`Choice::draw`].
+pub type Draw = Arc<dyn Fn(&Seed, Choice) -> Option<Defense> + Send + Sync>;
 
 /// What an end brings to the negotiation.
 #[derive(Clone)]
@@ -71,6 +75,9 @@ pub struct Config {
     pub renewal: Duration,
     /// Draws the defense.
     pub draw: Draw,
+    /// Whether an end that cannot draw the same may have it from the other: the relay then sends what it drew, and the
+    /// client runs that.
+    pub sends_machines: bool,
 }
 
 impl fmt::Debug for Config {
@@ -84,19 +91,21 @@ impl fmt::Debug for Config {
 pub struct Agreed {
     /// Which run of a defense this is.
     pub epoch: Epoch,
-    /// The seed that both derived.
+    /// The seed that this end derived.
     pub seed: Seed,
-    /// What is drawn from it.
+    /// What both ends know the seed by: that of the relay's.
+    pub fingerprint: Fingerprint,
+    /// What was asked for.
     pub choice: Choice,
-    /// The digest of what was drawn.
-    pub digest: [u8; DIGEST_LENGTH],
+    /// What both run.
+    pub defense: Defense,
     /// What both ends can do.
     pub capabilities: Capabilities,
 }
 
 impl Agreed {
     fn proof(&self) -> Proof {
-        Proof::new(self.epoch, self.seed.fingerprint())
+        Proof::new(self.epoch, self.fingerprint)
     }
 }
 
@@ -204,6 +213,11 @@ impl Negotiation {
         message.is_some()
     }
 
+    /// Tells whether there is a message to send.
+    pub fn has_message(&self) -> bool {
+        !self.common.messages.is_empty()
+    }
+
     /// Returns the oldest event that was not read yet.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.common.events.pop_front()
@@ -217,6 +231,20 @@ impl Negotiation {
         }
     }
 
+    /// Tells whether the peer has said in this session that it runs the same.
+    pub fn is_confirmed(&self) -> bool {
+        match &self.end {
+            End::Client(client) => client.is_confirmed(),
+            End::Relay(relay) => relay.is_confirmed(),
+        }
+    }
+
+    /// Changes the keys that the seeds of epochs to come are derived from.
+    pub fn set_keys(&mut self, private_key: PrivateKey, preshared_key: Option<PresharedKey>) {
+        self.common.config.private_key = private_key;
+        self.common.config.preshared_key = preshared_key;
+    }
+
     /// Returns how many messages were not understood.
     pub fn malformed(&self) -> u64 {
         self.common.malformed
@@ -225,6 +253,9 @@ impl Negotiation {
 
 impl Common {
     fn say(&mut self, message: Message) {
+        if self.messages.back() == Some(&message) {
+            return;
+        }
         if self.messages.len() == MAX_WAITING {
             self.messages.pop_front();
         }
@@ -247,7 +278,8 @@ impl Common {
         let Config { role, private_key, peer, preshared_key, capabilities, draw, .. } = &self.config;
         let seed = Seed::derive(*role, private_key, peer, preshared_key.as_ref(), &nonces);
         let seed = seed.map_err(|_| Reason::Mismatch)?;
-        let digest = draw(&seed, choice).ok_or(Reason::Choice)?;
-        Ok(Agreed { epoch, seed, choice, digest, capabilities: capabilities.and(other) })
+        let defense = draw(&seed, choice).ok_or(Reason::Choice)?;
+        let fingerprint = seed.fingerprint();
+        Ok(Agreed { epoch, seed, fingerprint, choice, defense, capabilities: capabilities.and(other) })
     }
 }

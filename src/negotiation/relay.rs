@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
-use super::message::{Answer, Hello, Message, Proof, Ready, Stop};
+use super::message::{Answer, Fetch, Hello, Message, Proof, Ready, Started, Stop};
 use super::retry::Retry;
+use super::transfer::part;
 use super::{Agreed, Common, Event, Reason, VERSION};
 use crate::seed::{NONCE_LENGTH, Nonces};
 
@@ -28,11 +29,17 @@ struct Pending {
     hello: [u8; NONCE_LENGTH],
     answer: Answer,
     agreed: Agreed,
+    /// The text of what was drawn, once it was asked for.
+    text: Option<String>,
 }
 
 impl Relay {
     pub(super) fn active(&self) -> Option<&Agreed> {
         self.active.as_ref()
+    }
+
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.active.is_some() && self.unconfirmed.is_none()
     }
 
     pub(super) fn session_started(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
@@ -54,10 +61,11 @@ impl Relay {
         match message {
             Message::Hello(hello) => self.called(&hello, common, now, rng),
             Message::Ready(ready) => self.ready(&ready, common, now, rng),
-            Message::Started(proof) => self.started(proof, common),
+            Message::Started(started) => self.started(started, common),
+            Message::Fetch(fetch) => self.fetch(fetch, common),
             Message::Stop(stop) => self.stopped(stop, common),
             // What only a relay says.
-            Message::Answer(_) | Message::Start(_) => common.malformed += 1,
+            Message::Answer(_) | Message::Start(_) | Message::Part(_) => common.malformed += 1,
         }
     }
 
@@ -80,7 +88,12 @@ impl Relay {
         self.derived = Some(now);
         let nonce = Nonces::draw(rng);
         let nonces = Nonces { client: hello.nonce, relay: nonce };
-        match common.agree(hello.epoch, nonces, hello.choice, hello.capabilities) {
+        let mut agreed = common.agree(hello.epoch, nonces, hello.choice, hello.capabilities);
+        if matches!(agreed, Err(Reason::Choice)) && common.config.sends_machines {
+            // The client has another pool: what we draw from ours, it can fetch.
+            agreed = common.agree(hello.epoch, nonces, hello.choice.from_own_pool(), hello.capabilities);
+        }
+        match agreed {
             Ok(agreed) => {
                 let answer = Answer {
                     epoch: hello.epoch,
@@ -88,27 +101,33 @@ impl Relay {
                     hello: hello.nonce,
                     nonce,
                     capabilities: agreed.capabilities,
-                    choice: hello.choice,
+                    choice: agreed.choice,
                 };
                 common.say(Message::Answer(answer.clone()));
-                self.pending = Some(Pending { hello: hello.nonce, answer, agreed });
+                self.pending = Some(Pending { hello: hello.nonce, answer, agreed, text: None });
             }
             Err(reason) => common.say_stop(hello.epoch, reason),
         }
     }
 
     fn ready(&mut self, ready: &Ready, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
-        let is_of = |agreed: &Agreed| (agreed.proof(), agreed.digest) == (ready.proof, ready.digest);
+        let is_of = |agreed: &Agreed| (agreed.proof(), agreed.defense.digest().0) == (ready.proof, ready.digest);
         if self.active.as_ref().is_some_and(is_of) {
             // Our word was lost.
             common.say(Message::Start(ready.proof));
             return;
         }
         let is_pending = |pending: &mut Pending| pending.agreed.epoch == ready.proof.epoch();
-        let Some(Pending { agreed, .. }) = self.pending.take_if(is_pending) else {
+        let Some(pending) = self.pending.take_if(is_pending) else {
             common.say_stop(ready.proof.epoch(), Reason::Unknown);
             return;
         };
+        if !is_of(&pending.agreed) && common.config.sends_machines {
+            self.pending = Some(pending);
+            self.fetch(Fetch { epoch: ready.proof.epoch(), offset: 0 }, common);
+            return;
+        }
+        let agreed = pending.agreed;
         if !is_of(&agreed) {
             common.say_stop(ready.proof.epoch(), Reason::Mismatch);
             if self.active.is_none() {
@@ -122,9 +141,30 @@ impl Relay {
         self.unconfirmed = Some((Retry::first(now, rng), before));
     }
 
-    fn started(&mut self, proof: Proof, common: &mut Common) {
+    /// Tells a part of what was drawn.
+    fn fetch(&mut self, fetch: Fetch, common: &mut Common) {
+        let Some(pending) = self.pending.as_mut().filter(|pending| pending.agreed.epoch == fetch.epoch) else {
+            common.say_stop(fetch.epoch, Reason::Unknown);
+            return;
+        };
+        if !common.config.sends_machines {
+            common.say_stop(fetch.epoch, Reason::Mismatch);
+            return;
+        }
+        let Pending { agreed, text, .. } = pending;
+        let text = text.get_or_insert_with(|| agreed.defense.to_toml());
+        match part(text, fetch.offset, agreed.proof()) {
+            Some(part) => common.say(Message::Part(part)),
+            None => common.malformed += 1,
+        }
+    }
+
+    fn started(&mut self, Started { proof, asks }: Started, common: &mut Common) {
         if self.active.as_ref().is_some_and(|active| active.proof() == proof) {
             self.unconfirmed = None;
+            if asks {
+                common.say(Message::Start(proof));
+            }
         } else if !matches!(self.unconfirmed, Some((_, Some(before))) if before == proof) {
             common.say_stop(proof.epoch(), Reason::Unknown);
         }

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
+use maybetun_machines::{Limits, Side, Strength, Tier};
+
 use super::*;
 use crate::seed::Stream;
 
@@ -44,10 +46,15 @@ struct World {
     draws: [Draw; 2],
 }
 
-fn from_defense_stream(seed: &Seed, choice: Choice) -> Option<[u8; 32]> {
-    let mut digest = [0; 32];
-    seed.stream(Stream::Defense).fill_bytes(&mut digest);
-    (choice == CHOICE).then_some(digest)
+fn from_defense_stream(seed: &Seed, choice: Choice) -> Option<Defense> {
+    (choice == CHOICE).then(|| numbered(seed.stream(Stream::Defense).next_u32()))
+}
+
+/// A defense that differs from others by its limit.
+fn numbered(number: u32) -> Defense {
+    let limits = Limits { max_actions_per_second: f64::from(1 + number % 1_000_000), ..Limits::default() };
+    let side = Side { machines: Vec::new().into(), limits };
+    Defense::from_machines("numbered", side.clone(), side).expect("the limit is in its range")
 }
 
 fn private_key(end: usize) -> PrivateKey {
@@ -55,6 +62,10 @@ fn private_key(end: usize) -> PrivateKey {
 }
 
 fn negotiation(end: usize, draw: Draw) -> Negotiation {
+    with_machines(end, draw, false)
+}
+
+fn with_machines(end: usize, draw: Draw, sends_machines: bool) -> Negotiation {
     Negotiation::new(Config {
         role: [Role::Client, Role::Relay][end],
         private_key: private_key(end),
@@ -64,6 +75,7 @@ fn negotiation(end: usize, draw: Draw) -> Negotiation {
         choice: CHOICE,
         renewal: DEFAULT_RENEWAL,
         draw,
+        sends_machines,
     })
 }
 
@@ -158,7 +170,7 @@ impl World {
     fn agreed(&self) -> [Option<(Epoch, String, [u8; 32])>; 2] {
         self.ends
             .each_ref()
-            .map(|end| end.agreed().map(|agreed| (agreed.epoch, agreed.seed.fingerprint().to_string(), agreed.digest)))
+            .map(|end| end.agreed().map(|agreed| (agreed.epoch, agreed.fingerprint.to_string(), agreed.defense.digest().0)))
     }
 
     #[track_caller]
@@ -263,11 +275,85 @@ fn what_the_client_stops_ends_at_both_for_good() {
 
 #[test]
 fn different_draws_are_refused_by_both() {
-    let other: Draw = Arc::new(|_, _| Some([9; 32]));
+    let other: Draw = Arc::new(|_, _| Some(numbered(9)));
     let mut world = World::with_draws(FAIR, 7, [Arc::new(from_defense_stream), other]);
     world.pass(Duration::from_secs(60));
     assert_eq!(world.agreed(), [None, None]);
     assert_eq!([world.reasons(0), world.reasons(1)], [vec![Reason::Mismatch], vec![Reason::Mismatch]]);
+}
+
+/// A world whose client and relay draw differently, and may send each other what they drew.
+fn world_of_different_pools(weather: Weather, seed: u64, sends: [bool; 2]) -> World {
+    let of_relay: Draw = Arc::new(|seed, choice| {
+        let own = Choice::new(Tier::Blocking, Strength::High).pool;
+        (choice.pool == own).then(|| maybetun_machines::draw(&mut seed.stream(Stream::Defense), Tier::Blocking, Strength::High))
+    });
+    let mut world = World::with_draws(weather, seed, [Arc::new(from_defense_stream), of_relay]);
+    for (end, sends) in sends.into_iter().enumerate() {
+        world.ends[end] = with_machines(end, Arc::clone(&world.draws[end]), sends);
+    }
+    world.network.clear();
+    world.begin_session();
+    world
+}
+
+#[test]
+fn where_the_draws_differ_the_client_runs_what_the_relay_sends() {
+    for (seed, weather) in [(20, FAIR), (21, Weather { lost: 60, twice: 60, slowest: 500 })] {
+        let mut world = world_of_different_pools(weather, seed, [true, true]);
+        world.pass(Duration::from_secs(600));
+        world.weather = FAIR;
+        world.pass(Duration::from_secs(900));
+        world.assert_agreed();
+        let agreed = world.ends[0].agreed().unwrap();
+        assert_eq!(agreed.defense.client().machines.len(), 5, "the relay's draw, not the client's");
+    }
+}
+
+#[test]
+fn where_the_draws_differ_and_one_end_does_not_take_machines_nothing_runs() {
+    for sends in [[true, false], [false, true], [false, false]] {
+        let mut world = world_of_different_pools(FAIR, 22, sends);
+        world.pass(Duration::from_secs(60));
+        assert_eq!(world.agreed(), [None, None], "{sends:?}");
+        assert_eq!(world.reasons(0).len(), 1, "{sends:?}");
+    }
+}
+
+#[test]
+fn a_relay_that_sends_what_is_no_defense_is_refused() {
+    let mut world = world_of_different_pools(FAIR, 23, [true, true]);
+    let mut body = Vec::new();
+    let seed = Seed::derive(
+        Role::Relay,
+        &private_key(1),
+        &private_key(0).public_key(),
+        None,
+        &Nonces { client: [0; 32], relay: [0; 32] },
+    );
+    // Until the client is ready, and then a text that is none.
+    while !matches!(&world.ends[0].end, End::Client(client) if client.is_agreeing()) {
+        world.pass(Duration::from_millis(1));
+    }
+    let proof = Proof::new(1, seed.unwrap().fingerprint());
+    let text = "name = ".to_owned();
+    Message::Part(message::Part { proof, length: text.len() as u32, offset: 0, text }).encode(&mut body);
+    world.ends[0].receive(&body, world.start + world.now, &mut world.rng);
+    world.collect();
+    assert_eq!(world.reasons(0), [Reason::Mismatch]);
+}
+
+#[test]
+fn a_peer_that_is_plain_from_one_session_to_the_next_is_noticed() {
+    let mut world = World::new(FAIR, 24);
+    world.pass(Duration::from_secs(10));
+    world.assert_agreed();
+    world.weather = Weather { lost: 255, ..FAIR };
+    world.begin_session();
+    assert!(!world.ends[0].is_confirmed());
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.reasons(0), [Reason::Unanswered]);
+    assert!(world.ends[0].agreed().is_none());
 }
 
 #[test]
