@@ -1,10 +1,15 @@
 //! What can be set on a device and read from it: the common tongue of configuration files, the UAPI and the driver.
 
 mod defense;
+mod ephemeral;
 
 pub(crate) use defense::role_from_name;
 pub use defense::{
     DefenseChange, DefenseSettings, DefenseStatus, Fraction, MAX_DEFENSE_NAME, NotAFraction, Role, is_defense_name,
+};
+
+pub use ephemeral::{
+    Cause, EphemeralSettings, EpochStatus, NegotiationPolicy, NegotiationStatus, Protection, UnknownWord,
 };
 
 use std::net::SocketAddr;
@@ -125,6 +130,10 @@ pub struct PeerStatus {
     pub role: Option<Role>,
     /// The defense that runs, if one does.
     pub defense: Option<DefenseStatus>,
+    /// How far the ends got with their agreement on a defense, if they were told to agree.
+    pub negotiation: Option<NegotiationStatus>,
+    /// How far the traffic is protected; `None` if the device does not say.
+    pub protection: Option<Protection>,
 }
 
 /// What one tunnel has counted since it was made.
@@ -159,8 +168,11 @@ pub struct Drops {
     pub replayed: u64,
     /// Incoming datagrams that did not authenticate, or belong to no session.
     pub unauthenticated: u64,
-    /// Incoming payloads that authenticated but are neither IP nor a frame.
+    /// Incoming payloads that authenticated but are neither IP nor a frame; bundles and control frames that do not hold
+    /// what they should.
     pub malformed: u64,
+    /// Outgoing IP packets given up because the peer refused the defense that is required.
+    pub unprotected: u64,
 }
 
 /// Datagrams and packets that a device dropped before they reached a tunnel, by reason.
@@ -201,6 +213,14 @@ pub struct DefenseStatistics {
     pub padding_dropped: u64,
     /// Normal packets dropped because they were larger than the MTU.
     pub too_large: u64,
+    /// Bundles sealed: datagrams with several normal packets.
+    pub bundles_sent: u64,
+    /// Normal packets in those.
+    pub bundled_sent_packets: u64,
+    /// Bundles received.
+    pub bundles_received: u64,
+    /// Normal packets in those.
+    pub bundled_received_packets: u64,
     /// Padding actions that machines took.
     pub padding_actions: u64,
     /// Blocking actions that machines took.

@@ -112,9 +112,13 @@ fn peer_status(registry: &Registry, peer: &Peer, now: Instant, clock: SystemTime
         role: Some(state.role),
         defense: state
             .defense
-            .clone()
+            .as_ref()
+            .or(tunnel.ephemeral())
+            .cloned()
             .zip(tunnel.defense_statistics(now))
             .map(|(settings, statistics)| DefenseStatus { settings, statistics }),
+        negotiation: tunnel.negotiation_status(now),
+        protection: Some(tunnel.protection()),
     }
 }
 
@@ -204,6 +208,9 @@ fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, n
         wake |= interval > 0 && tunnel.persistent_keepalive() == 0;
         tunnel.set_persistent_keepalive(interval, now);
     }
+    // The client calls at once, so that both agree before there is anything to protect.
+    let is_to_agree = matches!(update.defense, Some(DefenseChange::Ephemeral(_)));
+    wake |= is_to_agree && state.role == Role::Client && state.tunnel.last_handshake().is_none();
     let released = update.defense.and_then(|change| apply_defense(&mut state, change, now));
     shared.settle(&peer, &mut state);
     drop(state);
@@ -215,7 +222,10 @@ fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, n
 fn apply_defense(state: &mut PeerState, change: DefenseChange, now: Instant) -> Option<DatagramBatch> {
     match change {
         DefenseChange::Off => {
-            state.defense.take()?;
+            state.defense = None;
+            if !state.tunnel.is_defended() {
+                return None;
+            }
             let mut out = DatagramBatch::new();
             state.tunnel.stop_defense(now, &mut out);
             (!out.is_empty() || state.tunnel.has_ready()).then_some(out)
@@ -225,9 +235,7 @@ fn apply_defense(state: &mut PeerState, change: DefenseChange, now: Instant) -> 
             if state.defense.as_ref() == Some(&settings) {
                 return None;
             }
-            let mut seed = [0; 32];
-            OsRng.unwrap_err().fill_bytes(&mut seed);
-            match state.tunnel.start_defense(&settings.plan, seed, now) {
+            match state.tunnel.start_defense(&settings.plan, random_seed(), now) {
                 Ok(()) => state.defense = Some(settings),
                 // It was checked; what ran before still does.
                 Err(error) => tracing::error!(%error, "a defense did not start"),
@@ -235,7 +243,30 @@ fn apply_defense(state: &mut PeerState, change: DefenseChange, now: Instant) -> 
             // What waited for the defense before this one need not wait for the next packet.
             state.tunnel.has_ready().then(DatagramBatch::new)
         }
+        DefenseChange::Ephemeral(mut settings) => {
+            let role = *settings.role.get_or_insert(state.role);
+            if state.tunnel.negotiation_status(now).is_some_and(|status| status.settings == settings) {
+                return None;
+            }
+            let mut out = DatagramBatch::new();
+            match state.tunnel.start_ephemeral(&settings, role, random_seed(), now, &mut out) {
+                Ok(()) => state.defense = None,
+                Err(error) => tracing::error!(%error, "a defense did not start"),
+            }
+            Some(out)
+        }
+        DefenseChange::Renew => {
+            let mut out = DatagramBatch::new();
+            state.tunnel.renew(now, &mut out);
+            Some(out)
+        }
     }
+}
+
+fn random_seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    OsRng.unwrap_err().fill_bytes(&mut seed);
+    seed
 }
 
 /// Turns to peers after an update.

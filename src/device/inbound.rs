@@ -15,7 +15,7 @@ use super::registry::{Identity, Peer, Registry};
 use super::shared::{Shared, count};
 use super::sockets::{BoundSocket, Place, Sockets};
 use crate::keys::PublicKey;
-use crate::tunnel::{DatagramBatch, Ecn, Endpoint};
+use crate::tunnel::{DatagramBatch, Ecn, Endpoint, IpHeader, MAX_BUNDLED, packets};
 
 /// Buffers that one system call may fill; with receive offload each may bring dozens of datagrams.
 const BUFFERS: usize = 8;
@@ -102,7 +102,7 @@ async fn receive_on<T: Tun>(
             let taken = open_run(shared, &peer, rest, packets, out);
             rest = &rest[taken..];
             shared.transmit(&peer, out).await;
-            if packets.is_full()
+            if !packets.has_room_for(MAX_BUNDLED)
                 && let Err(error) = tun.send(packets).await
             {
                 return error;
@@ -219,19 +219,35 @@ fn open_run(
     let mut taken = 0;
     for datagram in datagrams {
         let is_for_peer = taken == 0 || data_receiver(datagram.bytes).is_some_and(|index| index >> 8 == peer.index);
-        if !is_for_peer || packets.is_full() || out.is_full() {
+        if !is_for_peer || !packets.has_room_for(MAX_BUNDLED) || out.is_full() {
             break;
         }
         taken += 1;
         let length = state.tunnel.receive(datagram.bytes, datagram.from, now, &mut is_allowed, packets.space(), out);
-        match length {
-            Some(length) if datagram.mark.pass_inward(&mut packets.space()[..length]) => packets.commit(length),
-            Some(_) => count(&shared.drops.congested),
-            None => {}
+        if let Some(length) = length {
+            commit(shared, packets, length, datagram.mark);
         }
     }
     shared.settle(peer, &mut state);
     taken
+}
+
+/// Takes the first `length` bytes of the batch's space: one IP packet, or those of a bundle.
+fn commit(shared: &Shared, batch: &mut PacketBatch, length: usize, mark: Ecn) {
+    let first = IpHeader::parse(&batch.space()[..length]).map_or(length, |header| header.length);
+    let behind = batch.space()[first..length].to_vec();
+    let mut commit_one = |length: usize, batch: &mut PacketBatch| {
+        if mark.pass_inward(&mut batch.space()[..length]) {
+            batch.commit(length);
+        } else {
+            count(&shared.drops.congested);
+        }
+    };
+    commit_one(first, batch);
+    for packet in packets(&behind) {
+        batch.space()[..packet.len()].copy_from_slice(packet);
+        commit_one(packet.len(), batch);
+    }
 }
 
 /// Returns the receiver index of a transport data message.

@@ -24,11 +24,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use maybetun_tun::Tun;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::defense::PlanError;
 use crate::keys::PublicKey;
 use crate::settings::{Status, Update};
+use crate::tunnel::Event;
 use shared::Shared;
 
 /// How a device behaves, beyond what [`Update`] sets.
@@ -67,6 +68,15 @@ pub fn default_queues() -> usize {
     const MOST: usize = 16;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     (cores / 2).clamp(1, MOST)
+}
+
+/// What the tunnel of one peer tells: for apps, above all [`Event::Protection`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceEvent {
+    /// The peer.
+    pub peer: PublicKey,
+    /// What happened.
+    pub event: Event,
 }
 
 /// A running device; clones are handles to the same device.
@@ -142,6 +152,11 @@ impl Device {
     /// Returns the state of the device and its peers.
     pub fn status(&self) -> Status {
         configure::status(&self.shared)
+    }
+
+    /// Returns what tells of events from now on. A listener that falls 256 events behind loses the oldest.
+    pub fn events(&self) -> broadcast::Receiver<DeviceEvent> {
+        self.shared.events.subscribe()
     }
 
     /// Stops the device and waits until its tasks have ended and its sockets are closed.

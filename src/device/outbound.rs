@@ -126,6 +126,10 @@ impl Work {
                 None => self.next += 1,
             }
         }
+        if state.tunnel.has_ready() {
+            // Small packets of this batch, which may go together.
+            state.tunnel.flush(now, &mut self.out);
+        }
         shared.settle(peer, &mut state);
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct PeerState {
     pub(super) tunnel: Tunnel,
     /// The deadline that the schedule holds for this peer.
     pub(super) scheduled: Option<Instant>,
-    /// The defense that the tunnel runs.
+    /// The defense that the tunnel was told to run, if it is not to be agreed on.
     pub(super) defense: Option<DefenseSettings>,
     /// Which end we are: the client once the peer's endpoint was set.
     pub(super) role: Role,

@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use super::registry::{Peer, PeerState, Registry};
 use super::schedule::Schedule;
 use super::sockets::{Sent, Sockets};
-use super::{Options, StopReason};
-use crate::settings::DeviceDrops;
+use super::{DeviceEvent, Options, StopReason};
+use crate::settings::{DeviceDrops, Protection};
 use crate::tunnel::{DEFAULT_MTU, DatagramBatch, Event};
+
+/// Most events that wait for one listener; the oldest go first.
+const MAX_WAITING_EVENTS: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -26,6 +29,8 @@ pub(super) struct Shared {
     pub(super) drops: DropCounters,
     /// Whether any peer was ever held back by non-bypassable blocking.
     has_blocked: AtomicBool,
+    /// What tunnels tell, for whoever listens.
+    pub(super) events: broadcast::Sender<DeviceEvent>,
     mtu: AtomicU16,
     stop: watch::Sender<Option<StopReason>>,
 }
@@ -77,6 +82,7 @@ impl Shared {
             sockets: watch::Sender::new(None),
             drops: DropCounters::default(),
             has_blocked: AtomicBool::new(false),
+            events: broadcast::Sender::new(MAX_WAITING_EVENTS),
             mtu: AtomicU16::new(DEFAULT_MTU),
             stop: watch::Sender::new(None),
         }
@@ -148,7 +154,10 @@ impl Shared {
                 Event::EndpointChanged(endpoint) => {
                     tracing::debug!(peer = ?peer.public_key, %endpoint, "endpoint changed")
                 }
+                Event::Protection(protection) => tell_protection(peer, protection),
             }
+            // Nobody may be listening.
+            let _ = self.events.send(DeviceEvent { peer: peer.public_key, event });
         }
     }
 
@@ -186,5 +195,12 @@ impl Shared {
         if sent.local_address_is_stale {
             tunnel.forget_local_address();
         }
+    }
+}
+
+fn tell_protection(peer: &Peer, protection: Protection) {
+    match protection.cause() {
+        None => tracing::info!(peer = ?peer.public_key, "protected: both ends run a defense of their own"),
+        Some(cause) => tracing::info!(peer = ?peer.public_key, %cause, "{}", protection.word()),
     }
 }

@@ -232,7 +232,9 @@ impl Client {
         match &self.attempt {
             Some((attempt, _)) if attempt.epoch() != stop.epoch => {}
             Some((Attempt::Stopping(_), _)) => self.attempt = None,
-            Some((Attempt::Fetching(..) | Attempt::Agreeing(..), _)) if stop.reason == Reason::Unknown && self.restarts < MAX_RESTARTS => {
+            Some((Attempt::Fetching(..) | Attempt::Agreeing(..), _))
+                if stop.reason == Reason::Unknown && self.restarts < MAX_RESTARTS =>
+            {
                 self.restarts += 1;
                 self.begin(common, now, rng);
             }

@@ -182,15 +182,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    const ALL: [Self; 7] = [
-        Self::Version,
-        Self::Choice,
-        Self::Mismatch,
-        Self::Unknown,
-        Self::Unanswered,
-        Self::Requested,
-        Self::Other,
-    ];
+    const ALL: [Self; 7] =
+        [Self::Version, Self::Choice, Self::Mismatch, Self::Unknown, Self::Unanswered, Self::Requested, Self::Other];
 }
 
 /// One word, as in the protocol of the configuration socket.

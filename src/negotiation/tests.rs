@@ -168,9 +168,9 @@ impl World {
 
     /// What each end believes to be agreed on.
     fn agreed(&self) -> [Option<(Epoch, String, [u8; 32])>; 2] {
-        self.ends
-            .each_ref()
-            .map(|end| end.agreed().map(|agreed| (agreed.epoch, agreed.fingerprint.to_string(), agreed.defense.digest().0)))
+        self.ends.each_ref().map(|end| {
+            end.agreed().map(|agreed| (agreed.epoch, agreed.fingerprint.to_string(), agreed.defense.digest().0))
+        })
     }
 
     #[track_caller]
@@ -286,7 +286,8 @@ fn different_draws_are_refused_by_both() {
 fn world_of_different_pools(weather: Weather, seed: u64, sends: [bool; 2]) -> World {
     let of_relay: Draw = Arc::new(|seed, choice| {
         let own = Choice::new(Tier::Blocking, Strength::High).pool;
-        (choice.pool == own).then(|| maybetun_machines::draw(&mut seed.stream(Stream::Defense), Tier::Blocking, Strength::High))
+        (choice.pool == own)
+            .then(|| maybetun_machines::draw(&mut seed.stream(Stream::Defense), Tier::Blocking, Strength::High))
     });
     let mut world = World::with_draws(weather, seed, [Arc::new(from_defense_stream), of_relay]);
     for (end, sends) in sends.into_iter().enumerate() {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 pub use maybetun_machines::Role;
 use maybetun_machines::Side;
 
-use super::DefenseStatistics;
+use super::{DefenseStatistics, EphemeralSettings};
 use crate::defense::{Machine, Plan};
 
 /// Longest name of a defense, in bytes.
@@ -19,6 +19,10 @@ pub enum DefenseChange {
     Off,
     /// Runs this one, in the place of whatever ran. Where the same runs already, it goes on undisturbed.
     On(DefenseSettings),
+    /// Agrees with the peer on one that both draw. Where the same is agreed on, or being so, it goes on undisturbed.
+    Ephemeral(EphemeralSettings),
+    /// Agrees anew on what was agreed on, now; nothing if nothing was to be agreed on.
+    Renew,
 }
 
 /// A defense as one end runs it.

@@ -6,7 +6,8 @@
 
 use std::time::Instant;
 
-use super::frame::Frame;
+use super::bundle;
+use super::frame::{Frame, FrameKind};
 use super::queue::Item;
 use super::timers::{REKEY_AFTER_TIME, Timer};
 use super::{Content, DatagramBatch, Tunnel};
@@ -23,6 +24,8 @@ pub(super) struct Defended {
     /// Where plaintexts get their one size; zeros but for the first `dirty` bytes.
     plaintext: Vec<u8>,
     dirty: usize,
+    /// Where bundles are put together.
+    bundle: Vec<u8>,
     /// Handshake messages that were made while the gate was closed: the last of each kind.
     held: Vec<Vec<u8>>,
     pub(super) statistics: DefenseStatistics,
@@ -50,11 +53,20 @@ impl Tunnel {
     /// # Errors
     /// When the plan cannot run; what ran before still does.
     pub fn start_defense(&mut self, plan: &Plan, seed: [u8; 32], now: Instant) -> Result<(), PlanError> {
+        self.run_plan(plan, seed, now)?;
+        self.negotiated = None;
+        self.note_protection();
+        Ok(())
+    }
+
+    /// Runs `plan` in the place of what runs.
+    pub(super) fn run_plan(&mut self, plan: &Plan, seed: [u8; 32], now: Instant) -> Result<(), PlanError> {
         let engine = Engine::new(plan, seed, now)?;
         let before = self.defended.take();
         let statistics = before.as_ref().map(|before| before.statistics).unwrap_or_default();
         let held = before.map(|before| before.held).unwrap_or_default();
-        self.defended = Some(Box::new(Defended { engine, plaintext: Vec::new(), dirty: 0, held, statistics }));
+        let (plaintext, bundle) = (Vec::new(), Vec::new());
+        self.defended = Some(Box::new(Defended { engine, plaintext, dirty: 0, bundle, held, statistics }));
         Ok(())
     }
 
@@ -64,8 +76,10 @@ impl Tunnel {
         defended.engine.open();
         self.queue.drop_padding();
         self.release_held(out);
+        self.close_negotiation(now, out);
         self.defended = None;
         self.open_gate(now, out);
+        self.note_protection();
     }
 
     /// Tells whether a defense runs.
@@ -156,8 +170,9 @@ impl Tunnel {
                 // What cannot leave any more (a packet of a larger MTU) must not leave a gap.
                 let before = out.len();
                 while self.session.is_some() && out.len() == before && !out.is_full() {
-                    let Some(item) = self.queue.pop() else { break };
-                    self.seal_item(item, now, out);
+                    if !self.seal_next(now, out) {
+                        break;
+                    }
                 }
                 if out.len() == before {
                     self.seal_padding(now, out);
@@ -220,8 +235,42 @@ impl Tunnel {
         }
     }
 
+    /// Seals what waits at the front of the queue, several small packets together where the peer takes that; `false` if
+    /// nothing waits.
+    pub(super) fn seal_next(&mut self, now: Instant, out: &mut DatagramBatch) -> bool {
+        if self.may_bundle() && self.seal_bundle(now, out) {
+            return true;
+        }
+        let Some(item) = self.queue.pop() else { return false };
+        self.seal_item(item, now, out);
+        true
+    }
+
+    /// Seals small packets that wait as one; `false`, with nothing done, if there are not two.
+    fn seal_bundle(&mut self, now: Instant, out: &mut DatagramBatch) -> bool {
+        let Some(defended) = &mut self.defended else { return false };
+        let mut frame = std::mem::take(&mut defended.bundle);
+        let Some(count) = bundle::pack(&mut self.queue, self.mtu, &mut frame) else { return false };
+        let length = self.noise.seal(defended.fill(&frame, self.mtu), out.space());
+        let normal = frame.len() - super::frame::HEADER;
+        defended.bundle = frame;
+        let Some(length) = length else {
+            self.statistics.dropped.no_session += count as u64;
+            return true;
+        };
+        out.commit(length);
+        defended.statistics.normal_sent_bytes += normal as u64;
+        defended.statistics.constant_size_sent_bytes += (self.mtu - normal) as u64;
+        defended.statistics.bundles_sent += 1;
+        defended.statistics.bundled_sent_packets += count as u64;
+        self.statistics.sent_packets += count as u64;
+        defended.engine.follow(Event::TunnelSent);
+        self.sent(Content::Data, length, now);
+        true
+    }
+
     /// Seals what was taken from the queue.
-    pub(super) fn seal_item(&mut self, item: Item, now: Instant, out: &mut DatagramBatch) {
+    fn seal_item(&mut self, item: Item, now: Instant, out: &mut DatagramBatch) {
         match item {
             Item::Padding => self.seal_padding(now, out),
             Item::Packet(mut packet) => {
@@ -254,12 +303,25 @@ impl Tunnel {
     }
 
     fn seal_padding(&mut self, now: Instant, out: &mut DatagramBatch) {
+        self.seal_frame(&Frame::header(FrameKind::Padding, self.mtu), now, out);
+    }
+
+    /// Seals a control frame, which counts as padding. One that the MTU has no room for is dropped.
+    pub(super) fn seal_control(&mut self, body: &[u8], now: Instant, out: &mut DatagramBatch) {
+        let frame = [&Frame::header(FrameKind::Control, self.mtu), body].concat();
+        if frame.len() <= self.mtu {
+            self.seal_frame(&frame, now, out);
+        }
+    }
+
+    /// Seals a frame that carries nothing of the user's.
+    fn seal_frame(&mut self, frame: &[u8], now: Instant, out: &mut DatagramBatch) {
         let Some(defended) = &mut self.defended else { return };
         if self.session.is_none() || out.is_full() {
             defended.statistics.padding_dropped += 1;
             return;
         }
-        let plaintext = defended.fill(&Frame::padding_header(self.mtu), self.mtu);
+        let plaintext = defended.fill(frame, self.mtu);
         let Some(length) = self.noise.seal(plaintext, out.space()) else {
             defended.statistics.padding_dropped += 1;
             return;
@@ -283,7 +345,25 @@ impl Tunnel {
             }
             return;
         }
-        let passes = self.session.is_some() && self.queue.is_empty() && self.gate() == Gate::Open && !out.is_full();
+        if self.is_refused() {
+            self.statistics.dropped.unprotected += 1;
+            if self.session.is_none() {
+                self.begin_handshake(now, out);
+            }
+            return;
+        }
+        let may_bundle = self.may_bundle();
+        // Two of these fit: it may share a datagram with what the owner gives next, or else leaves when it flushes.
+        let is_small = may_bundle && length <= (self.mtu - super::frame::HEADER) / 2;
+        if may_bundle && !is_small {
+            self.flush_queue(now, out);
+        }
+        let passes = self.session.is_some()
+            && self.queue.is_empty()
+            && self.gate() == Gate::Open
+            && !out.is_full()
+            && !is_small
+            && !self.is_held();
         if passes {
             self.trigger(Event::NormalSent, now);
             self.seal_constant(&buffer[..length], now, out);
@@ -300,23 +380,27 @@ impl Tunnel {
     }
 
     /// Tells the machines of a datagram that authenticated, and counts its bytes. `normal` is the length of the IP
-    /// packet in its `payload` bytes, if there is one.
-    pub(super) fn note_received(&mut self, payload: usize, normal: Option<usize>, now: Instant) {
+    /// packets in its `payload` bytes together, and `packets` their number; 0 if it brought none.
+    pub(super) fn note_received(&mut self, payload: usize, normal: usize, packets: usize, now: Instant) {
         let Some(defended) = &mut self.defended else { return };
-        let event = match normal {
-            Some(length) => {
-                defended.statistics.normal_received_bytes += length as u64;
-                defended.statistics.constant_size_received_bytes += payload.saturating_sub(length) as u64;
-                Event::NormalRecv
-            }
-            None => {
-                defended.statistics.padding_received_packets += 1;
-                defended.statistics.padding_received_bytes += payload as u64;
-                Event::PaddingRecv
-            }
-        };
         defended.engine.trigger(Event::TunnelRecv, now);
-        defended.engine.follow(event);
+        if packets == 0 {
+            defended.statistics.padding_received_packets += 1;
+            defended.statistics.padding_received_bytes += payload as u64;
+            defended.engine.follow(Event::PaddingRecv);
+            return;
+        }
+        defended.statistics.normal_received_bytes += normal as u64;
+        defended.statistics.constant_size_received_bytes += payload.saturating_sub(normal) as u64;
+        (0..packets).for_each(|_| defended.engine.follow(Event::NormalRecv));
+    }
+
+    /// Counts a bundle that brought so many packets.
+    pub(super) fn note_bundle(&mut self, packets: usize) {
+        if let Some(defended) = &mut self.defended {
+            defended.statistics.bundles_received += 1;
+            defended.statistics.bundled_received_packets += packets as u64;
+        }
     }
 
     /// Puts off what WireGuard asks for until the gate opens; `true` if it is closed.

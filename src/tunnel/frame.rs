@@ -7,7 +7,7 @@
 const MARK: u8 = 0xff;
 
 /// Bytes before the body.
-const HEADER: usize = 4;
+pub(super) const HEADER: usize = 4;
 
 /// The authenticated payload of a transport data packet that starts with the mark of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,15 +21,19 @@ pub(super) struct Frame<'a> {
 pub(super) enum FrameKind {
     /// Nothing: byte for byte the padding of Mullvad's DAITA.
     Padding,
+    /// Several IP packets: see [`bundle`](super::bundle).
+    Bundle,
+    /// A message of the [`negotiation`](crate::negotiation).
+    Control,
     /// A kind of a later version, to be ignored.
     Unknown(u8),
 }
 
 impl<'a> Frame<'a> {
-    /// Returns the first bytes of a padding frame of `size` bytes, 4 to 65,535; the rest are zeros.
-    pub(super) fn padding_header(size: usize) -> [u8; HEADER] {
+    /// Returns the first bytes of a frame of `size` bytes, 4 to 65,535: the body follows, and zeros.
+    pub(super) fn header(kind: FrameKind, size: usize) -> [u8; HEADER] {
         let [high, low] = u16::try_from(size).unwrap_or(u16::MAX).to_be_bytes();
-        [MARK, 0, high, low]
+        [MARK, kind.into(), high, low]
     }
 
     /// Reads a frame; `None` if `payload` is not one, or states a length other than its own.
@@ -38,11 +42,29 @@ impl<'a> Frame<'a> {
         if mark != MARK || usize::from(u16::from_be_bytes([high, low])) != payload.len() {
             return None;
         }
-        let kind = match kind {
-            0 => FrameKind::Padding,
-            other => FrameKind::Unknown(other),
-        };
-        Some(Self { kind, body })
+        Some(Self { kind: kind.into(), body })
+    }
+}
+
+impl From<u8> for FrameKind {
+    fn from(kind: u8) -> Self {
+        match kind {
+            0 => Self::Padding,
+            1 => Self::Bundle,
+            2 => Self::Control,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+impl From<FrameKind> for u8 {
+    fn from(kind: FrameKind) -> Self {
+        match kind {
+            FrameKind::Padding => 0,
+            FrameKind::Bundle => 1,
+            FrameKind::Control => 2,
+            FrameKind::Unknown(other) => other,
+        }
     }
 }
 

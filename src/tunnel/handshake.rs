@@ -124,6 +124,7 @@ impl Tunnel {
         self.last_handshake = Some(now);
         self.statistics.handshakes += 1;
         self.push_event(Event::SessionStarted);
+        self.open_negotiation(now);
         self.flush(now, out);
     }
 

@@ -5,16 +5,29 @@ use std::time::Instant;
 
 use boringtun::noise::{Packet, Tunn};
 
-use super::frame::Frame;
+use super::bundle;
+use super::frame::{Frame, FrameKind, HEADER};
 use super::noise::{KeysUsed, Message, MessageKind, Refused};
 use super::timers::{KEEPALIVE_TIMEOUT, REKEY_ON_RECEIVE, Timer};
 use super::{Content, DATA_OVERHEAD, DatagramBatch, Endpoint, IpHeader, Role, Tunnel};
 
+/// What an authenticated payload is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Accepted {
+    /// IP packets: their length together, and their number.
+    Packets { bytes: usize, count: usize },
+    /// A control frame.
+    Control,
+    /// Padding, or nothing that may come from this peer.
+    Nothing,
+}
+
 impl Tunnel {
     /// Takes a datagram from the peer, or from someone who claims to be.
     ///
-    /// If it carries an IP packet from an allowed source, the packet is written to the start of `packet` and its length
-    /// returned. `source_is_allowed` is asked, for the inner source address, whether cryptokey routing leads to this peer.
+    /// If it carries IP packets from an allowed source, they are written to the start of `packet`, one behind the other,
+    /// and their length together is returned: one packet, unless the peer sends bundles; [`packets`](super::packets)
+    /// splits them. `source_is_allowed` is asked, for the inner source address, whether cryptokey routing leads to this peer.
     /// The endpoint follows `from` only when the datagram authenticates. Answers and packets that waited for a session
     /// are sealed into `out`; when [`has_ready`](Self::has_ready) afterwards, there are more.
     ///
@@ -25,7 +38,7 @@ impl Tunnel {
         datagram: &[u8],
         from: Endpoint,
         now: Instant,
-        source_is_allowed: impl FnOnce(IpAddr) -> bool,
+        source_is_allowed: impl FnMut(IpAddr) -> bool,
         packet: &mut [u8],
         out: &mut DatagramBatch,
     ) -> Option<usize> {
@@ -60,7 +73,7 @@ impl Tunnel {
         receiver: u32,
         from: Endpoint,
         now: Instant,
-        source_is_allowed: impl FnOnce(IpAddr) -> bool,
+        source_is_allowed: impl FnMut(IpAddr) -> bool,
         packet: &mut [u8],
         out: &mut DatagramBatch,
     ) -> Option<usize> {
@@ -74,39 +87,67 @@ impl Tunnel {
         self.received(datagram.len(), from, now);
         let payload = datagram.len() - DATA_OVERHEAD;
         let is_keepalive = payload == 0;
-        let accepted = if is_keepalive { None } else { self.accept(&packet[..opened.length], source_is_allowed) };
+        let accepted =
+            if is_keepalive { Accepted::Nothing } else { self.accept(&mut packet[..opened.length], source_is_allowed) };
+        let (normal, packets) = match accepted {
+            Accepted::Packets { bytes, count } => (bytes, count),
+            Accepted::Control | Accepted::Nothing => (0, 0),
+        };
         // One padding packet may be a keepalive that a defense hides: two sides that answered those would never be
         // silent again. Several are answered, for a peer may count them as data.
-        if accepted.is_some() || (!is_keepalive && self.padding_since_sent > 0) {
+        if packets > 0 || (!is_keepalive && self.padding_since_sent > 0) {
             self.timers.set_first(Timer::Keepalive, now + KEEPALIVE_TIMEOUT);
         }
-        if accepted.is_none() && !is_keepalive {
+        if packets == 0 && !is_keepalive {
             self.padding_since_sent = self.padding_since_sent.saturating_add(1);
         }
-        self.note_received(payload, accepted, now);
+        self.note_received(payload, normal, packets, now);
         if opened.keys == KeysUsed::InForce && self.unconfirmed.contains(&receiver) {
             self.unconfirmed.clear();
             self.start_session(Role::Responder, now, out);
         }
         self.rekey_if_older(REKEY_ON_RECEIVE, now, out);
+        if accepted == Accepted::Control {
+            self.receive_control(&packet[HEADER..opened.length], now, out);
+        }
         self.run_defense(now, out);
-        accepted
+        (packets > 0).then_some(normal)
     }
 
-    /// Judges an authenticated payload, and returns its length if it is an IP packet that may come from this peer.
-    fn accept(&mut self, payload: &[u8], source_is_allowed: impl FnOnce(IpAddr) -> bool) -> Option<usize> {
-        let Some(header) = IpHeader::parse(payload) else {
-            if Frame::parse(payload).is_none() {
-                self.statistics.dropped.malformed += 1;
+    /// Judges an authenticated payload. Packets that may come from this peer are at its start then.
+    fn accept(&mut self, payload: &mut [u8], mut source_is_allowed: impl FnMut(IpAddr) -> bool) -> Accepted {
+        let takes_bundles = self.takes_bundles();
+        let mut is_allowed = |header: &IpHeader| {
+            let is_allowed = source_is_allowed(header.source);
+            match is_allowed {
+                true => self.statistics.received_packets += 1,
+                false => self.statistics.dropped.source_not_allowed += 1,
             }
-            return None;
+            is_allowed
         };
-        if !source_is_allowed(header.source) {
-            self.statistics.dropped.source_not_allowed += 1;
-            return None;
+        if let Some(header) = IpHeader::parse(payload) {
+            return if is_allowed(&header) {
+                Accepted::Packets { bytes: header.length, count: 1 }
+            } else {
+                Accepted::Nothing
+            };
         }
-        self.statistics.received_packets += 1;
-        Some(header.length)
+        match Frame::parse(payload).map(|frame| frame.kind) {
+            Some(FrameKind::Bundle) if takes_bundles => {
+                if let Some((bytes, count)) = bundle::unpack(payload, is_allowed) {
+                    self.note_bundle(count);
+                    return if count > 0 { Accepted::Packets { bytes, count } } else { Accepted::Nothing };
+                }
+                self.statistics.dropped.malformed += 1;
+                Accepted::Nothing
+            }
+            Some(FrameKind::Control) => Accepted::Control,
+            Some(FrameKind::Bundle | FrameKind::Padding | FrameKind::Unknown(_)) => Accepted::Nothing,
+            None => {
+                self.statistics.dropped.malformed += 1;
+                Accepted::Nothing
+            }
+        }
     }
 
     fn receive_handshake(&mut self, datagram: &[u8], from: Endpoint, now: Instant, out: &mut DatagramBatch) {

@@ -28,12 +28,14 @@
 
 mod allowed_ips;
 mod batch;
+mod bundle;
 mod defended;
 mod ecn;
 mod frame;
 mod handshake;
 mod incoming;
 mod ip;
+mod negotiated;
 mod noise;
 mod outgoing;
 mod passing;
@@ -47,6 +49,7 @@ mod truth_tables;
 pub use allowed_ips::AllowedIps;
 pub use batch::{DatagramBatch, Run, Runs};
 pub use boringtun::noise::rate_limiter::RateLimiter;
+pub use bundle::{MAX_BUNDLED, packets};
 pub use ecn::Ecn;
 pub use ip::IpHeader;
 #[cfg(all(test, feature = "device"))]
@@ -58,9 +61,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
-use crate::settings::Statistics;
+use crate::settings::{Cause, Protection, Statistics};
 use defended::Defended;
 use handshake::Attempt;
+use negotiated::Negotiated;
 use noise::Noise;
 use queue::Queue;
 use timers::{Timer, Timers};
@@ -139,6 +143,8 @@ pub enum Event {
     HandshakeFailed,
     /// The peer was heard from at another address.
     EndpointChanged(SocketAddr),
+    /// The traffic is protected in another way than before.
+    Protection(Protection),
 }
 
 /// One peer of a WireGuard device.
@@ -150,6 +156,9 @@ pub struct Tunnel {
     queue: Queue,
     timers: Timers,
     defended: Option<Box<Defended>>,
+    negotiated: Option<Box<Negotiated>>,
+    /// What was told last of how the traffic is protected.
+    told: Protection,
     /// Packets received since one was sent last that held no normal packet, and were no bare keepalives.
     padding_since_sent: u32,
     /// When boringtun's timers were last polled.
@@ -209,6 +218,8 @@ impl Tunnel {
             queue: Queue::default(),
             timers: Timers::default(),
             defended: None,
+            negotiated: None,
+            told: Protection::NotProtected(Cause::Off),
             padding_since_sent: 0,
             ticked: None,
             checked: None,
@@ -273,6 +284,7 @@ impl Tunnel {
             return;
         }
         self.noise.set_preshared_key(key, now);
+        self.renew_keys();
         self.unconfirmed.clear();
         self.answered = None;
         self.attempt = None;
@@ -286,6 +298,7 @@ impl Tunnel {
     pub fn set_private_key(&mut self, key: &PrivateKey, now: Instant) {
         if key != self.noise.private_key() {
             self.noise.set_private_key(key);
+            self.renew_keys();
             self.forget_sessions(now);
         }
     }
@@ -322,6 +335,15 @@ impl Tunnel {
     /// Returns what the tunnel has counted.
     pub fn statistics(&self) -> Statistics {
         self.statistics
+    }
+
+    /// Tells how the traffic is protected, if that changed.
+    fn note_protection(&mut self) {
+        let protection = self.protection();
+        if protection != self.told {
+            self.told = protection;
+            self.push_event(Event::Protection(protection));
+        }
     }
 
     fn push_event(&mut self, event: Event) {

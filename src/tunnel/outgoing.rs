@@ -9,7 +9,9 @@ use crate::defense::Gate;
 impl Tunnel {
     /// Takes an IP packet, the first `length` bytes of `buffer`, to be sent to the peer.
     ///
-    /// With a session it is sealed into `out` at once; without one it waits, at most
+    /// With a session it is sealed into `out` at once, or, if it is small and the peer takes bundles, when the next
+    /// [`flush`](Self::flush) finds what it can share a datagram with: flush after the last of several packets, when
+    /// [`has_ready`](Self::has_ready). Without a session it waits, at most
     /// [`MAX_QUEUED_PACKETS`](super::MAX_QUEUED_PACKETS) with it, and
     /// a handshake begins. Bytes of `buffer` behind the packet may be overwritten: give at least 15, in which the packet
     /// is padded to a multiple of 16 bytes. A packet for a peer without an endpoint, or that finds the queue full, is
@@ -41,13 +43,13 @@ impl Tunnel {
         }
     }
 
-    /// Tells whether packets wait that could be sealed now: they found the batch full.
+    /// Tells whether packets wait that could be sealed now: they found the batch full, or are small and may go together.
     pub fn has_ready(&self) -> bool {
         self.has_sealable() || self.has_releasable()
     }
 
     fn has_sealable(&self) -> bool {
-        self.session.is_some() && !self.queue.is_empty() && self.gate() == Gate::Open
+        self.session.is_some() && !self.queue.is_empty() && self.gate() == Gate::Open && !self.is_held()
     }
 
     /// Seals waiting packets into `out` until it is full or none may leave.
@@ -65,8 +67,7 @@ impl Tunnel {
     pub(super) fn flush_queue(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.release_held(out);
         while self.has_sealable() && !out.is_full() {
-            let Some(item) = self.queue.pop() else { return };
-            self.seal_item(item, now, out);
+            self.seal_next(now, out);
         }
     }
 

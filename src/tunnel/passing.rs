@@ -15,6 +15,7 @@ impl Tunnel {
     /// Does what has become due: retries, keepalives, the end of sessions.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.run_defense(now, out);
+        self.run_negotiation(now, out);
         while !out.is_full() {
             let timer = if self.gate() == Gate::Closed {
                 self.timers.expire_only(Timer::Forget, now)
@@ -55,7 +56,7 @@ impl Tunnel {
     pub fn next_timeout(&self) -> Option<Instant> {
         let machines = self.defended.as_ref().and_then(|defended| defended.engine.next_timeout());
         let own = if self.gate() == Gate::Closed { self.timers.get(Timer::Forget) } else { self.timers.next() };
-        machines.into_iter().chain(own).min()
+        machines.into_iter().chain(own).chain(self.negotiation_timeout()).min()
     }
 
     /// Lets boringtun end the sessions that are too old to be used.

@@ -77,6 +77,26 @@ impl Queue {
         Ok(())
     }
 
+    /// Returns how many normal packets at the front have at most `room` bytes together; no more than `most`.
+    pub(super) fn fitting(&self, room: usize, most: usize) -> usize {
+        let lengths = self.items.iter().map_while(|item| match item {
+            Item::Packet(packet) => Some(packet.len()),
+            Item::Padding => None,
+        });
+        let mut left = room;
+        let fits = |length: &usize| left.checked_sub(*length).map(|rest| left = rest).is_some();
+        lengths.take(most).take_while(fits).count()
+    }
+
+    /// Takes the normal packet at the front, and appends it to `bytes`; nothing if there is none.
+    pub(super) fn pop_into(&mut self, bytes: &mut Vec<u8>) {
+        if let Some(Item::Packet(_)) = self.items.front()
+            && let Some(Item::Packet(packet)) = self.pop()
+        {
+            bytes.extend_from_slice(&packet);
+        }
+    }
+
     pub(super) fn pop(&mut self) -> Option<Item> {
         let item = self.items.pop_front()?;
         if let Item::Packet(packet) = &item {

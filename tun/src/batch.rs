@@ -71,6 +71,12 @@ impl PacketBatch {
         self.entries.len() == MAX_PACKETS || self.end + SPACE > self.buffer.len()
     }
 
+    /// Tells whether so many packets, of at most [`MAX_PACKET`] bytes together, fit for certain.
+    pub fn has_room_for(&self, packets: usize) -> bool {
+        self.entries.len() + packets <= MAX_PACKETS
+            && self.end + MAX_PACKET + packets * (TAIL_ROOM + HEADER) + SPACE <= self.buffer.len()
+    }
+
     /// Returns the bytes of all entries together.
     pub(crate) fn bytes(&self) -> usize {
         self.end

@@ -1,0 +1,205 @@
+//! Ephemeral defenses as settings: what a peer's tunnel is told to agree on, and how far it got.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use maybetun_machines::{Digest, Role, Strength, Tier};
+
+use crate::negotiation::Reason;
+use crate::seed::Fingerprint;
+
+/// A defense drawn anew for each connection, by agreement with the peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EphemeralSettings {
+    /// Which end we are; `None` lets the device say: a client where the peer's endpoint was set, a relay where it was
+    /// learnt.
+    pub role: Option<Role>,
+    /// What kind of machines are drawn. A relay runs what its client asks for, and this where it is alone.
+    pub tier: Tier,
+    /// How much they do. A relay runs what its client asks for, and this where it is alone.
+    pub strength: Strength,
+    /// What becomes of a peer that does not agree.
+    pub negotiation: NegotiationPolicy,
+    /// Whether small packets that wait may share a datagram, where the peer knows how.
+    pub bundling: bool,
+}
+
+impl Default for EphemeralSettings {
+    fn default() -> Self {
+        Self {
+            role: None,
+            tier: Tier::default(),
+            strength: Strength::default(),
+            negotiation: NegotiationPolicy::default(),
+            bundling: true,
+        }
+    }
+}
+
+/// What becomes of a peer that does not agree on a defense.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum NegotiationPolicy {
+    /// No packet of the user's leaves before the peer agreed; once it has refused, they are dropped.
+    Require,
+    /// This end alone runs a defense that it draws for itself, until the peer agrees.
+    #[default]
+    Prefer,
+    /// The peer is not asked: this end alone runs a defense that it draws for itself.
+    Off,
+}
+
+impl NegotiationPolicy {
+    const ALL: [Self; 3] = [Self::Require, Self::Prefer, Self::Off];
+}
+
+impl fmt::Display for NegotiationPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Require => "require",
+            Self::Prefer => "prefer",
+            Self::Off => "off",
+        })
+    }
+}
+
+/// Says that a text is not the word for one of these settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected {0}")]
+pub struct UnknownWord(&'static str);
+
+impl FromStr for NegotiationPolicy {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        let found = Self::ALL.into_iter().find(|policy| policy.to_string() == text);
+        found.ok_or(UnknownWord("`require`, `prefer` or `off`"))
+    }
+}
+
+/// How far a peer's traffic is protected against traffic analysis: what an app shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protection {
+    /// Both ends run what they agreed on.
+    Protected,
+    /// This end runs a defense; the other is not known to.
+    OneSided(Cause),
+    /// No defense runs, or one that is required is not agreed on and nothing of the user's leaves.
+    NotProtected(Cause),
+}
+
+/// Why traffic is not protected in both directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// No defense is set.
+    Off,
+    /// The defense is one that is not negotiated.
+    NotNegotiated,
+    /// The peer was not asked yet, or has not answered yet.
+    Negotiating,
+    /// The peer did not agree.
+    Refused(Reason),
+}
+
+impl Protection {
+    /// Returns why the traffic is not protected in both directions, if it is not.
+    pub fn cause(self) -> Option<Cause> {
+        match self {
+            Self::Protected => None,
+            Self::OneSided(cause) | Self::NotProtected(cause) => Some(cause),
+        }
+    }
+
+    /// Returns the protection of this word, as [`word`](Self::word) gives it, and this cause.
+    pub(crate) fn from_words(word: &str, cause: Option<Cause>) -> Option<Self> {
+        match (word, cause) {
+            ("protected", None) => Some(Self::Protected),
+            ("one-sided", Some(cause)) => Some(Self::OneSided(cause)),
+            ("not-protected", Some(cause)) => Some(Self::NotProtected(cause)),
+            _ => None,
+        }
+    }
+
+    /// Returns `protected`, `one-sided` or `not-protected`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Protected => "protected",
+            Self::OneSided(_) => "one-sided",
+            Self::NotProtected(_) => "not-protected",
+        }
+    }
+}
+
+/// One word: `off`, `not-negotiated`, `negotiating`, or that of the [`Reason`].
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::NotNegotiated => f.write_str("not-negotiated"),
+            Self::Negotiating => f.write_str("negotiating"),
+            Self::Refused(reason) => reason.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Cause {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        match text {
+            "off" => Ok(Self::Off),
+            "not-negotiated" => Ok(Self::NotNegotiated),
+            "negotiating" => Ok(Self::Negotiating),
+            _ => text.parse().map(Self::Refused).map_err(|_| UnknownWord("the word of a cause")),
+        }
+    }
+}
+
+/// How far the ends of one tunnel got with their agreement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NegotiationStatus {
+    /// What was set; the device says the role.
+    pub settings: EphemeralSettings,
+    /// What is agreed on, if anything is.
+    pub epoch: Option<EpochStatus>,
+    /// How often one epoch followed on another.
+    pub renewals: u64,
+}
+
+/// What two ends agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpochStatus {
+    /// Counts up, as the client does.
+    pub number: u32,
+    /// How long it has been in force, in whole seconds where another program tells it.
+    pub age: Duration,
+    /// What the client asked for.
+    pub tier: Tier,
+    /// What the client asked for.
+    pub strength: Strength,
+    /// What tells the shared seed from others: the same at both ends, and nobody can tell the seed from it.
+    pub fingerprint: Fingerprint,
+    /// The digest of what both run.
+    pub digest: Digest,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive() {
+        for policy in NegotiationPolicy::ALL {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
+        }
+        let reasons = (0..=6).map(|number| Cause::Refused(Reason::from(number)));
+        for cause in [Cause::Off, Cause::NotNegotiated, Cause::Negotiating].into_iter().chain(reasons) {
+            assert_eq!(cause.to_string().parse(), Ok(cause));
+            for protection in [Protection::OneSided(cause), Protection::NotProtected(cause), Protection::Protected] {
+                assert_eq!(Protection::from_words(protection.word(), protection.cause()), Some(protection));
+            }
+        }
+        assert!("must".parse::<NegotiationPolicy>().is_err() && "must".parse::<Cause>().is_err());
+        assert_eq!(Protection::from_words("protected", Some(Cause::Off)), None);
+    }
+}

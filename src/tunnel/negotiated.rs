@@ -1,0 +1,331 @@
+//! A tunnel that agrees with its peer on what it runs.
+//!
+//! Control frames are packets of the one size, sealed like any other; each leaves some milliseconds after it was due, at
+//! random, and never while anything blocks. Until the peer agreed, this end runs a defense that it draws for itself, or,
+//! where agreement is required, holds back every normal packet.
+
+use std::time::{Duration, Instant};
+
+use maybetun_machines::EPHEMERAL;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore as _, SeedableRng as _};
+
+use super::{DatagramBatch, Tunnel};
+use crate::defense::{Gate, Plan, PlanError};
+use crate::negotiation::{Agreed, Capabilities, Choice, Config, DEFAULT_RENEWAL, Event, Negotiation, Reason};
+use crate::seed::Stream;
+use crate::settings::{
+    Cause, DefenseSettings, EphemeralSettings, EpochStatus, NegotiationPolicy, NegotiationStatus, Protection, Role,
+};
+
+/// The longest that a control frame waits for nothing but chance: an exchange must not follow on a handshake like clockwork.
+const MAX_DELAY: Duration = Duration::from_millis(50);
+
+/// What a tunnel has that agrees with its peer, and another has not.
+pub(super) struct Negotiated {
+    settings: EphemeralSettings,
+    role: Role,
+    /// `None` if the peer is not asked.
+    negotiation: Option<Negotiation>,
+    rng: ChaCha20Rng,
+    /// When the next control frame leaves, if one waits.
+    send_at: Option<Instant>,
+    /// What runs.
+    running: DefenseSettings,
+    /// Whether that was drawn, by this end alone or by both.
+    is_drawn: bool,
+    agreed_at: Option<Instant>,
+    /// How often something was agreed on.
+    epochs: u64,
+    /// Why nothing is agreed on, while nothing is.
+    cause: Cause,
+}
+
+impl Negotiated {
+    fn agreed(&self) -> Option<&Agreed> {
+        self.negotiation.as_ref()?.agreed()
+    }
+
+    /// Tells whether normal packets wait until the peer agrees.
+    fn is_held(&self) -> bool {
+        self.settings.negotiation == NegotiationPolicy::Require && self.agreed().is_none()
+    }
+
+    fn protection(&self) -> Protection {
+        if self.agreed().is_some() {
+            Protection::Protected
+        } else if self.is_held() {
+            Protection::NotProtected(self.cause)
+        } else {
+            Protection::OneSided(self.cause)
+        }
+    }
+
+    /// Decides when the next control frame leaves, if one waits.
+    fn schedule(&mut self, now: Instant) {
+        let waits = self.negotiation.as_ref().is_some_and(Negotiation::has_message);
+        if waits && self.send_at.is_none() {
+            self.send_at = Some(now + MAX_DELAY.mul_f64(f64::from(self.rng.next_u32()) / f64::from(u32::MAX)));
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        let negotiation = self.negotiation.as_ref().and_then(Negotiation::next_timeout);
+        negotiation.into_iter().chain(self.send_at).min()
+    }
+}
+
+impl Tunnel {
+    /// Agrees with the peer on a defense that both draw, now if there is a session, else as soon as there is one; until
+    /// then packets have the one size. Whatever ran before does not any more. `seed` is random, known to nobody.
+    ///
+    /// # Errors
+    /// Never in practice: when a defense without machines cannot run. What ran before still does.
+    pub fn start_ephemeral(
+        &mut self,
+        settings: &EphemeralSettings,
+        role: Role,
+        seed: [u8; 32],
+        now: Instant,
+        out: &mut DatagramBatch,
+    ) -> Result<(), PlanError> {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let running = DefenseSettings { name: EPHEMERAL.to_owned(), role: Some(role), plan: Plan::new([]) };
+        self.run_plan(&running.plan, random(&mut rng), now)?;
+        let settings = EphemeralSettings { role: Some(role), ..settings.clone() };
+        let is_asked = settings.negotiation != NegotiationPolicy::Off;
+        let capabilities = if settings.bundling { Capabilities::BUNDLES } else { Capabilities::default() };
+        let negotiation = is_asked.then(|| {
+            Negotiation::new(Config {
+                role,
+                private_key: self.noise.private_key().clone(),
+                peer: self.noise.peer(),
+                preshared_key: self.noise.preshared_key().cloned(),
+                capabilities,
+                choice: Choice::new(settings.tier, settings.strength),
+                renewal: DEFAULT_RENEWAL,
+                draw: std::sync::Arc::new(Choice::draw),
+                sends_machines: settings.negotiation == NegotiationPolicy::Prefer,
+            })
+        });
+        self.negotiated = Some(Box::new(Negotiated {
+            settings,
+            role,
+            negotiation,
+            rng,
+            send_at: None,
+            running,
+            is_drawn: false,
+            agreed_at: None,
+            epochs: 0,
+            cause: if is_asked { Cause::Negotiating } else { Cause::NotNegotiated },
+        }));
+        if self.session.is_some() {
+            self.open_negotiation(now);
+            self.run_negotiation(now, out);
+        }
+        self.flush_queue(now, out);
+        self.note_protection();
+        Ok(())
+    }
+
+    /// Agrees on a new epoch now: both draw anew. Nothing happens at a relay, and where the peer is not asked.
+    pub fn renew(&mut self, now: Instant, out: &mut DatagramBatch) {
+        if let Some(negotiated) = &mut self.negotiated
+            && let Some(negotiation) = &mut negotiated.negotiation
+        {
+            negotiation.renew(now, &mut negotiated.rng);
+        }
+        self.run_negotiation(now, out);
+    }
+
+    /// Returns how far the traffic is protected.
+    pub fn protection(&self) -> Protection {
+        match &self.negotiated {
+            Some(negotiated) => negotiated.protection(),
+            None if self.is_defended() => Protection::OneSided(Cause::NotNegotiated),
+            None => Protection::NotProtected(Cause::Off),
+        }
+    }
+
+    /// Returns how far the ends got with their agreement; `None` if they were not told to agree.
+    pub fn negotiation_status(&self, now: Instant) -> Option<NegotiationStatus> {
+        let negotiated = self.negotiated.as_ref()?;
+        let epoch = negotiated.agreed().zip(negotiated.agreed_at).and_then(|(agreed, at)| {
+            let (tier, strength) = agreed.choice.names()?;
+            Some(EpochStatus {
+                number: agreed.epoch,
+                age: now.saturating_duration_since(at),
+                tier,
+                strength,
+                fingerprint: agreed.fingerprint,
+                digest: agreed.defense.digest(),
+            })
+        });
+        let renewals = negotiated.epochs.saturating_sub(1);
+        Some(NegotiationStatus { settings: negotiated.settings.clone(), epoch, renewals })
+    }
+
+    /// Returns what runs by agreement, or in its place; `None` if the ends were not told to agree.
+    pub fn ephemeral(&self) -> Option<&DefenseSettings> {
+        self.negotiated.as_ref().map(|negotiated| &negotiated.running)
+    }
+
+    /// Tells whether normal packets wait until the peer agrees.
+    pub(super) fn is_held(&self) -> bool {
+        self.negotiated.as_ref().is_some_and(|negotiated| negotiated.is_held())
+    }
+
+    /// Tells whether normal packets are dropped, because the peer refused what is required.
+    pub(super) fn is_refused(&self) -> bool {
+        let is_refused = |cause| matches!(cause, Cause::Refused(_));
+        self.negotiated.as_ref().is_some_and(|negotiated| negotiated.is_held() && is_refused(negotiated.cause))
+    }
+
+    /// Tells whether the peer takes bundles: it has said so in this session.
+    pub(super) fn may_bundle(&self) -> bool {
+        let negotiation = self.negotiated.as_ref().and_then(|negotiated| negotiated.negotiation.as_ref());
+        negotiation.is_some_and(|negotiation| {
+            let knows = |agreed: &Agreed| agreed.capabilities.contains(Capabilities::BUNDLES);
+            negotiation.is_confirmed() && negotiation.agreed().is_some_and(knows)
+        })
+    }
+
+    /// Tells whether the peer may send bundles: we have said so, or may be about to.
+    pub(super) fn takes_bundles(&self) -> bool {
+        let offers = |negotiated: &Negotiated| negotiated.settings.bundling && negotiated.negotiation.is_some();
+        self.negotiated.as_ref().is_some_and(|negotiated| offers(negotiated))
+    }
+
+    /// Notes new keys, from which the seeds of epochs to come are derived.
+    pub(super) fn renew_keys(&mut self) {
+        if let Some(negotiation) = self.negotiated.as_mut().and_then(|negotiated| negotiated.negotiation.as_mut()) {
+            negotiation.set_keys(self.noise.private_key().clone(), self.noise.preshared_key().cloned());
+        }
+    }
+
+    /// Begins to talk: there is a new session.
+    pub(super) fn open_negotiation(&mut self, now: Instant) {
+        let Some(negotiated) = &mut self.negotiated else { return };
+        if let Some(negotiation) = &mut negotiated.negotiation {
+            negotiation.session_started(now, &mut negotiated.rng);
+        }
+        negotiated.schedule(now);
+        if !negotiated.is_drawn && negotiated.settings.negotiation != NegotiationPolicy::Require {
+            let EphemeralSettings { tier, strength, .. } = negotiated.settings;
+            let mut own = ChaCha20Rng::from_seed(random(&mut negotiated.rng));
+            let seed = random(&mut negotiated.rng);
+            let defense = maybetun_machines::draw(&mut own, tier, strength);
+            self.run_drawn(&defense, seed, now);
+        }
+    }
+
+    /// Ends the talk, with a word to the peer if one can leave now.
+    pub(super) fn close_negotiation(&mut self, now: Instant, out: &mut DatagramBatch) {
+        let Some(mut negotiated) = self.negotiated.take() else { return };
+        let Some(negotiation) = &mut negotiated.negotiation else { return };
+        negotiation.stop(now, &mut negotiated.rng);
+        let mut body = Vec::new();
+        while self.can_send_control(out) && negotiation.poll_message(&mut body) {
+            self.seal_control(&body, now, out);
+            body.clear();
+        }
+    }
+
+    /// Takes the body of a control frame.
+    pub(super) fn receive_control(&mut self, body: &[u8], now: Instant, out: &mut DatagramBatch) {
+        let Some(negotiated) = &mut self.negotiated else { return };
+        let Some(negotiation) = &mut negotiated.negotiation else { return };
+        let before = negotiation.malformed();
+        negotiation.receive(body, now, &mut negotiated.rng);
+        self.statistics.dropped.malformed += negotiation.malformed() - before;
+        self.run_negotiation(now, out);
+    }
+
+    /// Does what the negotiation asks for.
+    pub(super) fn run_negotiation(&mut self, now: Instant, out: &mut DatagramBatch) {
+        if self.negotiated.is_none() {
+            return;
+        }
+        if self.session.is_some()
+            && let Some(negotiated) = &mut self.negotiated
+            && let Some(negotiation) = &mut negotiated.negotiation
+        {
+            negotiation.handle_timeout(now, &mut negotiated.rng);
+        }
+        while let Some(event) =
+            self.negotiated.as_mut().and_then(|negotiated| negotiated.negotiation.as_mut()?.poll_event())
+        {
+            match event {
+                Event::Run(agreed) => self.run_agreed(&agreed, now, out),
+                Event::Alone(reason) => self.be_alone(reason),
+            }
+            self.note_protection();
+        }
+        let mut body = Vec::new();
+        while let Some(negotiated) = &mut self.negotiated {
+            negotiated.schedule(now);
+            if negotiated.send_at.is_none_or(|at| at > now) || !self.can_send_control(out) {
+                return;
+            }
+            let Some(negotiated) = &mut self.negotiated else { return };
+            negotiated.send_at = None;
+            body.clear();
+            if negotiated.negotiation.as_mut().is_some_and(|negotiation| negotiation.poll_message(&mut body)) {
+                self.seal_control(&body, now, out);
+            }
+        }
+    }
+
+    /// Returns when the negotiation has something to do; `None` while it cannot.
+    pub(super) fn negotiation_timeout(&self) -> Option<Instant> {
+        if self.session.is_none() || self.gate() != Gate::Open {
+            return None;
+        }
+        self.negotiated.as_ref()?.next_timeout()
+    }
+
+    fn can_send_control(&self, out: &DatagramBatch) -> bool {
+        self.session.is_some() && self.gate() == Gate::Open && !out.is_full()
+    }
+
+    fn run_agreed(&mut self, agreed: &Agreed, now: Instant, out: &mut DatagramBatch) {
+        let Some(negotiated) = &mut self.negotiated else { return };
+        negotiated.agreed_at = Some(now);
+        negotiated.epochs += 1;
+        let framework = match negotiated.role {
+            Role::Client => Stream::ClientFramework,
+            Role::Relay => Stream::RelayFramework,
+        };
+        self.run_drawn(&agreed.defense, *agreed.seed.stream_key(framework), now);
+        // What waited for the agreement, or for the end of the last epoch's blocking.
+        self.flush_queue(now, out);
+    }
+
+    fn run_drawn(&mut self, defense: &maybetun_machines::Defense, seed: [u8; 32], now: Instant) {
+        let Some(negotiated) = &mut self.negotiated else { return };
+        let running = DefenseSettings::of(defense, negotiated.role);
+        let plan = running.plan.clone();
+        // A valid defense runs: its machines were parsed, and there are fewer than a tunnel takes.
+        if self.run_plan(&plan, seed, now).is_ok()
+            && let Some(negotiated) = &mut self.negotiated
+        {
+            (negotiated.running, negotiated.is_drawn) = (running, true);
+        }
+    }
+
+    fn be_alone(&mut self, reason: Reason) {
+        let Some(negotiated) = &mut self.negotiated else { return };
+        negotiated.agreed_at = None;
+        negotiated.cause = Cause::Refused(reason);
+        if negotiated.is_held() {
+            self.statistics.dropped.unprotected += self.queue.clear() as u64;
+        }
+    }
+}
+
+fn random(rng: &mut ChaCha20Rng) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    rng.fill_bytes(&mut bytes);
+    bytes
+}
