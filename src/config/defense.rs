@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use maybetun_machines::EPHEMERAL;
+
 use crate::settings::is_defense_name;
 
 /// How the name of a file that holds a defense ends.
@@ -18,13 +20,18 @@ pub enum Defense {
     Named(String),
     /// The one in this file: what has a `/` or ends in `.toml`.
     File(PathBuf),
+    /// One that both ends draw by agreement: `ephemeral`.
+    Ephemeral,
 }
 
 impl Defense {
-    /// Reads `off` (in any case), a name or a path; `None` if the text is neither.
+    /// Reads `off` (in any case), `ephemeral`, a name or a path; `None` if the text is none of them.
     pub fn from_text(text: &str) -> Option<Self> {
         if text.eq_ignore_ascii_case("off") {
             return Some(Self::Off);
+        }
+        if text == EPHEMERAL {
+            return Some(Self::Ephemeral);
         }
         if text.contains('/') || text.ends_with(EXTENSION) {
             return Some(Self::File(PathBuf::from(text)));
@@ -41,7 +48,7 @@ impl Defense {
             Self::Named(name) => maybetun_machines::find(name).cloned().ok_or_else(|| {
                 io::Error::new(io::ErrorKind::NotFound, format!("no defense {name:?} in the catalogue"))
             }),
-            Self::Off | Self::File(_) => {
+            Self::Off | Self::File(_) | Self::Ephemeral => {
                 let message = format!("{self}: expected the name of a defense in the catalogue");
                 Err(io::Error::new(io::ErrorKind::Unsupported, message))
             }
@@ -55,6 +62,7 @@ impl fmt::Display for Defense {
             Self::Off => f.write_str("off"),
             Self::Named(name) => f.write_str(name),
             Self::File(path) => path.display().fmt(f),
+            Self::Ephemeral => f.write_str(EPHEMERAL),
         }
     }
 }
@@ -67,6 +75,7 @@ mod tests {
     fn a_defense_is_off_a_name_or_a_path() {
         for (text, defense) in [
             ("OFF", Defense::Off),
+            ("ephemeral", Defense::Ephemeral),
             ("front", Defense::Named("front".to_owned())),
             ("./front", Defense::File("./front".into())),
             ("mine.toml", Defense::File("mine.toml".into())),
@@ -82,7 +91,9 @@ mod tests {
     #[test]
     fn the_catalogue_is_asked_for_names_only() {
         assert_eq!(Defense::Named("front".to_owned()).in_catalogue().unwrap().name(), "front");
-        for defense in [Defense::Named("fornt".to_owned()), Defense::File("front.toml".into()), Defense::Off] {
+        for defense in
+            [Defense::Named("fornt".to_owned()), Defense::File("front.toml".into()), Defense::Ephemeral, Defense::Off]
+        {
             assert!(defense.in_catalogue().is_err(), "{defense}");
         }
     }

@@ -90,6 +90,18 @@ fn format_peer(text: &mut SecretBuffer, peer: &Peer) {
     if let Some(role) = peer.defense_role {
         line(PeerKey::DefenseRole, &role);
     }
+    if let Some(tier) = peer.defense_tier {
+        line(PeerKey::DefenseTier, &tier);
+    }
+    if let Some(strength) = peer.defense_strength {
+        line(PeerKey::DefenseStrength, &strength);
+    }
+    if let Some(policy) = peer.negotiation {
+        line(PeerKey::Negotiation, &policy);
+    }
+    if let Some(bundling) = peer.bundling {
+        line(PeerKey::Bundling, &if bundling { "on" } else { "off" });
+    }
 }
 
 #[cfg(test)]
@@ -105,7 +117,9 @@ mod tests {
                     [Peer]\nPublicKey = AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n\
                     PresharedKey = AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\nAllowedIPs = 0.0.0.0/0\nAllowedIPs = ::/0\n\
                     Endpoint = relay.example:51820\nPersistentKeepalive = 25\nDefense = front\n\
-                    DefenseMaxPaddingFrac = 0.5\nDefenseMaxBlockingFrac = 0\nDefenseRole = relay\n";
+                    DefenseMaxPaddingFrac = 0.5\nDefenseMaxBlockingFrac = 0\nDefenseRole = relay\n\n\
+                    [Peer]\nPublicKey = AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\nDefense = ephemeral\n\
+                    DefenseTier = blocking\nDefenseStrength = high\nNegotiation = require\nBundling = off\n";
         assert_eq!(*format(&parse(text).unwrap()), text);
     }
 }

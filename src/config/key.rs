@@ -90,6 +90,10 @@ keys! {
         DefenseMaxPaddingFrac "DefenseMaxPaddingFrac",
         DefenseMaxBlockingFrac "DefenseMaxBlockingFrac",
         DefenseRole "DefenseRole",
+        DefenseTier "DefenseTier",
+        DefenseStrength "DefenseStrength",
+        Negotiation "Negotiation",
+        Bundling "Bundling",
     }
 }
 
@@ -115,13 +119,22 @@ impl PeerKey {
             | Self::Defense
             | Self::DefenseMaxPaddingFrac
             | Self::DefenseMaxBlockingFrac
-            | Self::DefenseRole => false,
+            | Self::DefenseRole
+            | Self::DefenseTier
+            | Self::DefenseStrength
+            | Self::Negotiation
+            | Self::Bundling => false,
         }
     }
 
-    /// Tells whether the key has a meaning only beside `Defense`.
-    pub(super) fn needs_defense(self) -> bool {
-        [Self::DefenseMaxPaddingFrac, Self::DefenseMaxBlockingFrac, Self::DefenseRole].contains(&self)
+    /// Tells whether the key has a meaning only beside `Defense = ephemeral`.
+    pub(super) fn is_of_ephemeral(self) -> bool {
+        [Self::DefenseTier, Self::DefenseStrength, Self::Negotiation, Self::Bundling].contains(&self)
+    }
+
+    /// Tells whether the key has a meaning only beside another `Defense`.
+    pub(super) fn is_of_static(self) -> bool {
+        [Self::DefenseMaxPaddingFrac, Self::DefenseMaxBlockingFrac].contains(&self)
     }
 }
 

@@ -15,6 +15,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use maybetun_machines::{Strength, Tier};
 
 pub use defense::Defense;
 pub use error::ConfigError;
@@ -22,7 +23,10 @@ pub use format::format;
 pub use parse::{MAX_FILE, parse};
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
-use crate::settings::{AllowedIpChange, DefenseChange, DefenseSettings, Fraction, PeerUpdate, Role, Update};
+use crate::settings::{
+    AllowedIpChange, DefenseChange, DefenseSettings, EphemeralSettings, Fraction, NegotiationPolicy, PeerUpdate, Role,
+    Update,
+};
 
 /// A wg-quick file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,6 +137,14 @@ pub struct Peer {
     pub defense_max_blocking_frac: Option<Fraction>,
     /// `DefenseRole`; without it, we are the client of a peer with an endpoint, and the relay of one without.
     pub defense_role: Option<Role>,
+    /// `DefenseTier`; only beside `Defense = ephemeral`, as the three that follow.
+    pub defense_tier: Option<Tier>,
+    /// `DefenseStrength`.
+    pub defense_strength: Option<Strength>,
+    /// `Negotiation`.
+    pub negotiation: Option<NegotiationPolicy>,
+    /// `Bundling`.
+    pub bundling: Option<bool>,
 }
 
 impl Peer {
@@ -148,6 +160,10 @@ impl Peer {
             defense_max_padding_frac: None,
             defense_max_blocking_frac: None,
             defense_role: None,
+            defense_tier: None,
+            defense_strength: None,
+            negotiation: None,
+            bundling: None,
         }
     }
 
@@ -163,10 +179,25 @@ impl Peer {
         if *defense == Defense::Off {
             return Ok(Some(DefenseChange::Off));
         }
+        if *defense == Defense::Ephemeral {
+            return Ok(Some(DefenseChange::Ephemeral(self.ephemeral())));
+        }
         let found = find(defense).map_err(|source| DefenseNotFound { public_key: self.public_key, source })?;
         let usual = if self.endpoint.is_some() { Role::Client } else { Role::Relay };
         let settings = DefenseSettings::of(&found, self.defense_role.unwrap_or(usual));
         Ok(Some(DefenseChange::On(settings.limited(self.defense_max_padding_frac, self.defense_max_blocking_frac))))
+    }
+
+    /// Returns what `Defense = ephemeral` asks for.
+    fn ephemeral(&self) -> EphemeralSettings {
+        let usual = if self.endpoint.is_some() { Role::Client } else { Role::Relay };
+        EphemeralSettings {
+            role: Some(self.defense_role.unwrap_or(usual)),
+            tier: self.defense_tier.unwrap_or_default(),
+            strength: self.defense_strength.unwrap_or_default(),
+            negotiation: self.negotiation.unwrap_or_default(),
+            bundling: self.bundling.unwrap_or(true),
+        }
     }
 }
 
@@ -226,7 +257,7 @@ impl Config {
     /// Returns the update that makes a device what the file says, whatever it was before. What the file does not say goes
     /// back to its default, as with `wg setconf`.
     ///
-    /// `resolve` is asked for the address of every endpoint, in order, and `find` for every defense but `off`;
+    /// `resolve` is asked for the address of every endpoint, in order, and `find` for every defense but `off` and `ephemeral`;
     /// [`Defense::in_catalogue`] is one that reads no files.
     ///
     /// # Errors

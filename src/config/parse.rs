@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::error::ConfigError;
 use super::key::{InterfaceKey, PeerKey, Section, section_of};
 use super::value::{self, Dns, Invalid, MIN_MTU_IPV6};
-use super::{Config, Hook, Interface, Peer};
+use super::{Config, Defense, Hook, Interface, Peer};
 use crate::keys::{PrivateKey, PublicKey};
 use crate::text;
 
@@ -185,12 +185,20 @@ impl File {
 
 /// Makes sure that what is said of a defense is said of one.
 fn check_defense(open: &Open<PeerSection>) -> Result<(), ConfigError> {
-    if open.section.rest.defense.is_some() {
-        return Ok(());
-    }
-    let of_defense = PeerKey::ALL.iter().filter(|key| key.needs_defense());
-    let first = of_defense.filter_map(|key| Some((open.line_of(key.name())?, key.name()))).min();
-    first.map_or(Ok(()), |(line, key)| Err(ConfigError::on_key(line, key, "expected Defense in the same section")))
+    let misplaced = |key: &PeerKey| match &open.section.rest.defense {
+        None if key.is_of_ephemeral() => Some("expected Defense = ephemeral in the same section"),
+        None if key.is_of_static() || *key == PeerKey::DefenseRole => Some("expected Defense in the same section"),
+        Some(Defense::Ephemeral) if key.is_of_static() => {
+            Some("not beside Defense = ephemeral, where DefenseStrength says how much")
+        }
+        Some(Defense::Named(_) | Defense::File(_)) if key.is_of_ephemeral() => {
+            Some("expected Defense = ephemeral in the same section")
+        }
+        // What is switched off may have been said in full.
+        None | Some(_) => None,
+    };
+    let found = PeerKey::ALL.iter().filter_map(|key| Some((open.line_of(key.name())?, key.name(), misplaced(key)?)));
+    found.min().map_or(Ok(()), |(line, key, message)| Err(ConfigError::on_key(line, key, message)))
 }
 
 impl InterfaceSection {
@@ -249,6 +257,10 @@ impl PeerSection {
             PeerKey::DefenseMaxPaddingFrac => rest.defense_max_padding_frac = Some(value::fraction(value)?),
             PeerKey::DefenseMaxBlockingFrac => rest.defense_max_blocking_frac = Some(value::fraction(value)?),
             PeerKey::DefenseRole => rest.defense_role = Some(value::role(value)?),
+            PeerKey::DefenseTier => rest.defense_tier = Some(value::tier(value)?),
+            PeerKey::DefenseStrength => rest.defense_strength = Some(value::strength(value)?),
+            PeerKey::Negotiation => rest.negotiation = Some(value::negotiation(value)?),
+            PeerKey::Bundling => rest.bundling = Some(value::bundling(value)?),
         }
         Ok(())
     }

@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
+use maybetun_machines::{Strength, Tier};
 
 use super::{Defense, Endpoint, Table};
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
-use crate::settings::{Fraction, Role, role_from_name};
+use crate::settings::{Fraction, NegotiationPolicy, Role, role_from_name};
 use crate::text;
 
 /// Smallest MTU: what every IPv4 host has to accept (RFC 791 §3.1).
@@ -65,7 +66,7 @@ pub(super) fn persistent_keepalive(value: &str) -> Result<u16, Invalid<'_>> {
 }
 
 pub(super) fn defense(value: &str) -> Result<Defense, Invalid<'_>> {
-    let expected = "\"off\", the name of a defense (a-z, 0-9 and -), or a path with a / in it";
+    let expected = "\"off\", \"ephemeral\", the name of a defense (a-z, 0-9 and -), or a path with a / in it";
     Defense::from_text(value).ok_or(Invalid::Plain { expected, found: value })
 }
 
@@ -76,6 +77,29 @@ pub(super) fn fraction(value: &str) -> Result<Fraction, Invalid<'_>> {
 pub(super) fn role(value: &str) -> Result<Role, Invalid<'_>> {
     let role = role_from_name(&value.to_ascii_lowercase());
     role.ok_or(Invalid::Plain { expected: "\"client\" or \"relay\"", found: value })
+}
+
+pub(super) fn tier(value: &str) -> Result<Tier, Invalid<'_>> {
+    let expected = "\"size\", \"padding\" or \"blocking\"";
+    value.to_ascii_lowercase().parse().map_err(|_| Invalid::Plain { expected, found: value })
+}
+
+pub(super) fn strength(value: &str) -> Result<Strength, Invalid<'_>> {
+    let expected = "\"low\", \"medium\" or \"high\"";
+    value.to_ascii_lowercase().parse().map_err(|_| Invalid::Plain { expected, found: value })
+}
+
+pub(super) fn negotiation(value: &str) -> Result<NegotiationPolicy, Invalid<'_>> {
+    let expected = "\"require\", \"prefer\" or \"off\"";
+    value.to_ascii_lowercase().parse().map_err(|_| Invalid::Plain { expected, found: value })
+}
+
+pub(super) fn bundling(value: &str) -> Result<bool, Invalid<'_>> {
+    match value.to_ascii_lowercase().as_str() {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(Invalid::Plain { expected: "\"on\" or \"off\"", found: value }),
+    }
 }
 
 pub(super) fn mtu(value: &str) -> Result<u16, Invalid<'_>> {

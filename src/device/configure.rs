@@ -208,10 +208,9 @@ fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, n
         wake |= interval > 0 && tunnel.persistent_keepalive() == 0;
         tunnel.set_persistent_keepalive(interval, now);
     }
-    // The client calls at once, so that both agree before there is anything to protect.
-    let is_to_agree = matches!(update.defense, Some(DefenseChange::Ephemeral(_)));
-    wake |= is_to_agree && state.role == Role::Client && state.tunnel.last_handshake().is_none();
     let released = update.defense.and_then(|change| apply_defense(&mut state, change, now));
+    // The client calls at once, so that both agree before there is anything to protect.
+    wake |= released.is_some() && state.tunnel.has_to_agree();
     shared.settle(&peer, &mut state);
     drop(state);
     let wake = wake && shared.link.lock().is_up;

@@ -236,7 +236,7 @@ fn open_run(
 fn commit(shared: &Shared, batch: &mut PacketBatch, length: usize, mark: Ecn) {
     let first = IpHeader::parse(&batch.space()[..length]).map_or(length, |header| header.length);
     let behind = batch.space()[first..length].to_vec();
-    let mut commit_one = |length: usize, batch: &mut PacketBatch| {
+    let commit_one = |length: usize, batch: &mut PacketBatch| {
         if mark.pass_inward(&mut batch.space()[..length]) {
             batch.commit(length);
         } else {

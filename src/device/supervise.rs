@@ -139,7 +139,8 @@ async fn call_peers(shared: &Shared) {
         {
             let (mut state, now) = (peer.state.lock(), Instant::now());
             state.tunnel.resend_handshake(now, &mut out);
-            let is_waiting = state.tunnel.persistent_keepalive() > 0 || state.tunnel.queued() > 0;
+            let tunnel = &state.tunnel;
+            let is_waiting = tunnel.persistent_keepalive() > 0 || tunnel.queued() > 0 || tunnel.has_to_agree();
             if is_waiting && out.is_empty() {
                 state.tunnel.send_keepalive(now, &mut out);
             }

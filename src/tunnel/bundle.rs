@@ -59,15 +59,13 @@ pub(super) fn unpack(payload: &mut [u8], mut accepts: impl FnMut(&IpHeader) -> b
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use proptest::prelude::*;
 
     use super::super::ip::tests::ipv4;
     use super::*;
 
-    const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-    const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    const A: [u8; 4] = [10, 0, 0, 1];
+    const B: [u8; 4] = [10, 0, 0, 2];
 
     fn packet(payload: usize) -> Vec<u8> {
         ipv4(A, B, &vec![payload as u8; payload])

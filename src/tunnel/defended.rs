@@ -250,7 +250,10 @@ impl Tunnel {
     fn seal_bundle(&mut self, now: Instant, out: &mut DatagramBatch) -> bool {
         let Some(defended) = &mut self.defended else { return false };
         let mut frame = std::mem::take(&mut defended.bundle);
-        let Some(count) = bundle::pack(&mut self.queue, self.mtu, &mut frame) else { return false };
+        let Some(count) = bundle::pack(&mut self.queue, self.mtu, &mut frame) else {
+            defended.bundle = frame;
+            return false;
+        };
         let length = self.noise.seal(defended.fill(&frame, self.mtu), out.space());
         let normal = frame.len() - super::frame::HEADER;
         defended.bundle = frame;

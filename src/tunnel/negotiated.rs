@@ -171,6 +171,12 @@ impl Tunnel {
         self.negotiated.as_ref().map(|negotiated| &negotiated.running)
     }
 
+    /// Tells whether this end has a peer to ask for an agreement, and should turn to it without being given a packet.
+    pub fn has_to_agree(&self) -> bool {
+        let asks = |negotiated: &Negotiated| negotiated.negotiation.is_some() && negotiated.role == Role::Client;
+        self.session.is_none() && self.negotiated.as_ref().is_some_and(|negotiated| asks(negotiated))
+    }
+
     /// Tells whether normal packets wait until the peer agrees.
     pub(super) fn is_held(&self) -> bool {
         self.negotiated.as_ref().is_some_and(|negotiated| negotiated.is_held())

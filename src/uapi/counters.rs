@@ -18,7 +18,7 @@ pub(super) const DEVICE: [Counter<DeviceDrops>; 5] = [
 ];
 
 /// Counters of a peer.
-pub(super) const PEER: [Counter<Statistics>; 10] = [
+pub(super) const PEER: [Counter<Statistics>; 11] = [
     ("maybetun_tx_packets", |statistics| &mut statistics.sent_packets),
     ("maybetun_rx_packets", |statistics| &mut statistics.received_packets),
     ("maybetun_handshakes", |statistics| &mut statistics.handshakes),
@@ -29,6 +29,7 @@ pub(super) const PEER: [Counter<Statistics>; 10] = [
     ("maybetun_dropped_replayed", |statistics| &mut statistics.dropped.replayed),
     ("maybetun_dropped_unauthenticated", |statistics| &mut statistics.dropped.unauthenticated),
     ("maybetun_dropped_malformed", |statistics| &mut statistics.dropped.malformed),
+    ("maybetun_dropped_unprotected", |statistics| &mut statistics.dropped.unprotected),
 ];
 
 /// Counters of a defense that gotatun tells too, by its names; they are told even if they are 0, as it does.
@@ -40,13 +41,17 @@ pub(super) const DAITA: [Counter<DefenseStatistics>; 4] = [
 ];
 
 /// The other counters of a defense.
-pub(super) const DEFENSE: [Counter<DefenseStatistics>; 10] = [
+pub(super) const DEFENSE: [Counter<DefenseStatistics>; 14] = [
     ("maybetun_defense_rx_normal_bytes", |statistics| &mut statistics.normal_received_bytes),
     ("maybetun_defense_tx_normal_bytes", |statistics| &mut statistics.normal_sent_bytes),
     ("maybetun_defense_rx_padding_packets", |statistics| &mut statistics.padding_received_packets),
     ("maybetun_defense_tx_padding_packets", |statistics| &mut statistics.padding_sent_packets),
     ("maybetun_defense_padding_dropped", |statistics| &mut statistics.padding_dropped),
     ("maybetun_defense_too_large", |statistics| &mut statistics.too_large),
+    ("maybetun_defense_tx_bundles", |statistics| &mut statistics.bundles_sent),
+    ("maybetun_defense_tx_bundled_packets", |statistics| &mut statistics.bundled_sent_packets),
+    ("maybetun_defense_rx_bundles", |statistics| &mut statistics.bundles_received),
+    ("maybetun_defense_rx_bundled_packets", |statistics| &mut statistics.bundled_received_packets),
     ("maybetun_defense_padding_actions", |statistics| &mut statistics.padding_actions),
     ("maybetun_defense_blocking_actions", |statistics| &mut statistics.blocking_actions),
     ("maybetun_defense_actions_capped", |statistics| &mut statistics.actions_capped),

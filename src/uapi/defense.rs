@@ -26,6 +26,8 @@ use crate::text;
 use crate::tunnel::MAX_QUEUED_PACKETS;
 
 use super::counters::{self, Counter, Span};
+use super::ephemeral;
+use super::keys::keys;
 
 /// The name of a defense that was given none.
 const UNNAMED: &str = "daita";
@@ -34,30 +36,9 @@ const UNNAMED: &str = "daita";
 /// is a short line.
 pub(super) const MAX_WEIGHT: usize = 1 << 24;
 
-/// The keys of a defense, each with its spelling.
-macro_rules! keys {
-    ($($key:ident $text:literal),* $(,)?) => {
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum DefenseKey { $($key),* }
-
-        impl DefenseKey {
-            pub(super) fn from_name(name: &str) -> Option<Self> {
-                match name {
-                    $($text => Some(Self::$key),)*
-                    _ => None,
-                }
-            }
-
-            pub(super) fn name(self) -> &'static str {
-                match self {
-                    $(Self::$key => $text,)*
-                }
-            }
-        }
-    };
-}
-
 keys! {
+    /// The keys of a defense.
+    DefenseKey {
     Enable "daita_enable",
     Machine "daita_machine",
     MaxDecoyFrac "daita_max_decoy_frac",
@@ -67,6 +48,7 @@ keys! {
     Name "maybetun_defense",
     Role "maybetun_defense_role",
     MaxActions "maybetun_defense_max_actions_per_second",
+    }
 }
 
 const FRACTION: &str = "a number from 0 to 1";
@@ -129,6 +111,8 @@ pub(super) fn format_change(text: &mut SecretBuffer, change: &DefenseChange) {
     match change {
         DefenseChange::Off => text.line(DefenseKey::Enable.name(), "=", 0),
         DefenseChange::On(settings) => format_settings(text, settings),
+        DefenseChange::Ephemeral(settings) => ephemeral::format_settings(text, settings),
+        DefenseChange::Renew => ephemeral::format_renewal(text),
     }
 }
 

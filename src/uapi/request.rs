@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use zeroize::Zeroizing;
 
 use super::defense::{self, DefenseKey};
+use super::ephemeral::{self, EphemeralKey};
 use crate::keys::{KEY_LENGTH, PresharedKey, PrivateKey, PublicKey};
 use crate::secret::SecretBuffer;
 use crate::settings::{AllowedIpChange, PeerAction, PeerUpdate, Update};
@@ -212,6 +213,16 @@ fn parse_update<'a>(
                 return Err(RequestError::Misplaced { line, key: key_name, expected: OF_PEER });
             };
             defense::set(&mut peer.defense, key, value, &mut weight).map_err(|expected| RequestError::Value {
+                line,
+                key: key_name,
+                expected,
+            })?;
+        } else if let Some(key) = EphemeralKey::from_name(name) {
+            let key_name = key.name();
+            let Some(peer) = update.peers.last_mut() else {
+                return Err(RequestError::Misplaced { line, key: key_name, expected: OF_PEER });
+            };
+            ephemeral::set(&mut peer.defense, key, value).map_err(|expected| RequestError::Value {
                 line,
                 key: key_name,
                 expected,

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::counters::{self, Counter};
 use super::defense::{self, DefenseKey};
+use super::ephemeral::{self, AgreementKey, EphemeralKey};
 use super::request;
 use crate::keys::{KEY_LENGTH, PresharedKey, PublicKey};
 use crate::secret::SecretBuffer;
@@ -86,6 +87,7 @@ fn format_peer(text: &mut SecretBuffer, peer: &PeerStatus) {
     if let Some(defense) = &peer.defense {
         defense::format_status(text, defense);
     }
+    ephemeral::format_status(text, peer);
 }
 
 /// Writes the counters that are not 0.
@@ -134,6 +136,16 @@ pub fn parse(response: &str) -> Result<Status, ResponseError> {
     for (line, key, value) in lines(response)? {
         if let Some(key) = DefenseKey::from_name(key) {
             let read = status.peers.last_mut().and_then(|peer| defense::read(&mut peer.defense, key, value));
+            read.ok_or(ResponseError::Value { line, key: key.name() })?;
+            continue;
+        }
+        if let Some(key) = EphemeralKey::from_name(key) {
+            let read = status.peers.last_mut().and_then(|peer| ephemeral::read(peer, key, value));
+            read.ok_or(ResponseError::Value { line, key: key.name() })?;
+            continue;
+        }
+        if let Some(key) = AgreementKey::from_name(key) {
+            let read = status.peers.last_mut().and_then(|peer| ephemeral::read_agreement(peer, key, value));
             read.ok_or(ResponseError::Value { line, key: key.name() })?;
             continue;
         }
@@ -296,6 +308,8 @@ fn new_peer(public_key: PublicKey) -> PeerStatus {
         statistics: Statistics::default(),
         role: None,
         defense: None,
+        negotiation: None,
+        protection: None,
     }
 }
 

@@ -7,10 +7,14 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::counters;
+use maybetun_machines::{Digest, Strength, Tier};
+
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
+use crate::seed::Fingerprint;
 use crate::settings::{
-    AllowedIpChange, DefenseChange, DefenseSettings, DefenseStatistics, DefenseStatus, DeviceDrops, Fraction,
-    PeerAction, PeerStatus, PeerUpdate, Role, Statistics, Status, Update,
+    AllowedIpChange, Cause, DefenseChange, DefenseSettings, DefenseStatistics, DefenseStatus, DeviceDrops,
+    EphemeralSettings, EpochStatus, Fraction, NegotiationPolicy, NegotiationStatus, PeerAction, PeerStatus, PeerUpdate,
+    Protection, Role, Statistics, Status, Update,
 };
 
 fn endpoint() -> impl Strategy<Value = SocketAddr> {
@@ -80,6 +84,55 @@ fn defense_status() -> impl Strategy<Value = DefenseStatus> {
     )
 }
 
+fn tier() -> impl Strategy<Value = Tier> {
+    prop_oneof![Just(Tier::Size), Just(Tier::Padding), Just(Tier::Blocking)]
+}
+
+fn strength() -> impl Strategy<Value = Strength> {
+    prop_oneof![Just(Strength::Low), Just(Strength::Medium), Just(Strength::High)]
+}
+
+fn ephemeral() -> impl Strategy<Value = EphemeralSettings> {
+    let policies = [NegotiationPolicy::Require, NegotiationPolicy::Prefer, NegotiationPolicy::Off];
+    (prop::option::of(role()), tier(), strength(), 0..policies.len(), any::<bool>()).prop_map(
+        move |(role, tier, strength, policy, bundling)| {
+            let negotiation = policies[policy];
+            EphemeralSettings { role, tier, strength, negotiation, bundling }
+        },
+    )
+}
+
+fn negotiation() -> impl Strategy<Value = NegotiationStatus> {
+    let epoch = (any::<(u32, u32)>(), tier(), strength(), any::<([u8; 16], [u8; 32])>()).prop_map(
+        |((number, age), tier, strength, (fingerprint, digest))| EpochStatus {
+            number,
+            age: Duration::from_secs(age.into()),
+            tier,
+            strength,
+            fingerprint: Fingerprint(fingerprint),
+            digest: Digest(digest),
+        },
+    );
+    (ephemeral(), prop::option::of(epoch), any::<u64>()).prop_map(|(settings, epoch, renewals)| NegotiationStatus {
+        settings,
+        epoch,
+        renewals,
+    })
+}
+
+fn protection() -> impl Strategy<Value = Option<Protection>> {
+    let cause = prop_oneof![
+        Just(Cause::Off),
+        Just(Cause::NotNegotiated),
+        Just(Cause::Negotiating),
+        (0..7u8).prop_map(|reason| Cause::Refused(reason.into())),
+    ];
+    let with_cause = (cause, any::<bool>()).prop_map(|(cause, is_one_sided)| {
+        if is_one_sided { Protection::OneSided(cause) } else { Protection::NotProtected(cause) }
+    });
+    prop::option::of(prop_oneof![Just(Protection::Protected), with_cause])
+}
+
 fn peer_update() -> impl Strategy<Value = PeerUpdate> {
     let action = prop_oneof![Just(PeerAction::AddOrUpdate), Just(PeerAction::UpdateOnly), Just(PeerAction::Remove)];
     let change = prop_oneof![prefix().prop_map(AllowedIpChange::Add), prefix().prop_map(AllowedIpChange::Remove)];
@@ -91,7 +144,12 @@ fn peer_update() -> impl Strategy<Value = PeerUpdate> {
         any::<Option<u16>>(),
         any::<bool>(),
         prop::collection::vec(change, 0..4),
-        prop::option::of(prop_oneof![Just(DefenseChange::Off), defense().prop_map(DefenseChange::On)]),
+        prop::option::of(prop_oneof![
+            Just(DefenseChange::Off),
+            Just(DefenseChange::Renew),
+            defense().prop_map(DefenseChange::On),
+            ephemeral().prop_map(DefenseChange::Ephemeral),
+        ]),
     )
         .prop_map(
             |(public_key, action, preshared_key, endpoint, persistent_keepalive, replace, allowed_ips, defense)| {
@@ -136,7 +194,7 @@ fn peer_status() -> impl Strategy<Value = PeerStatus> {
         prop::collection::vec(prefix(), 0..4),
         prop::option::of((1..u64::from(u32::MAX), 0..1_000_000_000u32)),
         any::<(u64, u64, [u64; counters::PEER.len()])>(),
-        (prop::option::of(role()), prop::option::of(defense_status())),
+        (prop::option::of(role()), prop::option::of(defense_status()), prop::option::of(negotiation()), protection()),
     )
         .prop_map(
             |(public_key, preshared_key, endpoint, persistent_keepalive, allowed_ips, handshake, counts, run)| {
@@ -156,6 +214,8 @@ fn peer_status() -> impl Strategy<Value = PeerStatus> {
                     statistics,
                     role: run.0,
                     defense: run.1,
+                    negotiation: run.2,
+                    protection: run.3,
                 }
             },
         )

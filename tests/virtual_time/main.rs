@@ -1,5 +1,6 @@
 //! Two tunnels on a network that loses, reorders and repeats, in virtual time.
 
+mod agreement;
 mod constant_size;
 mod defended;
 mod fail_closed;

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use maybetun::keys::PrivateKey;
-use maybetun::tunnel::{DatagramBatch, Endpoint, Event, Tunnel, TunnelConfig};
+use maybetun::settings::{EphemeralSettings, Role};
+use maybetun::tunnel::{DatagramBatch, Endpoint, Event, Tunnel, TunnelConfig, packets};
 use mock_instant::MockClock;
 
 /// Time that a datagram takes from one side to the other, unless a test changes it.
@@ -141,6 +143,19 @@ impl Network {
         self.put_on_wire(from, out);
     }
 
+    /// Has a side agree on a defense: side 0 as the client, side 1 as the relay.
+    pub(crate) fn agree(&mut self, side: usize, settings: &EphemeralSettings) {
+        let mut out = DatagramBatch::new();
+        let (now, role) = (self.instant(), [Role::Client, Role::Relay][side]);
+        // Numbers that no other network has.
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        let mut seed = [side as u8; 32];
+        seed[8..16].copy_from_slice(&SERIAL.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        self.tunnels[side].start_ephemeral(settings, role, seed, now, &mut out).expect("it runs");
+        self.put_on_wire(side, &out);
+        self.flush(side);
+    }
+
     /// Ends the defense of a side.
     pub(crate) fn stop_defense(&mut self, side: usize) {
         let mut out = DatagramBatch::new();
@@ -168,7 +183,7 @@ impl Network {
         let length =
             self.tunnels[to].receive(datagram, address(1 - to), now, |source| source == allowed, &mut packet, &mut out);
         if let Some(length) = length {
-            self.delivered[to].push(packet[..length].to_vec());
+            self.delivered[to].extend(packets(&packet[..length]).map(<[u8]>::to_vec));
         }
         self.put_on_wire(to, &out);
         self.flush(to);
@@ -210,7 +225,7 @@ fn tunnel(keys: &[PrivateKey; 2], own: usize) -> Tunnel {
     tunnel
 }
 
-fn address(side: usize) -> Endpoint {
+pub(crate) fn address(side: usize) -> Endpoint {
     Endpoint::from(SocketAddr::from(([192, 0, 2, side as u8 + 1], 51_820)))
 }
 

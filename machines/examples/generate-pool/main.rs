@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn configuration(tier: Tier) -> DeriveConfig {
     let delay = match tier {
-        Tier::Padding => None,
+        Tier::Size | Tier::Padding => None,
         Tier::Blocking => Some(0.01..=0.5),
     };
     let blocks = Some(tier == Tier::Blocking);

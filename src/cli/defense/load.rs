@@ -18,7 +18,7 @@ pub(crate) fn load(defense: &Defense, directory: &Path) -> io::Result<maybetun_m
         Defense::File(path) => {
             machines::read(&directory.join(path)).map_err(|error| io::Error::other(format!("{error:#}")))
         }
-        Defense::Off | Defense::Named(_) => defense.in_catalogue(),
+        Defense::Off | Defense::Named(_) | Defense::Ephemeral => defense.in_catalogue(),
     }
 }
 
@@ -53,7 +53,7 @@ mod tests {
         };
         std::fs::write(directory.path().join("mine.toml"), "name = \"mine\"\n").unwrap();
         std::fs::write(directory.path().join("bad.toml"), "name = \"Mine\"\n").unwrap();
-        for good in ["off", "front", "mine.toml", "./mine.toml"] {
+        for good in ["off", "ephemeral", "front", "mine.toml", "./mine.toml"] {
             checked(good).unwrap();
         }
         for (bad, message) in

@@ -9,9 +9,11 @@ use anyhow::Context as _;
 use maybetun::config;
 use maybetun::keys::PublicKey;
 use maybetun::settings::{
-    DefenseChange, DefenseSettings, Fraction, PeerAction, PeerStatus, PeerUpdate, Role, Status, Update,
+    DefenseChange, DefenseSettings, EphemeralSettings, Fraction, NegotiationPolicy, PeerAction, PeerStatus, PeerUpdate,
+    Role, Status, Update,
 };
 use maybetun::uapi::client::{self, ClientError};
+use maybetun_machines::{Strength, Tier};
 
 use super::exit::{Exit, Failure, OrExit as _};
 use super::interface;
@@ -42,6 +44,8 @@ enum DefenseCommand {
     On(OnArgs),
     /// Runs none.
     Off,
+    /// Agrees with the peer on a new ephemeral defense, now.
+    Renew,
     /// Shows the defense and what it has counted; of every peer, if none is named.
     #[command(after_long_help = status::DEFENSE_HELP)]
     Status {
@@ -53,14 +57,34 @@ enum DefenseCommand {
 
 #[derive(Debug, clap::Args)]
 struct OnArgs {
-    /// A defense of the catalogue, as `maybetun machines list` has it, or the path of a file: what has a / or ends in
-    /// .toml.
+    /// `ephemeral`, a defense of the catalogue, as `maybetun machines list` has it, or the path of a file: what has a / or
+    /// ends in .toml.
+    ///
+    /// With `ephemeral` both ends draw a defense of their own from a seed that only they know.
     #[arg(value_name = "NAME|FILE", value_parser = parse_defense)]
     defense: config::Defense,
 
     /// Which end this is; by default the client of a peer whose endpoint was set, else the relay.
     #[arg(long, value_name = "client|relay", value_parser = parse_role)]
     role: Option<Role>,
+
+    /// With `ephemeral`: what kind of machines are drawn. `size`: none, packets of one size only. `padding`: such that
+    /// delay nothing. `blocking`: such that also delay.
+    #[arg(long, value_name = "size|padding|blocking")]
+    tier: Option<Tier>,
+
+    /// With `ephemeral`: how much the machines do, and cost; by default medium.
+    #[arg(long, value_name = "low|medium|high")]
+    strength: Option<Strength>,
+
+    /// With `ephemeral`, for a peer that does not agree: `require` lets nothing leave, `prefer` (the default) defends this
+    /// end alone, `off` does not ask.
+    #[arg(long, value_name = "require|prefer|off")]
+    negotiation: Option<NegotiationPolicy>,
+
+    /// With `ephemeral`: whether small packets that wait may share a datagram; by default on.
+    #[arg(long, value_name = "on|off", value_parser = parse_switch)]
+    bundling: Option<bool>,
 
     /// Limit on padding as a fraction of all packets, 0 to 1 where 0 is no limit, in the place of the defense's own.
     #[arg(long, value_name = "F")]
@@ -85,16 +109,28 @@ fn parse_role(text: &str) -> Result<Role, &'static str> {
     role.ok_or("expected client or relay")
 }
 
+fn parse_switch(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("expected on or off"),
+    }
+}
+
 /// Switches or shows.
 pub(crate) fn run(args: &DefenseArgs) -> anyhow::Result<()> {
     let name = &args.interface;
     // A defense that is not there is told before a tunnel that is not.
     let found = match &args.command {
-        DefenseCommand::On(on) => {
-            let found = load(&on.defense, Path::new("")).or_exit(Exit::Config, "cannot run the defense")?;
-            Some((on, found))
+        DefenseCommand::On(on) if on.defense == config::Defense::Ephemeral => {
+            on.check_ephemeral()?;
+            None
         }
-        DefenseCommand::Off | DefenseCommand::Status { .. } => None,
+        DefenseCommand::On(on) => {
+            on.check_static()?;
+            Some(load(&on.defense, Path::new("")).or_exit(Exit::Config, "cannot run the defense")?)
+        }
+        DefenseCommand::Off | DefenseCommand::Renew | DefenseCommand::Status { .. } => None,
     };
     let status = answered(name, client::get(name))?;
     let output = match (&args.command, found) {
@@ -106,32 +142,85 @@ pub(crate) fn run(args: &DefenseArgs) -> anyhow::Result<()> {
                 status::defense_text(&peers, Paint::of_stdout())
             }
         }
-        (_, found) => {
+        (command, found) => {
             let peer = only(name, &status, args.peer)?;
-            let (change, told) = match found {
-                Some((on, found)) => {
-                    let settings = settings(on, &found, peer)?;
-                    let role = settings.role.map(|role| format!(", as {role}")).unwrap_or_default();
-                    let told = format!("{name}: peer {}: {}{role}\n", peer.public_key, settings.name);
-                    (DefenseChange::On(settings), told)
-                }
-                None => (DefenseChange::Off, format!("{name}: peer {}: off\n", peer.public_key)),
+            let change = change(command, found.as_ref(), peer)?;
+            let told = match &change {
+                DefenseChange::Off => "off".to_owned(),
+                DefenseChange::Renew => "renewed".to_owned(),
+                DefenseChange::On(settings) => as_role(&settings.name, settings.role),
+                DefenseChange::Ephemeral(settings) => as_role(maybetun_machines::EPHEMERAL, settings.role),
             };
             answered(name, client::set(name, &update(peer.public_key, change)))?;
-            told
+            format!("{name}: peer {}: {told}\n", peer.public_key)
         }
     };
     io::stdout().write_all(output.as_bytes()).context("cannot write to standard output")
 }
 
+impl OnArgs {
+    /// Makes sure that nothing is said that only other defenses know.
+    fn check_ephemeral(&self) -> anyhow::Result<()> {
+        if self.max_padding_frac.is_some() || self.max_blocking_frac.is_some() {
+            return Err(Failure::error(Exit::Usage, "an ephemeral defense has no limits: --strength says how much"));
+        }
+        Ok(())
+    }
+
+    /// Makes sure that nothing is said that only an ephemeral defense knows.
+    fn check_static(&self) -> anyhow::Result<()> {
+        let is_said = self.tier.is_some() || self.strength.is_some();
+        if is_said || self.negotiation.is_some() || self.bundling.is_some() {
+            let message = "--tier, --strength, --negotiation and --bundling are for the defense `ephemeral`";
+            return Err(Failure::error(Exit::Usage, message));
+        }
+        Ok(())
+    }
+
+    fn ephemeral(&self, role: Role) -> EphemeralSettings {
+        EphemeralSettings {
+            role: Some(role),
+            tier: self.tier.unwrap_or_default(),
+            strength: self.strength.unwrap_or_default(),
+            negotiation: self.negotiation.unwrap_or_default(),
+            bundling: self.bundling.unwrap_or(true),
+        }
+    }
+}
+
+fn as_role(name: &str, role: Option<Role>) -> String {
+    let role = role.map(|role| format!(", as {role}")).unwrap_or_default();
+    format!("{name}{role}")
+}
+
+/// Returns what becomes of the peer's defense.
+fn change(
+    command: &DefenseCommand,
+    found: Option<&maybetun_machines::Defense>,
+    peer: &PeerStatus,
+) -> anyhow::Result<DefenseChange> {
+    match (command, found) {
+        (DefenseCommand::Renew, _) if peer.negotiation.is_none() => {
+            let message = "the peer's defense is not ephemeral: there is nothing to agree on anew";
+            Err(Failure::error(Exit::Usage, message))
+        }
+        (DefenseCommand::Renew, _) => Ok(DefenseChange::Renew),
+        (DefenseCommand::On(on), None) => Ok(DefenseChange::Ephemeral(on.ephemeral(role(on, peer)?))),
+        (DefenseCommand::On(on), Some(found)) => Ok(DefenseChange::On(settings(on, found, peer)?)),
+        (DefenseCommand::Off | DefenseCommand::Status { .. }, _) => Ok(DefenseChange::Off),
+    }
+}
+
+/// Returns which end we are.
+fn role(on: &OnArgs, peer: &PeerStatus) -> anyhow::Result<Role> {
+    let running = peer.defense.as_ref().and_then(|defense| defense.settings.role);
+    let message = "the tunnel does not say which end it is: say --role client or --role relay";
+    on.role.or(running).or(peer.role).ok_or_else(|| Failure::error(Exit::Usage, message))
+}
+
 /// Returns what our end is to run.
 fn settings(on: &OnArgs, found: &maybetun_machines::Defense, peer: &PeerStatus) -> anyhow::Result<DefenseSettings> {
-    let running = peer.defense.as_ref().and_then(|defense| defense.settings.role);
-    let Some(role) = on.role.or(running).or(peer.role) else {
-        let message = "the tunnel does not say which end it is: say --role client or --role relay";
-        return Err(Failure::error(Exit::Usage, message));
-    };
-    Ok(DefenseSettings::of(found, role).limited(on.max_padding_frac, on.max_blocking_frac))
+    Ok(DefenseSettings::of(found, role(on, peer)?).limited(on.max_padding_frac, on.max_blocking_frac))
 }
 
 fn update(public_key: PublicKey, change: DefenseChange) -> Update {
@@ -204,6 +293,10 @@ mod tests {
         let on = |role| OnArgs {
             defense: config::Defense::Named("front".to_owned()),
             role,
+            tier: None,
+            strength: None,
+            negotiation: None,
+            bundling: None,
             max_padding_frac: Fraction::new(0.5),
             max_blocking_frac: None,
         };

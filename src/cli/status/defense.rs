@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use maybetun::settings::{DefenseSettings, DefenseStatistics, DefenseStatus, PeerStatus};
+use maybetun::negotiation::Reason;
+use maybetun::settings::{
+    Cause, DefenseSettings, DefenseStatistics, DefenseStatus, EphemeralSettings, EpochStatus, NegotiationStatus,
+    PeerStatus, Protection,
+};
 use serde::Serialize;
 
-use super::json::Defense;
+use super::json::{Agreement, Defense};
 use super::paint::Paint;
-use super::text::{Block, bytes, counts};
+use super::text::{Block, bytes, counts, span};
 
 /// Grows when a member changes its meaning or goes away; new members may come without.
 const VERSION: u32 = 1;
@@ -20,7 +24,8 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
     "peers": [{
       "public_key": string (base64),
       "role": "client" or "relay", null if not known,
-      "defense": null if none runs, else as in `maybetun status --help`
+      "defense": null if none runs, else as in `maybetun status --help`,
+      "protection", "protection_cause", "negotiation": as in `maybetun status --help`
     }]
   }"#;
 
@@ -36,6 +41,8 @@ struct Peer {
     public_key: String,
     role: Option<String>,
     defense: Option<Defense>,
+    #[serde(flatten)]
+    agreement: Agreement,
 }
 
 /// Renders the defenses of peers as a JSON document, with a line end.
@@ -44,6 +51,7 @@ pub(crate) fn render_json(interface: &str, peers: &[&PeerStatus]) -> serde_json:
         public_key: peer.public_key.to_base64(),
         role: peer.role.map(|role| role.to_string()),
         defense: peer.defense.as_ref().map(Defense::of),
+        agreement: Agreement::of(peer),
     };
     let document = Document { version: VERSION, interface, peers: peers.iter().map(peer).collect() };
     serde_json::to_string_pretty(&document).map(|text| text + "\n")
@@ -57,9 +65,54 @@ pub(crate) fn render_text(peers: &[&PeerStatus], paint: Paint) -> String {
             Some(running) => describe(&mut block, running),
             None => block.line("defense", "off"),
         }
+        describe_agreement(&mut block, peer);
         block.text
     });
     blocks.collect::<Vec<_>>().join("\n")
+}
+
+/// Adds how far the traffic is protected, and what is agreed on. Of a peer without a defense there is nothing to add.
+pub(super) fn describe_agreement(block: &mut Block, peer: &PeerStatus) {
+    if peer.defense.is_none() && peer.negotiation.is_none() {
+        return;
+    }
+    block.optional_line("protection", peer.protection.map(protection));
+    let Some(NegotiationStatus { settings, epoch, renewals }) = &peer.negotiation else { return };
+    let EphemeralSettings { role: _, tier, strength, negotiation, bundling } = settings;
+    let bundling = if *bundling { "" } else { ", without bundling" };
+    block.line("negotiation", format_args!("{negotiation}, {tier}, {strength}{bundling}"));
+    if let Some(EpochStatus { number, age, tier, strength, fingerprint, digest }) = epoch {
+        let age = match age.as_secs() {
+            0 => "now".to_owned(),
+            _ => format!("{} ago", span(*age)),
+        };
+        block.line("epoch", format_args!("{number}, agreed on {age}: {tier}, {strength}"));
+        block.line("seed fingerprint", fingerprint);
+        block.line("defense digest", digest);
+    }
+    if *renewals != 0 {
+        block.line("renewals", renewals);
+    }
+}
+
+/// Returns how far the traffic is protected, in words.
+fn protection(protection: Protection) -> String {
+    let why = match protection.cause() {
+        None => return "both ends run a defense that only they know".to_owned(),
+        Some(Cause::Off) => "no defense runs",
+        Some(Cause::NotNegotiated) => "the peer was not asked to run its side",
+        Some(Cause::Negotiating) => "the peer has not answered yet",
+        Some(Cause::Refused(Reason::Unanswered)) => {
+            "the peer does not answer: it does not know how, or is out of reach"
+        }
+        Some(Cause::Refused(Reason::Version)) => "the peer speaks another version of the protocol",
+        Some(Cause::Refused(Reason::Choice)) => "the peer does not offer this tier and strength, or has another pool",
+        Some(Cause::Refused(Reason::Mismatch)) => "the peer drew another defense",
+        Some(Cause::Refused(Reason::Requested)) => "the peer wants no defense",
+        Some(Cause::Refused(_)) => "the peer runs none",
+    };
+    let what = if matches!(protection, Protection::OneSided(_)) { "one-sided" } else { "none" };
+    format!("{what}: {why}")
 }
 
 /// Adds what runs, and what it has counted.
@@ -76,6 +129,10 @@ pub(super) fn describe(block: &mut Block, running: &DefenseStatus) {
         padding_received_bytes,
         padding_dropped,
         too_large,
+        bundles_sent,
+        bundled_sent_packets,
+        bundles_received,
+        bundled_received_packets,
         padding_actions,
         blocking_actions,
         actions_capped,
@@ -95,6 +152,14 @@ pub(super) fn describe(block: &mut Block, running: &DefenseStatus) {
         ),
     );
     block.line("constant size", both(constant_size_received_bytes, constant_size_sent_bytes));
+    if bundles_sent != 0 || bundles_received != 0 {
+        block.line(
+            "bundles",
+            format_args!(
+                "{bundled_received_packets} packets received in {bundles_received}, {bundled_sent_packets} sent in {bundles_sent}"
+            ),
+        );
+    }
     let actions = [(padding_actions, "padding"), (blocking_actions, "blocking"), (actions_capped, "capped")];
     block.optional_line("actions", counts(&actions));
     if blocked != Duration::ZERO || queue_high_water != 0 {
@@ -149,7 +214,7 @@ mod tests {
         for (peer, in_status) in
             document["peers"].as_array().unwrap().iter().zip(all["interfaces"][0]["peers"].as_array().unwrap())
         {
-            for member in ["public_key", "role", "defense"] {
+            for member in ["public_key", "role", "defense", "protection", "protection_cause", "negotiation"] {
                 assert_eq!(peer[member], in_status[member]);
                 assert!(HELP.contains(&format!("\"{member}\"")), "{member}");
             }

@@ -2,7 +2,10 @@
 
 use std::time::UNIX_EPOCH;
 
-use maybetun::settings::{DefenseStatistics, DefenseStatus, DeviceDrops, Drops, PeerStatus, Statistics};
+use maybetun::settings::{
+    DefenseStatistics, DefenseStatus, DeviceDrops, Drops, EphemeralSettings, EpochStatus, NegotiationStatus,
+    PeerStatus, Protection, Statistics,
+};
 use serde::Serialize;
 
 use super::Named;
@@ -30,7 +33,7 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
         "handshakes": number,
         "received_bytes", "sent_bytes", "received_packets", "sent_packets": number,
         "dropped": {"queue_full", "no_session", "no_endpoint", "source_not_allowed", "replayed",
-                    "unauthenticated", "malformed": number of packets},
+                    "unauthenticated", "malformed", "unprotected": number of packets},
         "role": "client" or "relay" (which end this is), null if not known,
         "defense": null if none runs, else {
           "name": string, "role": as above, "machines": number,
@@ -39,8 +42,20 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
           "normal_received_bytes", "normal_sent_bytes", "constant_size_received_bytes",
           "constant_size_sent_bytes", "padding_received_bytes", "padding_sent_bytes": number,
           "padding_received_packets", "padding_sent_packets", "padding_dropped", "too_large",
-          "padding_actions", "blocking_actions", "actions_capped", "queue_high_water": number,
+          "padding_actions", "blocking_actions", "actions_capped", "queue_high_water",
+          "bundles_sent", "bundled_sent_packets", "bundles_received", "bundled_received_packets": number,
           "blocked_us", "lateness_p50_us", "lateness_p99_us": microseconds
+        },
+        "protection": "protected", "one-sided" or "not-protected", null if not known,
+        "protection_cause": null if protected or not known, else "off", "not-negotiated", "negotiating",
+                            "version", "choice", "mismatch", "unknown", "unanswered", "requested" or "other",
+        "negotiation": null unless the defense is ephemeral, else {
+          "policy": "require", "prefer" or "off", "tier": "size", "padding" or "blocking",
+          "strength": "low", "medium" or "high", "bundling": boolean, "renewals": number,
+          "epoch": null while nothing is agreed on, else {
+            "number": number, "age": seconds, "tier", "strength": as above, as the client asked for,
+            "fingerprint", "digest": string (hexadecimal), the same at both ends
+          }
         }
       }]
     }]
@@ -87,6 +102,36 @@ struct Peer {
     dropped: DropCounts,
     role: Option<String>,
     defense: Option<Defense>,
+    #[serde(flatten)]
+    agreement: Agreement,
+}
+
+/// How far the ends got with their agreement.
+#[derive(Serialize)]
+pub(super) struct Agreement {
+    protection: Option<&'static str>,
+    protection_cause: Option<String>,
+    negotiation: Option<Negotiation>,
+}
+
+#[derive(Serialize)]
+struct Negotiation {
+    policy: String,
+    tier: String,
+    strength: String,
+    bundling: bool,
+    renewals: u64,
+    epoch: Option<Epoch>,
+}
+
+#[derive(Serialize)]
+struct Epoch {
+    number: u32,
+    age: u64,
+    tier: String,
+    strength: String,
+    fingerprint: String,
+    digest: String,
 }
 
 #[derive(Serialize)]
@@ -111,6 +156,10 @@ pub(super) struct Defense {
     blocking_actions: u64,
     actions_capped: u64,
     queue_high_water: u64,
+    bundles_sent: u64,
+    bundled_sent_packets: u64,
+    bundles_received: u64,
+    bundled_received_packets: u64,
     blocked_us: u64,
     lateness_p50_us: u64,
     lateness_p99_us: u64,
@@ -125,6 +174,7 @@ struct DropCounts {
     replayed: u64,
     unauthenticated: u64,
     malformed: u64,
+    unprotected: u64,
 }
 
 /// Renders the document, with a line end.
@@ -170,6 +220,46 @@ impl Peer {
             dropped: DropCounts::of(dropped),
             role: peer.role.map(|role| role.to_string()),
             defense: peer.defense.as_ref().map(Defense::of),
+            agreement: Agreement::of(peer),
+        }
+    }
+}
+
+impl Agreement {
+    pub(super) fn of(peer: &PeerStatus) -> Self {
+        let cause = peer.protection.and_then(Protection::cause);
+        Self {
+            protection: peer.protection.map(Protection::word),
+            protection_cause: cause.map(|cause| cause.to_string()),
+            negotiation: peer.negotiation.as_ref().map(Negotiation::of),
+        }
+    }
+}
+
+impl Negotiation {
+    fn of(status: &NegotiationStatus) -> Self {
+        let EphemeralSettings { role: _, tier, strength, negotiation, bundling } = &status.settings;
+        Self {
+            policy: negotiation.to_string(),
+            tier: tier.to_string(),
+            strength: strength.to_string(),
+            bundling: *bundling,
+            renewals: status.renewals,
+            epoch: status.epoch.as_ref().map(Epoch::of),
+        }
+    }
+}
+
+impl Epoch {
+    fn of(epoch: &EpochStatus) -> Self {
+        let EpochStatus { number, age, tier, strength, fingerprint, digest } = epoch;
+        Self {
+            number: *number,
+            age: age.as_secs(),
+            tier: tier.to_string(),
+            strength: strength.to_string(),
+            fingerprint: fingerprint.to_string(),
+            digest: digest.to_string(),
         }
     }
 }
@@ -188,6 +278,10 @@ impl Defense {
             padding_received_bytes,
             padding_dropped,
             too_large,
+            bundles_sent,
+            bundled_sent_packets,
+            bundles_received,
+            bundled_received_packets,
             padding_actions,
             blocking_actions,
             actions_capped,
@@ -219,6 +313,10 @@ impl Defense {
             blocking_actions,
             actions_capped,
             queue_high_water,
+            bundles_sent,
+            bundled_sent_packets,
+            bundles_received,
+            bundled_received_packets,
             blocked_us,
             lateness_p50_us,
             lateness_p99_us,
@@ -228,9 +326,18 @@ impl Defense {
 
 impl DropCounts {
     fn of(drops: Drops) -> Self {
-        let Drops { queue_full, no_session, no_endpoint, source_not_allowed, replayed, unauthenticated, malformed } =
-            drops;
-        Self { queue_full, no_session, no_endpoint, source_not_allowed, replayed, unauthenticated, malformed }
+        let Drops { queue_full, no_session, no_endpoint, source_not_allowed, replayed, .. } = drops;
+        let Drops { unauthenticated, malformed, unprotected, .. } = drops;
+        Self {
+            queue_full,
+            no_session,
+            no_endpoint,
+            source_not_allowed,
+            replayed,
+            unauthenticated,
+            malformed,
+            unprotected,
+        }
     }
 }
 
@@ -252,7 +359,15 @@ mod tests {
             "padding_received_packets": 7, "padding_received_bytes": 8,
             "padding_dropped": 9, "too_large": 10, "padding_actions": 11, "blocking_actions": 12,
             "actions_capped": 13, "blocked_us": 14000, "queue_high_water": 15,
-            "lateness_p50_us": 20, "lateness_p99_us": 125
+            "lateness_p50_us": 20, "lateness_p99_us": 125,
+            "bundles_sent": 16, "bundled_sent_packets": 17, "bundles_received": 18, "bundled_received_packets": 19
+        });
+        let negotiation = serde_json::json!({
+            "policy": "prefer", "tier": "padding", "strength": "medium", "bundling": true, "renewals": 3,
+            "epoch": {
+                "number": 4, "age": 61, "tier": "padding", "strength": "high",
+                "fingerprint": "05".repeat(16), "digest": "06".repeat(32)
+            }
         });
         assert_eq!(
             value,
@@ -277,9 +392,12 @@ mod tests {
                         "received_packets": 0,
                         "sent_packets": 0,
                         "dropped": {"queue_full": 0, "no_session": 0, "no_endpoint": 0, "source_not_allowed": 0,
-                                    "replayed": 0, "unauthenticated": 0, "malformed": 0},
+                                    "replayed": 0, "unauthenticated": 0, "malformed": 0, "unprotected": 0},
                         "role": null,
-                        "defense": null
+                        "defense": null,
+                        "protection": "not-protected",
+                        "protection_cause": "off",
+                        "negotiation": null
                     }, {
                         "public_key": "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=",
                         "has_preshared_key": true,
@@ -293,9 +411,12 @@ mod tests {
                         "received_packets": 11,
                         "sent_packets": 12,
                         "dropped": {"queue_full": 0, "no_session": 0, "no_endpoint": 0, "source_not_allowed": 5,
-                                    "replayed": 6, "unauthenticated": 0, "malformed": 0},
+                                    "replayed": 6, "unauthenticated": 0, "malformed": 0, "unprotected": 0},
                         "role": "client",
-                        "defense": defense
+                        "defense": defense,
+                        "protection": "protected",
+                        "protection_cause": null,
+                        "negotiation": negotiation
                     }]
                 }]
             })
@@ -304,6 +425,11 @@ mod tests {
             vec!["version", "interfaces", "has_preshared_key", "rate_limited", "source_not_allowed", "handshakes"];
         let defense = value["interfaces"][0]["peers"][1]["defense"].as_object().unwrap();
         members.extend(defense.keys().map(String::as_str));
+        let negotiation = &value["interfaces"][0]["peers"][1]["negotiation"];
+        for object in [negotiation, &negotiation["epoch"]] {
+            members.extend(object.as_object().unwrap().keys().map(String::as_str));
+        }
+        members.extend(["protection", "protection_cause", "negotiation", "unprotected"]);
         for member in members {
             assert!(HELP.contains(&format!("\"{member}\"")), "{member}");
         }

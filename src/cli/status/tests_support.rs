@@ -4,9 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use maybetun::defense::Plan;
 use maybetun::keys::{PresharedKey, PrivateKey, PublicKey};
+use maybetun::seed::Fingerprint;
 use maybetun::settings::{
-    DefenseSettings, DefenseStatistics, DefenseStatus, DeviceDrops, Drops, PeerStatus, Role, Statistics, Status,
+    Cause, DefenseSettings, DefenseStatistics, DefenseStatus, DeviceDrops, Drops, EphemeralSettings, EpochStatus,
+    NegotiationStatus, PeerStatus, Protection, Role, Statistics, Status,
 };
+use maybetun_machines::{Digest, Strength, Tier};
 
 use super::Named;
 
@@ -28,6 +31,8 @@ pub(crate) fn silent(public_key: PublicKey) -> PeerStatus {
         statistics: Statistics::default(),
         role: None,
         defense: None,
+        negotiation: None,
+        protection: Some(Protection::NotProtected(Cause::Off)),
     }
 }
 
@@ -48,6 +53,10 @@ pub(super) fn defense() -> DefenseStatus {
             padding_received_bytes: 8,
             padding_dropped: 9,
             too_large: 10,
+            bundles_sent: 16,
+            bundled_sent_packets: 17,
+            bundles_received: 18,
+            bundled_received_packets: 19,
             padding_actions: 11,
             blocking_actions: 12,
             actions_capped: 13,
@@ -57,6 +66,20 @@ pub(super) fn defense() -> DefenseStatus {
             lateness_p99: Duration::from_micros(125),
         },
     }
+}
+
+/// An agreement with something in every field.
+pub(super) fn negotiation() -> NegotiationStatus {
+    let epoch = EpochStatus {
+        number: 4,
+        age: Duration::from_secs(61),
+        tier: Tier::Padding,
+        strength: Strength::High,
+        fingerprint: Fingerprint([5; 16]),
+        digest: Digest([6; 32]),
+    };
+    let settings = EphemeralSettings { role: Some(Role::Client), ..EphemeralSettings::default() };
+    NegotiationStatus { settings, epoch: Some(epoch), renewals: 3 }
 }
 
 /// A tunnel with a peer that was never heard from, and one with something in every field.
@@ -80,6 +103,8 @@ pub(super) fn sample() -> Named {
         },
         role: Some(Role::Client),
         defense: Some(defense()),
+        negotiation: Some(negotiation()),
+        protection: Some(Protection::Protected),
     };
     // RFC 7748 §6.1, Alice's private key.
     let private_key = PrivateKey::from_base64("dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=").unwrap();

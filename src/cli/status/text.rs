@@ -65,6 +65,7 @@ fn peer_block(peer: &PeerStatus, now: SystemTime, paint: Paint) -> String {
     if let Some(running) = &peer.defense {
         defense::describe(&mut block, running);
     }
+    defense::describe_agreement(&mut block, peer);
     block.text
 }
 
@@ -91,8 +92,8 @@ impl Block {
 }
 
 fn drops(drops: &Drops) -> Option<String> {
-    let Drops { queue_full, no_session, no_endpoint, source_not_allowed, replayed, unauthenticated, malformed } =
-        *drops;
+    let Drops { queue_full, no_session, no_endpoint, source_not_allowed, replayed, .. } = *drops;
+    let Drops { unauthenticated, malformed, unprotected, .. } = *drops;
     counts(&[
         (queue_full, "queue full"),
         (no_session, "without a session"),
@@ -101,6 +102,7 @@ fn drops(drops: &Drops) -> Option<String> {
         (replayed, "replayed"),
         (unauthenticated, "unauthenticated"),
         (malformed, "malformed"),
+        (unprotected, "for want of a defense"),
     ])
 }
 
@@ -131,7 +133,7 @@ fn ago(at: SystemTime, now: SystemTime) -> String {
 }
 
 /// Spells out a duration in whole seconds: `1 day, 2 hours, 1 second`.
-fn span(duration: Duration) -> String {
+pub(super) fn span(duration: Duration) -> String {
     const UNITS: [(u64, &str); 5] =
         [(365 * 24 * 60 * 60, "year"), (24 * 60 * 60, "day"), (60 * 60, "hour"), (60, "minute"), (1, "second")];
     let mut seconds = duration.as_secs();

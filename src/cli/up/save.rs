@@ -118,6 +118,8 @@ PersistentKeepalive = 25
             statistics: Statistics::default(),
             role: None,
             defense: None,
+            negotiation: None,
+            protection: None,
         };
         let private_key = PrivateKey::from_base64("dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=").unwrap();
         Status { private_key: Some(private_key), listen_port: 51_820, peers: vec![peer], ..Status::default() }

@@ -1,7 +1,7 @@
 //! SaveConfig for defenses: the keys that make a peer run what it runs now.
 
 use maybetun::config::{Defense, Peer};
-use maybetun::settings::{DefenseSettings, Fraction, PeerStatus};
+use maybetun::settings::{DefenseSettings, EphemeralSettings, Fraction, PeerStatus};
 
 use crate::cli::defense::load;
 use crate::cli::locate::Source;
@@ -18,6 +18,17 @@ pub(super) fn saved_defense(source: &Source, status: &PeerStatus) -> Peer {
         peer.defense_max_padding_frac = before.defense_max_padding_frac;
         peer.defense_max_blocking_frac = before.defense_max_blocking_frac;
         peer.defense_role = before.defense_role;
+        peer.defense_tier = before.defense_tier;
+        peer.defense_strength = before.defense_strength;
+        peer.negotiation = before.negotiation;
+        peer.bundling = before.bundling;
+    }
+    if let Some(negotiation) = &status.negotiation {
+        say_ephemeral(&mut peer, &negotiation.settings);
+        return peer;
+    }
+    if peer.defense == Some(Defense::Ephemeral) {
+        peer = Peer { defense: peer.defense, defense_role: peer.defense_role, ..Peer::new(status.public_key) };
     }
     let Some(running) = status.defense.as_ref().map(|defense| &defense.settings) else {
         peer.defense = peer.defense.map(|_| Defense::Off);
@@ -34,6 +45,26 @@ pub(super) fn saved_defense(source: &Source, status: &PeerStatus) -> Peer {
         tracing::warn!("the defense {} of a peer is in no file and not in the catalogue: not saved", running.name);
         peer
     })
+}
+
+/// Makes `peer` say `settings`. What it said already of what is the default stays said.
+fn say_ephemeral(peer: &mut Peer, settings: &EphemeralSettings) {
+    let EphemeralSettings { role, tier, strength, negotiation, bundling } = settings.clone();
+    let usual = EphemeralSettings::default();
+    let was_ephemeral = peer.defense == Some(Defense::Ephemeral);
+    *peer = Peer {
+        defense: Some(Defense::Ephemeral),
+        defense_role: if was_ephemeral { peer.defense_role } else { role },
+        defense_tier: said(peer.defense_tier, tier, usual.tier),
+        defense_strength: said(peer.defense_strength, strength, usual.strength),
+        negotiation: said(peer.negotiation, negotiation, usual.negotiation),
+        bundling: said(peer.bundling, bundling, usual.bundling),
+        ..Peer::new(peer.public_key)
+    };
+}
+
+fn said<T: PartialEq>(before: Option<T>, now: T, usual: T) -> Option<T> {
+    (before.is_some() || now != usual).then_some(now)
 }
 
 /// Returns the peer that runs `running` by naming `defense`, if that has its machines.
@@ -56,7 +87,8 @@ fn as_said(source: &Source, defense: Defense, running: &DefenseSettings, peer: &
 mod tests {
     use maybetun::config;
     use maybetun::keys::PublicKey;
-    use maybetun::settings::{DefenseStatistics, DefenseStatus, Role};
+    use maybetun::settings::{DefenseStatistics, DefenseStatus, NegotiationPolicy, Role};
+    use maybetun_machines::Strength;
 
     use super::*;
     use crate::cli::status::tests_support::silent;
@@ -92,6 +124,24 @@ mod tests {
         for before in ["", "Defense = off\n", "Defense = interspace\n", "Defense = ./gone.toml\n"] {
             assert_eq!(saved(before, Some(front(Role::Client).limited(None, Fraction::new(0.25)))), on, "{before}");
         }
+    }
+
+    #[test]
+    fn an_ephemeral_defense_is_said_by_its_settings() {
+        let saved = |before: &str, settings: EphemeralSettings| {
+            let mut peer = Peer::new(PublicKey::from_bytes([1; 32]));
+            (peer.defense, peer.negotiation) = match before {
+                "" => (None, None),
+                _ => (Some(Defense::Ephemeral), Some(NegotiationPolicy::Prefer)),
+            };
+            say_ephemeral(&mut peer, &settings);
+            (peer.defense, peer.defense_strength, peer.negotiation, peer.defense_role)
+        };
+        let settings =
+            EphemeralSettings { strength: Strength::High, role: Some(Role::Client), ..EphemeralSettings::default() };
+        let (ephemeral, high) = (Some(Defense::Ephemeral), Some(Strength::High));
+        assert_eq!(saved("", settings.clone()), (ephemeral.clone(), high, None, Some(Role::Client)));
+        assert_eq!(saved("said", settings), (ephemeral, high, Some(NegotiationPolicy::Prefer), None));
     }
 
     #[test]
