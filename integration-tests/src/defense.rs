@@ -31,7 +31,13 @@ pub fn enable_machines(end: &End, peer: &End, machines: &[String]) -> String {
 /// Returns the defense that a maybetun shows for its only peer; null if there is none.
 #[track_caller]
 pub fn shown_defense(end: &End) -> Value {
-    status_json(&end.host, end.daemon.interface())["peers"][0]["defense"].take()
+    shown_peer(end)["defense"].take()
+}
+
+/// Returns what a maybetun shows of its only peer.
+#[track_caller]
+pub fn shown_peer(end: &End) -> Value {
+    status_json(&end.host, end.daemon.interface())["peers"][0].take()
 }
 
 /// Returns a counter of a defense that a maybetun shows.

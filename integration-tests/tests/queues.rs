@@ -2,9 +2,7 @@
 
 use std::fs;
 
-use maybetun_integration_tests::{
-    Config, End, Host, Implementation, Keys, MEGABYTE, Network, PeerConfig, Setup, Stream, Wire, alone,
-};
+use maybetun_integration_tests::{Config, End, Host, Implementation, Keys, MEGABYTE, Setup, Star, Stream, alone};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt::ReusePort};
 use nix::sys::socket::{SockaddrIn, bind};
 
@@ -16,7 +14,7 @@ const PORT: u16 = 51820;
 #[test]
 fn clients_are_spread_over_the_threads_and_every_stream_is_whole() {
     let _heavy = alone();
-    let (relay, clients) = star();
+    let Star { relay, clients } = Star::start(Implementation::MaybetunQueued, CLIENTS);
     let number_of = |index: usize| clients[index].v4();
     let streams = clients.iter().enumerate().flat_map(|(index, client)| {
         client.host.reaches(&relay.v4());
@@ -73,37 +71,6 @@ fn one_client_with_many_flows_keeps_each_in_order() {
         let replayed = &status["peers"][0]["dropped"]["replayed"];
         assert_eq!(replayed.as_u64(), Some(0), "{status:#}");
     }
-}
-
-/// Starts a relay on four queues, and its clients around it.
-fn star() -> (End, Vec<End>) {
-    let middle = Host::new();
-    let relay_keys = Keys::new();
-    let (mut peers, mut waiting) = (Vec::new(), Vec::new());
-    for number in (10..).take(CLIENTS) {
-        let (host, keys) = (Host::new(), Keys::new());
-        Wire::to_middle(&host, &middle, number);
-        peers.push(PeerConfig {
-            public_key: keys.public.clone(),
-            preshared_key: None,
-            endpoint: None,
-            allowed_ips: format!("10.9.0.{number}/32, fd09::{number}/128"),
-        });
-        waiting.push((host, keys, number));
-    }
-    let config = Config { private_key: relay_keys.private, listen_port: PORT, peers };
-    let relay = End::start(middle, Implementation::MaybetunQueued, config, relay_keys.public.clone(), 2, 1420);
-    let clients = waiting.into_iter().map(|(host, keys, number)| {
-        let peer = PeerConfig {
-            public_key: relay_keys.public.clone(),
-            preshared_key: None,
-            endpoint: Some((Network::First.v4(2), PORT).into()),
-            allowed_ips: "10.9.0.0/24, fd09::/64".to_owned(),
-        };
-        let config = Config { private_key: keys.private, listen_port: 0, peers: vec![peer] };
-        End::start(host, Implementation::Maybetun, config, keys.public, number, 1420)
-    });
-    (relay, clients.collect())
 }
 
 /// Returns how often each thread of `process` whose name begins with `kind` has slept and woken.

@@ -188,7 +188,7 @@ impl Client {
             Progress::Partial => self.try_first(Attempt::Fetching(transfer, agreed), common, now, rng),
             Progress::Whole(defense) => {
                 agreed.fingerprint = transfer.proof.fingerprint();
-                agreed.defense = defense;
+                agreed.defense = *defense;
                 self.ready(agreed, common, now, rng);
             }
             Progress::Bad => self.refuse(agreed.epoch, common, now, rng),

@@ -293,7 +293,7 @@ impl Choice {
     }
 
     /// Returns the same choice from our own pool.
-    pub(super) fn from_own_pool(self) -> Self {
+    pub(super) fn with_own_pool(self) -> Self {
         Self { pool: pool_digest().0, ..self }
     }
 
@@ -307,7 +307,7 @@ impl Choice {
     /// Draws from the stream of `seed` that is for it; `None` if this version does not know the choice, or has another
     /// pool. This is the usual [`Draw`](super::Draw).
     pub fn draw(seed: &Seed, choice: Self) -> Option<Defense> {
-        let (tier, strength) = choice.names().filter(|_| choice == choice.from_own_pool())?;
+        let (tier, strength) = choice.names().filter(|_| choice == choice.with_own_pool())?;
         Some(maybetun_machines::draw(&mut seed.stream(Stream::Defense), tier, strength))
     }
 }

@@ -91,7 +91,7 @@ impl Relay {
         let mut agreed = common.agree(hello.epoch, nonces, hello.choice, hello.capabilities);
         if matches!(agreed, Err(Reason::Choice)) && common.config.sends_machines {
             // The client has another pool: what we draw from ours, it can fetch.
-            agreed = common.agree(hello.epoch, nonces, hello.choice.from_own_pool(), hello.capabilities);
+            agreed = common.agree(hello.epoch, nonces, hello.choice.with_own_pool(), hello.capabilities);
         }
         match agreed {
             Ok(agreed) => {

@@ -35,7 +35,7 @@ pub(super) enum Progress {
     /// More is to come: nothing happened if the part was not the next.
     Partial,
     /// All has come.
-    Whole(Defense),
+    Whole(Box<Defense>),
     /// The relay contradicts itself, or sends what is not a defense.
     Bad,
 }
@@ -65,6 +65,6 @@ impl Transfer {
         if self.text.len() < self.length {
             return Progress::Partial;
         }
-        Defense::parse(&self.text).map_or(Progress::Bad, Progress::Whole)
+        Defense::parse(&self.text).map_or(Progress::Bad, |defense| Progress::Whole(Box::new(defense)))
     }
 }

@@ -193,10 +193,17 @@ peer: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
   normal: 2 B received, 1 B sent
   padding: 8 B received in 7 packets, 6 B sent in 5
   constant size: 4 B received, 3 B sent
+  bundles: 19 packets received in 18, 17 sent in 16
   actions: 11 padding, 12 blocking, 13 capped
   blocked: 14.000 ms, at most 15 packets waiting
   timers late: 20 \u{b5}s (median), 125 \u{b5}s (99th percentile)
   defense dropped: 9 padding, 10 larger than the MTU
+  protection: both ends run a defense that only they know
+  negotiation: prefer, padding, medium
+  epoch: 4, agreed on 1 minute, 1 second ago: padding, high
+  seed fingerprint: 05050505050505050505050505050505
+  defense digest: 0606060606060606060606060606060606060606060606060606060606060606
+  renewals: 3
 
 peer: AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=
   allowed ips: (none)

@@ -3,12 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use maybetun_machines::{Strength, Tier};
 use proptest::prelude::*;
 
 use super::super::{Defense, Endpoint, Table, format};
 use super::*;
 use crate::keys::PresharedKey;
-use crate::settings::{Fraction, Role};
+use crate::settings::{DefenseChange, EphemeralSettings, Fraction, NegotiationPolicy, Role};
 
 const PRIVATE: &str = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
 const PUBLIC: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
@@ -153,11 +154,29 @@ fn a_defense_and_its_limits_are_read() {
 }
 
 #[test]
+fn an_ephemeral_defense_is_read_in_any_case_of_its_words() {
+    let text = format!(
+        "[Interface]\nPrivateKey = {PRIVATE}\n[Peer]\nPublicKey = {PUBLIC}\nDefense = ephemeral\nDefenseTier = Blocking\n\
+         DefenseStrength = HIGH\nNegotiation = require\nBundling = Off\nDefenseRole = relay\n"
+    );
+    let peer = &parse(&text).unwrap().peers[0];
+    let change = peer.defense_change(Defense::in_catalogue).unwrap();
+    let expected = EphemeralSettings {
+        role: Some(Role::Relay),
+        tier: Tier::Blocking,
+        strength: Strength::High,
+        negotiation: NegotiationPolicy::Require,
+        bundling: false,
+    };
+    assert_eq!(change, Some(DefenseChange::Ephemeral(expected)));
+}
+
+#[test]
 fn what_is_wrong_with_a_defense_is_named() {
     for (line, message) in [
         (
             "Defense = Front!",
-            "Defense: expected \"off\", the name of a defense (a-z, 0-9 and -), or a path with a / in it, \
+            "Defense: expected \"off\", \"ephemeral\", the name of a defense (a-z, 0-9 and -), or a path with a / in it, \
              found \"Front!\"",
         ),
         ("DefenseMaxPaddingFrac = 1.5", "DefenseMaxPaddingFrac: expected a number from 0 to 1, found \"1.5\""),
@@ -165,6 +184,16 @@ fn what_is_wrong_with_a_defense_is_named() {
         ("DefenseRole = server", "DefenseRole: expected \"client\" or \"relay\", found \"server\""),
         ("DefenseRole = relay", "DefenseRole: expected Defense in the same section"),
         ("DefenseMaxPaddingFrac = 0", "DefenseMaxPaddingFrac: expected Defense in the same section"),
+        ("DefenseTier = none", "DefenseTier: expected \"size\", \"padding\" or \"blocking\", found \"none\""),
+        ("DefenseStrength = max", "DefenseStrength: expected \"low\", \"medium\" or \"high\", found \"max\""),
+        ("Negotiation = must", "Negotiation: expected \"require\", \"prefer\" or \"off\", found \"must\""),
+        ("Bundling = yes", "Bundling: expected \"on\" or \"off\", found \"yes\""),
+        ("Negotiation = require", "Negotiation: expected Defense = ephemeral in the same section"),
+        ("Bundling = off\nDefense = front", "Bundling: expected Defense = ephemeral in the same section"),
+        (
+            "DefenseMaxPaddingFrac = 0.5\nDefense = ephemeral",
+            "DefenseMaxPaddingFrac: not beside Defense = ephemeral, where DefenseStrength says how much",
+        ),
     ] {
         assert_eq!(peer_error(line), message);
     }
