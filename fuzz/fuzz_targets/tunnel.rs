@@ -9,7 +9,9 @@ use std::time::Instant;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use maybetun::keys::PrivateKey;
-use maybetun::tunnel::{DatagramBatch, Endpoint, IpHeader, Tunnel, TunnelConfig};
+use maybetun::settings::{EphemeralSettings, Role};
+use maybetun::tunnel::{DatagramBatch, Endpoint, IpHeader, MAX_BUNDLED, Tunnel, TunnelConfig, packets};
+use maybetun_machines::Tier;
 
 #[derive(Arbitrary, Debug)]
 enum Step {
@@ -21,6 +23,8 @@ enum Step {
     Authentic { payload: Vec<u8> },
     /// An authentic datagram arrives twice.
     Repeated { payload: Vec<u8> },
+    /// The peer sends a frame whose header is right.
+    Framed { kind: u8, body: Vec<u8> },
 }
 
 struct Pair {
@@ -60,6 +64,8 @@ impl Pair {
             to_peer.clear();
         }
         assert!(tunnel.last_handshake().is_some() && peer.last_handshake().is_some());
+        let settings = EphemeralSettings { tier: Tier::Size, ..EphemeralSettings::default() };
+        tunnel.start_ephemeral(&settings, Role::Relay, [1; 32], now, &mut to_peer).expect("it runs");
         Self { peer, tunnel }
     }
 
@@ -75,6 +81,24 @@ impl Pair {
         let (mut out, mut packet) = (DatagramBatch::new(), vec![0; datagram.len()]);
         let length = self.tunnel.receive(datagram, from, Instant::now(), is_allowed, &mut packet, &mut out)?;
         Some(packet[..length].to_vec())
+    }
+
+    /// Sends a frame to a tunnel that takes bundles and control frames: what comes out is IP packets from the peer.
+    fn receive_frame(&mut self, kind: u8, body: &[u8]) {
+        let length = (4 + body.len()).next_multiple_of(16);
+        let Ok(stated) = u16::try_from(length) else { return };
+        let mut payload = vec![0xff, kind % 4];
+        payload.extend(stated.to_be_bytes());
+        payload.extend(body);
+        payload.resize(length, 0);
+        let datagram = self.seal(&payload);
+        let received = self.receive(&datagram, address(1)).unwrap_or_default();
+        assert!(received.is_empty() || kind % 4 == 1, "only bundles carry packets");
+        assert_eq!(packets(&received).map(<[u8]>::len).sum::<usize>(), received.len());
+        assert!(packets(&received).count() <= MAX_BUNDLED);
+        for packet in packets(&received) {
+            assert!(IpHeader::parse(packet).is_some_and(|header| is_allowed(header.source)));
+        }
     }
 
     fn receive_authentic(&mut self, datagram: &[u8], payload: &[u8]) {
@@ -104,6 +128,7 @@ fuzz_target!(|steps: Vec<Step>| {
                     let datagram = pair.seal(&payload);
                     pair.receive_authentic(&datagram, &payload);
                 }
+                Step::Framed { kind, body } => pair.receive_frame(kind, &body),
                 Step::Repeated { payload } => {
                     let datagram = pair.seal(&payload);
                     pair.receive_authentic(&datagram, &payload);

@@ -8,7 +8,10 @@ use maybetun_tun::memory::{self, MemoryHost};
 
 use super::*;
 use crate::keys::{PresharedKey, PrivateKey};
-use crate::settings::{AllowedIpChange, DefenseChange, DefenseSettings, Fraction, PeerAction, PeerUpdate, Role};
+use crate::settings::{
+    AllowedIpChange, Cause, DefenseChange, DefenseSettings, EphemeralSettings, Fraction, PeerAction, PeerUpdate,
+    Protection, Role,
+};
 use crate::tunnel::ip_tests::ipv4;
 
 const A: [u8; 4] = [10, 0, 0, 1];
@@ -297,4 +300,37 @@ async fn without_a_key_a_device_is_silent_and_with_one_it_speaks() {
     }
     a.device.apply(Update { private_key: Some(Some(a.key.clone())), ..Update::default() }).unwrap();
     exchange(&mut a, &mut b, b"again").await;
+}
+
+#[tokio::test]
+async fn an_app_is_told_how_far_it_is_protected() {
+    let (a, b) = (Side::new().await, Side::new().await);
+    let mut events = a.device.events();
+    let mut told = async || loop {
+        let event = tokio::time::timeout(PATIENCE, events.recv()).await.expect("nothing is told").unwrap();
+        if let Event::Protection(protection) = event.event {
+            assert_eq!(event.peer, b.key.public_key());
+            return protection;
+        }
+    };
+    let ephemeral = || Some(DefenseChange::Ephemeral(EphemeralSettings::default()));
+    let apply = |side: &Side, update: PeerUpdate| {
+        side.device.apply(Update { peers: vec![update], ..Update::default() }).unwrap();
+    };
+    apply(&b, PeerUpdate { defense: ephemeral(), ..PeerUpdate::new(a.key.public_key()) });
+    let endpoint = Some(b.listening().await);
+    // The peer is called by itself: no packet is sent.
+    apply(&a, PeerUpdate { endpoint, defense: ephemeral(), ..PeerUpdate::new(b.key.public_key()) });
+    assert_eq!(told().await, Protection::OneSided(Cause::Negotiating));
+    assert_eq!(told().await, Protection::Protected);
+
+    let status = a.device.status();
+    let epoch = status.peers[0].negotiation.as_ref().and_then(|negotiation| negotiation.epoch.clone()).unwrap();
+    let at_b = b.device.status().peers[0].negotiation.as_ref().and_then(|negotiation| negotiation.epoch.clone());
+    assert_eq!(at_b.unwrap().fingerprint, epoch.fingerprint);
+    assert_eq!(status.peers[0].defense.as_ref().unwrap().settings.plan.machines.len(), 3);
+
+    apply(&a, PeerUpdate { defense: Some(DefenseChange::Off), ..PeerUpdate::new(b.key.public_key()) });
+    assert_eq!(told().await, Protection::NotProtected(Cause::Off));
+    assert!(a.device.status().peers[0].negotiation.is_none());
 }
