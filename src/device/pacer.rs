@@ -50,10 +50,11 @@ fn call(shared: &Shared, runtime: &Handle, peer: &Peer, out: &mut DatagramBatch)
         }
         if is_mute {
             state.tunnel.handle_timeout_mute(Instant::now(), out);
+            shared.settle_mute(peer, &mut state);
         } else {
             state.tunnel.handle_timeout(Instant::now(), out);
+            shared.settle(peer, &mut state);
         }
-        shared.settle(peer, &mut state);
     }
     if is_mute {
         out.clear();

@@ -161,6 +161,14 @@ impl Shared {
         }
     }
 
+    /// Keeps the next deadline of a tunnel that cannot send; all others are kept again once it can.
+    pub(super) fn settle_mute(&self, peer: &Peer, state: &mut PeerState) {
+        if let Some(deadline) = state.tunnel.next_timeout_mute() {
+            self.schedule.set(peer.index, state.scheduled, deadline);
+            state.scheduled = Some(deadline);
+        }
+    }
+
     /// Sends the batch to where the peer is, and whatever was left waiting because it was full.
     pub(super) async fn transmit(&self, peer: &Peer, out: &mut DatagramBatch) {
         loop {

@@ -7,7 +7,7 @@ use rand_core::CryptoRng;
 use super::message::{Answer, Hello, Message, Part, Proof, Ready, Started, Stop};
 use super::retry::{Retry, jittered};
 use super::transfer::{Progress, Transfer};
-use super::{Agreed, Choice, Common, Epoch, Event, Reason, VERSION};
+use super::{Agreed, Choice, Common, Epoch, Event, NO_EPOCH, Reason, VERSION};
 use crate::seed::Nonces;
 
 /// When a peer that did not agree is asked again.
@@ -97,7 +97,7 @@ impl Client {
     }
 
     fn begin(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
-        self.epoch = self.epoch.wrapping_add(1);
+        self.epoch = self.epoch.wrapping_add(1).max(1);
         self.ask_at = None;
         self.has_fetched = false;
         let hello = Hello {
@@ -239,6 +239,10 @@ impl Client {
                 self.begin(common, now, rng);
             }
             Some(_) => self.fail(stop.reason, common, now, rng),
+            // It came up since it was asked in vain.
+            None if stop.epoch == NO_EPOCH && self.active.is_none() && self.ask_at.is_some() => {
+                self.call(common, now, rng);
+            }
             None => {}
         }
     }

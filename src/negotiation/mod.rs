@@ -50,6 +50,9 @@ use relay::Relay;
 /// How long an epoch lasts by default; each is a quarter longer or shorter.
 pub const DEFAULT_RENEWAL: Duration = Duration::from_secs(3_600);
 
+/// The epoch of no run: clients count from 1. A relay that says that it knows nothing of it says that it may be called.
+const NO_EPOCH: Epoch = 0;
+
 /// Most messages that wait to be sent, and most events that wait to be read; the oldest go first.
 const MAX_WAITING: usize = 8;
 

@@ -7,7 +7,7 @@ use rand_core::CryptoRng;
 use super::message::{Answer, Fetch, Hello, Message, Proof, Ready, Started, Stop};
 use super::retry::Retry;
 use super::transfer::part;
-use super::{Agreed, Common, Event, Reason, VERSION};
+use super::{Agreed, Common, Event, NO_EPOCH, Reason, VERSION};
 use crate::seed::{NONCE_LENGTH, Nonces};
 
 /// How often a client may have a seed derived and a defense drawn.
@@ -46,6 +46,9 @@ impl Relay {
         if let Some(active) = &self.active {
             common.say(Message::Start(active.proof()));
             self.unconfirmed = Some((Retry::first(now, rng), None));
+        } else if self.pending.is_none() {
+            // A client that has given up may call again.
+            common.say_stop(NO_EPOCH, Reason::Unknown);
         }
     }
 

@@ -345,6 +345,19 @@ fn a_relay_that_sends_what_is_no_defense_is_refused() {
 }
 
 #[test]
+fn a_relay_that_comes_up_after_the_client_gave_up_is_asked_at_once() {
+    let mut world = World::new(Weather { lost: 255, ..FAIR }, 25);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.reasons(0), [Reason::Unanswered]);
+    world.weather = FAIR;
+    world.ends[1] = negotiation(1, Arc::clone(&world.draws[1]));
+    world.ends[1].session_started(world.start + world.now, &mut world.rng);
+    world.collect();
+    world.pass(Duration::from_secs(1));
+    world.assert_agreed();
+}
+
+#[test]
 fn a_peer_that_is_plain_from_one_session_to_the_next_is_noticed() {
     let mut world = World::new(FAIR, 24);
     world.pass(Duration::from_secs(10));

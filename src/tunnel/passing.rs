@@ -51,6 +51,11 @@ impl Tunnel {
         }
     }
 
+    /// Returns when [`handle_timeout_mute`](Self::handle_timeout_mute) should be called next, while nothing can be sent.
+    pub fn next_timeout_mute(&self) -> Option<Instant> {
+        self.timers.get(Timer::Forget)
+    }
+
     /// Returns when [`handle_timeout`](Self::handle_timeout) should be called next; `None` if an idle tunnel may sleep
     /// until something is sent or received.
     pub fn next_timeout(&self) -> Option<Instant> {
