@@ -8,8 +8,10 @@ pub use defense::{
     DefenseChange, DefenseSettings, DefenseStatus, Fraction, MAX_DEFENSE_NAME, NotAFraction, Role, is_defense_name,
 };
 
+pub(crate) use ephemeral::renewal;
 pub use ephemeral::{
-    Cause, EphemeralSettings, EpochStatus, NegotiationPolicy, NegotiationStatus, Protection, UnknownWord,
+    Cause, EphemeralSettings, EpochStatus, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy, NegotiationStatus, Protection,
+    UnknownWord,
 };
 
 use std::net::SocketAddr;

@@ -224,7 +224,7 @@ fn a_program_may_show_the_same_as_json_and_as_text() {
     let text = run(command.args(["status", pair.client.daemon.interface()]), "").success();
     for line in [
         "protection: both ends run a defense that only they know".to_owned(),
-        "negotiation: prefer, padding, high".to_owned(),
+        "negotiation: prefer, padding, high, anew after 1 hour".to_owned(),
         format!("seed fingerprint: {}", epoch["fingerprint"].as_str().unwrap()),
         format!("defense digest: {}", epoch["digest"].as_str().unwrap()),
     ] {

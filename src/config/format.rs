@@ -102,6 +102,9 @@ fn format_peer(text: &mut SecretBuffer, peer: &Peer) {
     if let Some(bundling) = peer.bundling {
         line(PeerKey::Bundling, &if bundling { "on" } else { "off" });
     }
+    if let Some(renewal) = peer.defense_renewal {
+        line(PeerKey::DefenseRenewal, &renewal.as_secs());
+    }
 }
 
 #[cfg(test)]
@@ -119,7 +122,7 @@ mod tests {
                     Endpoint = relay.example:51820\nPersistentKeepalive = 25\nDefense = front\n\
                     DefenseMaxPaddingFrac = 0.5\nDefenseMaxBlockingFrac = 0\nDefenseRole = relay\n\n\
                     [Peer]\nPublicKey = AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\nDefense = ephemeral\n\
-                    DefenseTier = blocking\nDefenseStrength = high\nNegotiation = require\nBundling = off\n";
+                    DefenseTier = blocking\nDefenseStrength = high\nNegotiation = require\nBundling = off\nDefenseRenewal = 60\n";
         assert_eq!(*format(&parse(text).unwrap()), text);
     }
 }

@@ -94,6 +94,7 @@ keys! {
         DefenseStrength "DefenseStrength",
         Negotiation "Negotiation",
         Bundling "Bundling",
+        DefenseRenewal "DefenseRenewal",
     }
 }
 
@@ -123,13 +124,15 @@ impl PeerKey {
             | Self::DefenseTier
             | Self::DefenseStrength
             | Self::Negotiation
-            | Self::Bundling => false,
+            | Self::Bundling
+            | Self::DefenseRenewal => false,
         }
     }
 
     /// Tells whether the key has a meaning only beside `Defense = ephemeral`.
     pub(super) fn is_of_ephemeral(self) -> bool {
-        [Self::DefenseTier, Self::DefenseStrength, Self::Negotiation, Self::Bundling].contains(&self)
+        [Self::DefenseTier, Self::DefenseStrength, Self::Negotiation, Self::Bundling, Self::DefenseRenewal]
+            .contains(&self)
     }
 
     /// Tells whether the key has a meaning only beside another `Defense`.

@@ -13,6 +13,7 @@ mod value;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use maybetun_machines::{Strength, Tier};
@@ -23,6 +24,7 @@ pub use format::format;
 pub use parse::{MAX_FILE, parse};
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
+use crate::negotiation::DEFAULT_RENEWAL;
 use crate::settings::{
     AllowedIpChange, DefenseChange, DefenseSettings, EphemeralSettings, Fraction, NegotiationPolicy, PeerUpdate, Role,
     Update,
@@ -137,7 +139,7 @@ pub struct Peer {
     pub defense_max_blocking_frac: Option<Fraction>,
     /// `DefenseRole`; without it, we are the client of a peer with an endpoint, and the relay of one without.
     pub defense_role: Option<Role>,
-    /// `DefenseTier`; only beside `Defense = ephemeral`, as the three that follow.
+    /// `DefenseTier`; only beside `Defense = ephemeral`, as the four that follow.
     pub defense_tier: Option<Tier>,
     /// `DefenseStrength`.
     pub defense_strength: Option<Strength>,
@@ -145,6 +147,8 @@ pub struct Peer {
     pub negotiation: Option<NegotiationPolicy>,
     /// `Bundling`.
     pub bundling: Option<bool>,
+    /// `DefenseRenewal`, in whole seconds.
+    pub defense_renewal: Option<Duration>,
 }
 
 impl Peer {
@@ -164,6 +168,7 @@ impl Peer {
             defense_strength: None,
             negotiation: None,
             bundling: None,
+            defense_renewal: None,
         }
     }
 
@@ -197,6 +202,7 @@ impl Peer {
             strength: self.defense_strength.unwrap_or_default(),
             negotiation: self.negotiation.unwrap_or_default(),
             bundling: self.bundling.unwrap_or(true),
+            renewal: self.defense_renewal.unwrap_or(DEFAULT_RENEWAL),
         }
     }
 }

@@ -261,6 +261,7 @@ impl PeerSection {
             PeerKey::DefenseStrength => rest.defense_strength = Some(value::strength(value)?),
             PeerKey::Negotiation => rest.negotiation = Some(value::negotiation(value)?),
             PeerKey::Bundling => rest.bundling = Some(value::bundling(value)?),
+            PeerKey::DefenseRenewal => rest.defense_renewal = Some(value::renewal(value)?),
         }
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! The values of a configuration file's keys.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use maybetun_machines::{Strength, Tier};
 
 use super::{Defense, Endpoint, Table};
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
-use crate::settings::{Fraction, NegotiationPolicy, Role, role_from_name};
+use crate::settings::{self, Fraction, NegotiationPolicy, Role, role_from_name};
 use crate::text;
 
 /// Smallest MTU: what every IPv4 host has to accept (RFC 791 §3.1).
@@ -92,6 +93,10 @@ pub(super) fn strength(value: &str) -> Result<Strength, Invalid<'_>> {
 pub(super) fn negotiation(value: &str) -> Result<NegotiationPolicy, Invalid<'_>> {
     let expected = "\"require\", \"prefer\" or \"off\"";
     value.to_ascii_lowercase().parse().map_err(|_| Invalid::Plain { expected, found: value })
+}
+
+pub(super) fn renewal(value: &str) -> Result<Duration, Invalid<'_>> {
+    settings::renewal(value).ok_or(Invalid::Plain { expected: "seconds, 60 to 604800", found: value })
 }
 
 pub(super) fn bundling(value: &str) -> Result<bool, Invalid<'_>> {

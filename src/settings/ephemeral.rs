@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use maybetun_machines::{Digest, Role, Strength, Tier};
 
-use crate::negotiation::Reason;
+use crate::negotiation::{DEFAULT_RENEWAL, Reason};
 use crate::seed::Fingerprint;
 
 /// A defense drawn anew for each connection, by agreement with the peer.
@@ -23,6 +23,21 @@ pub struct EphemeralSettings {
     pub negotiation: NegotiationPolicy,
     /// Whether small packets that wait may share a datagram, where the peer knows how.
     pub bundling: bool,
+    /// After how long, a quarter more or less, the client asks for another: [`MIN_RENEWAL`] to [`MAX_RENEWAL`], in whole
+    /// seconds.
+    pub renewal: Duration,
+}
+
+/// The shortest time after which a client asks for another defense.
+pub const MIN_RENEWAL: Duration = Duration::from_secs(60);
+
+/// The longest time after which a client asks for another defense: a week.
+pub const MAX_RENEWAL: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// Reads the seconds after which a client asks for another defense.
+pub(crate) fn renewal(text: &str) -> Option<Duration> {
+    let renewal = Duration::from_secs(crate::text::decimal(text)?);
+    (MIN_RENEWAL..=MAX_RENEWAL).contains(&renewal).then_some(renewal)
 }
 
 impl Default for EphemeralSettings {
@@ -33,6 +48,7 @@ impl Default for EphemeralSettings {
             strength: Strength::default(),
             negotiation: NegotiationPolicy::default(),
             bundling: true,
+            renewal: DEFAULT_RENEWAL,
         }
     }
 }

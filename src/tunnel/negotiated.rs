@@ -12,10 +12,11 @@ use rand_core::{RngCore as _, SeedableRng as _};
 
 use super::{DatagramBatch, Tunnel};
 use crate::defense::{Gate, Plan, PlanError};
-use crate::negotiation::{Agreed, Capabilities, Choice, Config, DEFAULT_RENEWAL, Event, Negotiation, Reason};
+use crate::negotiation::{Agreed, Capabilities, Choice, Config, Event, Negotiation, Reason};
 use crate::seed::Stream;
 use crate::settings::{
-    Cause, DefenseSettings, EphemeralSettings, EpochStatus, NegotiationPolicy, NegotiationStatus, Protection, Role,
+    Cause, DefenseSettings, EphemeralSettings, EpochStatus, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy,
+    NegotiationStatus, Protection, Role,
 };
 
 /// The longest that a control frame waits for nothing but chance: an exchange must not follow on a handshake like clockwork.
@@ -103,7 +104,7 @@ impl Tunnel {
                 preshared_key: self.noise.preshared_key().cloned(),
                 capabilities,
                 choice: Choice::new(settings.tier, settings.strength),
-                renewal: DEFAULT_RENEWAL,
+                renewal: settings.renewal.clamp(MIN_RENEWAL, MAX_RENEWAL),
                 draw: std::sync::Arc::new(Choice::draw),
                 sends_machines: settings.negotiation == NegotiationPolicy::Prefer,
             })

@@ -7,6 +7,7 @@
 //! | `maybetun_ephemeral_strength` | `low`, `medium` (the default) or `high` | the same |
 //! | `maybetun_negotiation` | `require`, `prefer` (the default) or `off` | the same |
 //! | `maybetun_bundling` | `true` (the default) or `false` | the same |
+//! | `maybetun_renewal_sec` | 60 to 604800: after how many seconds, a quarter more or less, the client asks anew; 3600 by default | the same |
 //! | `maybetun_renew` | `true` agrees anew, now | left out |
 //! | `maybetun_epoch` | not taken | what is agreed on: its number, 0 to 4294967295; left out while nothing is, with the five that follow |
 //! | `maybetun_epoch_age_sec` | not taken | for how long, in seconds |
@@ -24,7 +25,7 @@ use super::keys::keys;
 use crate::secret::SecretBuffer;
 use crate::seed::Fingerprint;
 use crate::settings::{
-    DefenseChange, EphemeralSettings, EpochStatus, NegotiationStatus, PeerStatus, Protection, role_from_name,
+    DefenseChange, EphemeralSettings, EpochStatus, NegotiationStatus, PeerStatus, Protection, renewal, role_from_name,
 };
 use crate::text;
 
@@ -36,6 +37,7 @@ keys! {
         Strength "maybetun_ephemeral_strength",
         Negotiation "maybetun_negotiation",
         Bundling "maybetun_bundling",
+        Renewal "maybetun_renewal_sec",
         Renew "maybetun_renew",
     }
 }
@@ -80,6 +82,7 @@ fn set_setting(settings: &mut EphemeralSettings, key: EphemeralKey, value: &str)
         EphemeralKey::Strength => settings.strength = value.parse().map_err(|_| "low, medium or high")?,
         EphemeralKey::Negotiation => settings.negotiation = value.parse().map_err(|_| "require, prefer or off")?,
         EphemeralKey::Bundling => settings.bundling = value.parse().map_err(|_| "true or false")?,
+        EphemeralKey::Renewal => settings.renewal = renewal(value).ok_or("seconds, 60 to 604800")?,
         EphemeralKey::Renew => {}
     }
     Ok(())
@@ -87,7 +90,7 @@ fn set_setting(settings: &mut EphemeralSettings, key: EphemeralKey, value: &str)
 
 /// Writes the lines of a set that agree on such a defense.
 pub(super) fn format_settings(text: &mut SecretBuffer, settings: &EphemeralSettings) {
-    let EphemeralSettings { role, tier, strength, negotiation, bundling } = settings;
+    let EphemeralSettings { role, tier, strength, negotiation, bundling, renewal } = settings;
     let mut line = |key: EphemeralKey, value: &dyn std::fmt::Display| text.line(key.name(), "=", value);
     line(EphemeralKey::Tier, tier);
     if let Some(role) = role {
@@ -96,6 +99,7 @@ pub(super) fn format_settings(text: &mut SecretBuffer, settings: &EphemeralSetti
     line(EphemeralKey::Strength, strength);
     line(EphemeralKey::Negotiation, negotiation);
     line(EphemeralKey::Bundling, bundling);
+    line(EphemeralKey::Renewal, &renewal.as_secs());
 }
 
 /// Writes the line of a set that agrees anew.
@@ -194,6 +198,7 @@ mod tests {
             strength: Strength::High,
             negotiation: NegotiationPolicy::Require,
             bundling: false,
+            renewal: Duration::from_secs(60),
         };
         let lines = [
             "maybetun_ephemeral=blocking",
@@ -201,6 +206,7 @@ mod tests {
             "maybetun_ephemeral_strength=high",
             "maybetun_negotiation=require",
             "maybetun_bundling=false",
+            "maybetun_renewal_sec=60",
         ];
         assert_eq!(read_lines(&lines), Ok(Some(DefenseChange::Ephemeral(expected))));
         assert_eq!(read_lines(&["maybetun_renew=true"]), Ok(Some(DefenseChange::Renew)));
@@ -214,6 +220,8 @@ mod tests {
             "maybetun_ephemeral_strength=max",
             "maybetun_negotiation=must",
             "maybetun_bundling=1",
+            "maybetun_renewal_sec=59",
+            "maybetun_renewal_sec=604801",
             "maybetun_renew=false",
         ] {
             assert_eq!(read_lines(&["maybetun_ephemeral=size", line]).unwrap_err().0, line);

@@ -94,10 +94,11 @@ fn strength() -> impl Strategy<Value = Strength> {
 
 fn ephemeral() -> impl Strategy<Value = EphemeralSettings> {
     let policies = [NegotiationPolicy::Require, NegotiationPolicy::Prefer, NegotiationPolicy::Off];
-    (prop::option::of(role()), tier(), strength(), 0..policies.len(), any::<bool>()).prop_map(
-        move |(role, tier, strength, policy, bundling)| {
+    (prop::option::of(role()), tier(), strength(), 0..policies.len(), any::<bool>(), 60..=604_800u64).prop_map(
+        move |(role, tier, strength, policy, bundling, renewal)| {
             let negotiation = policies[policy];
-            EphemeralSettings { role, tier, strength, negotiation, bundling }
+            let renewal = Duration::from_secs(renewal);
+            EphemeralSettings { role, tier, strength, negotiation, bundling, renewal }
         },
     )
 }

@@ -4,10 +4,12 @@ mod load;
 
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use maybetun::config;
 use maybetun::keys::PublicKey;
+use maybetun::negotiation::DEFAULT_RENEWAL;
 use maybetun::settings::{
     DefenseChange, DefenseSettings, EphemeralSettings, Fraction, NegotiationPolicy, PeerAction, PeerStatus, PeerUpdate,
     Role, Status, Update,
@@ -85,6 +87,11 @@ struct OnArgs {
     /// With `ephemeral`: whether small packets that wait may share a datagram; by default on.
     #[arg(long, value_name = "on|off", value_parser = parse_switch)]
     bundling: Option<bool>,
+
+    /// With `ephemeral`, at the client: after how many seconds, a quarter more or less, both draw anew: 60 to 604800, by
+    /// default 3600.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(60..=604_800))]
+    renewal: Option<u64>,
 
     /// Limit on padding as a fraction of all packets, 0 to 1 where 0 is no limit, in the place of the defense's own.
     #[arg(long, value_name = "F")]
@@ -169,9 +176,9 @@ impl OnArgs {
 
     /// Makes sure that nothing is said that only an ephemeral defense knows.
     fn check_static(&self) -> anyhow::Result<()> {
-        let is_said = self.tier.is_some() || self.strength.is_some();
+        let is_said = self.tier.is_some() || self.strength.is_some() || self.renewal.is_some();
         if is_said || self.negotiation.is_some() || self.bundling.is_some() {
-            let message = "--tier, --strength, --negotiation and --bundling are for the defense `ephemeral`";
+            let message = "--tier, --strength, --negotiation, --bundling and --renewal are for the defense `ephemeral`";
             return Err(Failure::error(Exit::Usage, message));
         }
         Ok(())
@@ -184,6 +191,7 @@ impl OnArgs {
             strength: self.strength.unwrap_or_default(),
             negotiation: self.negotiation.unwrap_or_default(),
             bundling: self.bundling.unwrap_or(true),
+            renewal: self.renewal.map_or(DEFAULT_RENEWAL, Duration::from_secs),
         }
     }
 }
@@ -297,6 +305,7 @@ mod tests {
             strength: None,
             negotiation: None,
             bundling: None,
+            renewal: None,
             max_padding_frac: Fraction::new(0.5),
             max_blocking_frac: None,
         };

@@ -78,9 +78,12 @@ pub(super) fn describe_agreement(block: &mut Block, peer: &PeerStatus) {
     }
     block.optional_line("protection", peer.protection.map(protection));
     let Some(NegotiationStatus { settings, epoch, renewals }) = &peer.negotiation else { return };
-    let EphemeralSettings { role: _, tier, strength, negotiation, bundling } = settings;
+    let EphemeralSettings { role: _, tier, strength, negotiation, bundling, renewal } = settings;
     let bundling = if *bundling { "" } else { ", without bundling" };
-    block.line("negotiation", format_args!("{negotiation}, {tier}, {strength}{bundling}"));
+    block.line(
+        "negotiation",
+        format_args!("{negotiation}, {tier}, {strength}{bundling}, anew after {}", span(*renewal)),
+    );
     if let Some(EpochStatus { number, age, tier, strength, fingerprint, digest }) = epoch {
         let age = match age.as_secs() {
             0 => "now".to_owned(),

@@ -51,7 +51,8 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
                             "version", "choice", "mismatch", "unknown", "unanswered", "requested" or "other",
         "negotiation": null unless the defense is ephemeral, else {
           "policy": "require", "prefer" or "off", "tier": "size", "padding" or "blocking",
-          "strength": "low", "medium" or "high", "bundling": boolean, "renewals": number,
+          "strength": "low", "medium" or "high", "bundling": boolean, "renewal": seconds,
+          "renewals": number,
           "epoch": null while nothing is agreed on, else {
             "number": number, "age": seconds, "tier", "strength": as above, as the client asked for,
             "fingerprint", "digest": string (hexadecimal), the same at both ends
@@ -120,6 +121,7 @@ struct Negotiation {
     tier: String,
     strength: String,
     bundling: bool,
+    renewal: u64,
     renewals: u64,
     epoch: Option<Epoch>,
 }
@@ -238,12 +240,13 @@ impl Agreement {
 
 impl Negotiation {
     fn of(status: &NegotiationStatus) -> Self {
-        let EphemeralSettings { role: _, tier, strength, negotiation, bundling } = &status.settings;
+        let EphemeralSettings { role: _, tier, strength, negotiation, bundling, renewal } = &status.settings;
         Self {
             policy: negotiation.to_string(),
             tier: tier.to_string(),
             strength: strength.to_string(),
             bundling: *bundling,
+            renewal: renewal.as_secs(),
             renewals: status.renewals,
             epoch: status.epoch.as_ref().map(Epoch::of),
         }
@@ -363,7 +366,8 @@ mod tests {
             "bundles_sent": 16, "bundled_sent_packets": 17, "bundles_received": 18, "bundled_received_packets": 19
         });
         let negotiation = serde_json::json!({
-            "policy": "prefer", "tier": "padding", "strength": "medium", "bundling": true, "renewals": 3,
+            "policy": "prefer", "tier": "padding", "strength": "medium", "bundling": true, "renewal": 3600,
+            "renewals": 3,
             "epoch": {
                 "number": 4, "age": 61, "tier": "padding", "strength": "high",
                 "fingerprint": "05".repeat(16), "digest": "06".repeat(32)

@@ -199,7 +199,7 @@ peer: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
   timers late: 20 \u{b5}s (median), 125 \u{b5}s (99th percentile)
   defense dropped: 9 padding, 10 larger than the MTU
   protection: both ends run a defense that only they know
-  negotiation: prefer, padding, medium
+  negotiation: prefer, padding, medium, anew after 1 hour
   epoch: 4, agreed on 1 minute, 1 second ago: padding, high
   seed fingerprint: 05050505050505050505050505050505
   defense digest: 0606060606060606060606060606060606060606060606060606060606060606

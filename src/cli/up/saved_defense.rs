@@ -22,6 +22,7 @@ pub(super) fn saved_defense(source: &Source, status: &PeerStatus) -> Peer {
         peer.defense_strength = before.defense_strength;
         peer.negotiation = before.negotiation;
         peer.bundling = before.bundling;
+        peer.defense_renewal = before.defense_renewal;
     }
     if let Some(negotiation) = &status.negotiation {
         say_ephemeral(&mut peer, &negotiation.settings);
@@ -49,7 +50,7 @@ pub(super) fn saved_defense(source: &Source, status: &PeerStatus) -> Peer {
 
 /// Makes `peer` say `settings`. What it said already of what is the default stays said.
 fn say_ephemeral(peer: &mut Peer, settings: &EphemeralSettings) {
-    let EphemeralSettings { role, tier, strength, negotiation, bundling } = settings.clone();
+    let EphemeralSettings { role, tier, strength, negotiation, bundling, renewal } = settings.clone();
     let usual = EphemeralSettings::default();
     let was_ephemeral = peer.defense == Some(Defense::Ephemeral);
     *peer = Peer {
@@ -59,6 +60,7 @@ fn say_ephemeral(peer: &mut Peer, settings: &EphemeralSettings) {
         defense_strength: said(peer.defense_strength, strength, usual.strength),
         negotiation: said(peer.negotiation, negotiation, usual.negotiation),
         bundling: said(peer.bundling, bundling, usual.bundling),
+        defense_renewal: said(peer.defense_renewal, renewal, usual.renewal),
         ..Peer::new(peer.public_key)
     };
 }

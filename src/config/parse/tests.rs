@@ -1,6 +1,7 @@
 //! What the parser of configuration files takes and refuses.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use maybetun_machines::{Strength, Tier};
@@ -157,7 +158,8 @@ fn a_defense_and_its_limits_are_read() {
 fn an_ephemeral_defense_is_read_in_any_case_of_its_words() {
     let text = format!(
         "[Interface]\nPrivateKey = {PRIVATE}\n[Peer]\nPublicKey = {PUBLIC}\nDefense = ephemeral\nDefenseTier = Blocking\n\
-         DefenseStrength = HIGH\nNegotiation = require\nBundling = Off\nDefenseRole = relay\n"
+         DefenseStrength = HIGH\nNegotiation = require\nBundling = Off\nDefenseRole = relay\n\
+         DefenseRenewal = 120\n"
     );
     let peer = &parse(&text).unwrap().peers[0];
     let change = peer.defense_change(Defense::in_catalogue).unwrap();
@@ -167,6 +169,7 @@ fn an_ephemeral_defense_is_read_in_any_case_of_its_words() {
         strength: Strength::High,
         negotiation: NegotiationPolicy::Require,
         bundling: false,
+        renewal: Duration::from_secs(120),
     };
     assert_eq!(change, Some(DefenseChange::Ephemeral(expected)));
 }
@@ -188,6 +191,7 @@ fn what_is_wrong_with_a_defense_is_named() {
         ("DefenseStrength = max", "DefenseStrength: expected \"low\", \"medium\" or \"high\", found \"max\""),
         ("Negotiation = must", "Negotiation: expected \"require\", \"prefer\" or \"off\", found \"must\""),
         ("Bundling = yes", "Bundling: expected \"on\" or \"off\", found \"yes\""),
+        ("DefenseRenewal = 59", "DefenseRenewal: expected seconds, 60 to 604800, found \"59\""),
         ("Negotiation = require", "Negotiation: expected Defense = ephemeral in the same section"),
         ("Bundling = off\nDefense = front", "Bundling: expected Defense = ephemeral in the same section"),
         (
