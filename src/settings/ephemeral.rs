@@ -126,8 +126,8 @@ impl Protection {
         }
     }
 
-    /// Returns the protection of this word, as [`word`](Self::word) gives it, and this cause.
-    pub(crate) fn from_words(word: &str, cause: Option<Cause>) -> Option<Self> {
+    /// Returns the protection of this word, as [`word`](Self::word) gives it, and this cause; `None` if there is none such.
+    pub fn from_words(word: &str, cause: Option<Cause>) -> Option<Self> {
         match (word, cause) {
             ("protected", None) => Some(Self::Protected),
             ("one-sided", Some(cause)) => Some(Self::OneSided(cause)),
