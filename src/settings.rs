@@ -11,7 +11,7 @@ pub use defense::{
 pub(crate) use ephemeral::renewal;
 pub use ephemeral::{
     Cause, EphemeralSettings, EpochStatus, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy, NegotiationStatus, Protection,
-    UnknownWord,
+    Strength, Tier, UnknownWord,
 };
 
 use std::net::SocketAddr;

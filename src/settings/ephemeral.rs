@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use maybetun_machines::{Digest, Role, Strength, Tier};
+use maybetun_machines::{Digest, Role};
+pub use maybetun_machines::{Strength, Tier};
 
 use crate::negotiation::{DEFAULT_RENEWAL, Reason};
 use crate::seed::Fingerprint;
