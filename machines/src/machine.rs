@@ -39,6 +39,10 @@ const MAX_STATE_BYTES: usize = 5 * 43 + 2 * 5 + 8 + 13 * 4;
 /// Most bytes of a transition once serialized: an index of at most 9 bytes and a probability.
 const MAX_TRANSITION_BYTES: usize = 9 + 4;
 
+/// Bytes that no compression makes so long that their text were too long: deflate adds 5 bytes to each 16 KiB that it
+/// stores as they are, and zlib 6 to all (RFC 1951 §3.2.4, RFC 1950 §2.2). Compressing takes far longer than counting.
+const NEVER_TOO_LONG: usize = 32 * 1024 - 64;
+
 // A machine within the bounds can always be serialized: Maybenot panics beyond its own bound.
 const _: () = assert!(
     MAX_STATES * MAX_STATE_BYTES + MAX_TRANSITIONS * MAX_TRANSITION_BYTES + 64 <= MAX_DECOMPRESSED
@@ -126,7 +130,8 @@ pub fn validate(machine: &Machine) -> Result<(), MachineError> {
     if transitions > MAX_TRANSITIONS {
         return Err(MachineError::TooManyTransitions(transitions));
     }
-    if machine.serialize().len() > MAX_TEXT {
+    let most_bytes = machine.states.len() * MAX_STATE_BYTES + transitions * MAX_TRANSITION_BYTES + 64;
+    if most_bytes > NEVER_TOO_LONG && machine.serialize().len() > MAX_TEXT {
         return Err(MachineError::TooLong(machine.serialize().len()));
     }
     Ok(())
