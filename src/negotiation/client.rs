@@ -69,6 +69,10 @@ impl Client {
         self.active.as_ref()
     }
 
+    pub(super) fn is_asking(&self) -> bool {
+        matches!(self.attempt, Some((Attempt::Calling(_) | Attempt::Fetching(..) | Attempt::Agreeing(..), _)))
+    }
+
     #[cfg(test)]
     pub(super) fn is_agreeing(&self) -> bool {
         matches!(self.attempt, Some((Attempt::Agreeing(..), _)))
@@ -89,7 +93,7 @@ impl Client {
 
     /// Asks for a new epoch, unless it is being asked for.
     pub(super) fn call(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
-        if matches!(self.attempt, Some((Attempt::Calling(_) | Attempt::Fetching(..) | Attempt::Agreeing(..), _))) {
+        if self.is_asking() {
             return;
         }
         self.restarts = 0;

@@ -242,6 +242,14 @@ impl Negotiation {
         }
     }
 
+    /// Tells whether the peer is being asked to agree, or to agree anew: only a client asks.
+    pub fn is_asking(&self) -> bool {
+        match &self.end {
+            End::Client(client) => client.is_asking(),
+            End::Relay(_) => false,
+        }
+    }
+
     /// Changes the keys that the seeds of epochs to come are derived from.
     pub fn set_keys(&mut self, private_key: PrivateKey, preshared_key: Option<PresharedKey>) {
         self.common.config.private_key = private_key;

@@ -4,6 +4,7 @@
 //! random, and never while anything blocks. Until the peer agreed, this end runs a defense that it draws for itself, or,
 //! where agreement is required, holds back every normal packet.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use maybetun_machines::EPHEMERAL;
@@ -50,6 +51,12 @@ impl Negotiated {
     /// Tells whether normal packets wait until the peer agrees.
     fn is_held(&self) -> bool {
         self.settings.negotiation == NegotiationPolicy::Require && self.agreed().is_none()
+    }
+
+    /// Tells whether normal packets are dropped: the peer refused, and is not being asked again.
+    fn is_refused(&self) -> bool {
+        let is_asking = self.negotiation.as_ref().is_some_and(Negotiation::is_asking);
+        self.is_held() && matches!(self.cause, Cause::Refused(_)) && !is_asking
     }
 
     fn protection(&self) -> Protection {
@@ -105,7 +112,7 @@ impl Tunnel {
                 capabilities,
                 choice: Choice::new(settings.tier, settings.strength),
                 renewal: settings.renewal.clamp(MIN_RENEWAL, MAX_RENEWAL),
-                draw: std::sync::Arc::new(Choice::draw),
+                draw: Arc::new(Choice::draw),
                 sends_machines: settings.negotiation == NegotiationPolicy::Prefer,
             })
         });
@@ -185,8 +192,7 @@ impl Tunnel {
 
     /// Tells whether normal packets are dropped, because the peer refused what is required.
     pub(super) fn is_refused(&self) -> bool {
-        let is_refused = |cause| matches!(cause, Cause::Refused(_));
-        self.negotiated.as_ref().is_some_and(|negotiated| negotiated.is_held() && is_refused(negotiated.cause))
+        self.negotiated.as_ref().is_some_and(|negotiated| negotiated.is_refused())
     }
 
     /// Tells whether the peer takes bundles: it has said so in this session.
@@ -270,12 +276,13 @@ impl Tunnel {
             self.note_protection();
         }
         let mut body = Vec::new();
-        while let Some(negotiated) = &mut self.negotiated {
+        loop {
+            let can_send = self.can_send_control(out);
+            let Some(negotiated) = &mut self.negotiated else { return };
             negotiated.schedule(now);
-            if negotiated.send_at.is_none_or(|at| at > now) || !self.can_send_control(out) {
+            if !can_send || negotiated.send_at.is_none_or(|at| at > now) {
                 return;
             }
-            let Some(negotiated) = &mut self.negotiated else { return };
             negotiated.send_at = None;
             body.clear();
             if negotiated.negotiation.as_mut().is_some_and(|negotiation| negotiation.poll_message(&mut body)) {
@@ -325,7 +332,7 @@ impl Tunnel {
         let Some(negotiated) = &mut self.negotiated else { return };
         negotiated.agreed_at = None;
         negotiated.cause = Cause::Refused(reason);
-        if negotiated.is_held() {
+        if negotiated.is_refused() {
             self.statistics.dropped.unprotected += self.queue.clear() as u64;
         }
     }

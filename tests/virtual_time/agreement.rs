@@ -128,6 +128,25 @@ fn what_is_required_lets_nothing_leave_unprotected() {
 }
 
 #[test]
+fn what_is_required_waits_for_a_relay_that_was_started_anew() {
+    let mut network = both(NegotiationPolicy::Require, Tier::Size);
+    network.run_for(Duration::from_secs(2));
+    network.restart(1);
+    network.agree(1, &settings(NegotiationPolicy::Require, Tier::Size));
+    network.delivered[1].clear();
+    // The client notices after 15 s of silence; from then on, what it is given waits until both agree.
+    for count in 0..800 {
+        network.send(0, &packet(0, count, 100));
+        network.run_for(Duration::from_millis(25));
+    }
+    network.run_for(Duration::from_secs(1));
+    assert_eq!(protections(&network), [Protection::Protected; 2]);
+    assert_eq!(network.tunnels[0].statistics().dropped.unprotected, 0);
+    let first = number(&network.delivered[1][0]);
+    assert!(network.delivered[1].iter().map(|packet| number(packet)).eq(first..800));
+}
+
+#[test]
 fn renewals_lose_nothing_and_change_everything() {
     let mut network = both(NegotiationPolicy::Prefer, Tier::Blocking);
     let mut seen = HashSet::new();
