@@ -1,4 +1,4 @@
-//! `machines`: the defenses that there are, and whether a file is one.
+//! `machines`: the defenses that there are, one that is drawn, and whether a file is one.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -6,7 +6,9 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use maybetun_machines::{Defense, Limits, MAX_FILE, Overhead, Role, Side, catalogue, find};
+use maybetun_machines::{Defense, Limits, MAX_FILE, Overhead, Role, Side, Strength, Tier, catalogue, find};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{OsRng, RngCore as _, SeedableRng as _, TryRngCore as _};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure, OrExit as _};
@@ -33,7 +35,7 @@ const HELP: &str = r#"JSON schema (--json). Members may be added; `version` grow
     }]
   }"#;
 
-/// Lists, shows and checks defenses: the Maybenot machines that client and relay run.
+/// Lists, shows, draws and checks defenses: the Maybenot machines that client and relay run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct MachinesArgs {
     #[command(subcommand)]
@@ -65,6 +67,28 @@ enum MachinesCommand {
         #[arg(long)]
         toml: bool,
     },
+    /// Draws an ephemeral defense and prints its file: for simulators, or to run one that stays the same.
+    ///
+    /// The ends of a tunnel draw theirs from a seed that only they know; the same seed gives the same defense, on every
+    /// machine, for one version of the pool.
+    #[command(after_long_help = HELP)]
+    Draw {
+        /// What kind of machines.
+        #[arg(long, value_name = "padding|blocking", default_value_t)]
+        tier: Tier,
+
+        /// How much they do.
+        #[arg(long, value_name = "low|medium|high", default_value_t)]
+        strength: Strength,
+
+        /// 64 hexadecimal digits; random by default. The file says which.
+        #[arg(long, value_parser = parse_seed)]
+        seed: Option<[u8; 32]>,
+
+        /// Prints one JSON object instead, as `list --json` does; `--help` has its schema.
+        #[arg(long)]
+        json: bool,
+    },
     /// Reads a defense from a TOML file and says whether it is valid; runs nothing.
     ///
     /// A valid file gives `FILE: ok`; one that is not, `FILE: KEY: message` and exit code 3.
@@ -92,12 +116,35 @@ pub(crate) fn run(args: &MachinesArgs) -> anyhow::Result<()> {
                 (false, false) => details(defense),
             }
         }
+        MachinesCommand::Draw { tier, strength, seed, json } => {
+            let defense = drawn(*tier, *strength, seed.unwrap_or_else(random_seed))?;
+            if *json { document([&defense])? } else { defense.to_toml() }
+        }
         MachinesCommand::Check { file } => {
             read(file)?;
             format!("{}: ok\n", file.display())
         }
     };
     io::stdout().write_all(output.as_bytes()).context("cannot write to standard output")
+}
+
+/// Draws a defense that says what it was drawn from.
+fn drawn(tier: Tier, strength: Strength, seed: [u8; 32]) -> anyhow::Result<Defense> {
+    let defense = maybetun_machines::draw(&mut ChaCha20Rng::from_seed(seed), tier, strength);
+    let description = format!("{tier}, {strength}, drawn from {}", hex::encode(seed));
+    Ok(defense.with_texts(&description, "maybetun machines draw")?)
+}
+
+fn parse_seed(text: &str) -> Result<[u8; 32], &'static str> {
+    let mut seed = [0; 32];
+    hex::decode_to_slice(text, &mut seed).map_err(|_| "expected 64 hexadecimal digits")?;
+    Ok(seed)
+}
+
+fn random_seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    OsRng.unwrap_err().fill_bytes(&mut seed);
+    seed
 }
 
 /// Reads a defense from a file.
@@ -325,6 +372,16 @@ relay:
         std::fs::write(&path, vec![b'#'; MAX_FILE + 2]).unwrap();
         assert!(read(&path).unwrap_err().to_string().ends_with("expected at most 2097152"));
         assert_eq!(exit::of(&read(Path::new("/no/such/file.toml")).unwrap_err()), Exit::Config);
+    }
+
+    #[test]
+    fn a_draw_can_be_repeated_from_what_its_file_says() {
+        let one = drawn(Tier::Blocking, Strength::Low, random_seed()).unwrap();
+        let file = Defense::parse(&one.to_toml()).unwrap();
+        let seed = parse_seed(file.description().rsplit_once(' ').unwrap().1).unwrap();
+        assert_eq!(file, drawn(Tier::Blocking, Strength::Low, seed).unwrap());
+        assert_ne!(file.digest(), drawn(Tier::Blocking, Strength::Low, random_seed()).unwrap().digest());
+        assert!(parse_seed("00").is_err() && parse_seed(&"g".repeat(64)).is_err());
     }
 
     #[test]
