@@ -96,7 +96,6 @@ mod tests {
     use super::*;
 
     const TIERS: [Tier; 2] = [Tier::Padding, Tier::Blocking];
-    const STRENGTHS: [Strength; 3] = [Strength::Low, Strength::Medium, Strength::High];
 
     fn drawn(seed: u8, tier: Tier, strength: Strength) -> Defense {
         draw(&mut ChaCha20Rng::from_seed([seed; 32]), tier, strength)
@@ -107,7 +106,7 @@ mod tests {
         let vectors = include_str!("ephemeral/vectors.txt");
         let mut lines = vectors.lines();
         for seed in [0, 1, 255] {
-            for (tier, strength) in TIERS.into_iter().flat_map(|tier| STRENGTHS.map(|strength| (tier, strength))) {
+            for (tier, strength) in TIERS.into_iter().flat_map(|tier| Strength::ALL.map(|strength| (tier, strength))) {
                 let defense = drawn(seed, tier, strength);
                 let line = format!("{seed} {tier} {strength} {}", defense.digest());
                 assert_eq!(lines.next(), Some(&*line));

@@ -46,6 +46,16 @@ pub enum Strength {
     High,
 }
 
+impl Tier {
+    /// Every tier, in the order of what they do.
+    pub const ALL: [Self; 3] = [Self::Size, Self::Padding, Self::Blocking];
+}
+
+impl Strength {
+    /// Every strength, the weakest first.
+    pub const ALL: [Self; 3] = [Self::Low, Self::Medium, Self::High];
+}
+
 /// Says that a text names no tier or strength.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected {0}")]
@@ -65,7 +75,7 @@ impl FromStr for Tier {
     type Err = UnknownName;
 
     fn from_str(text: &str) -> Result<Self, UnknownName> {
-        let named = [Self::Size, Self::Padding, Self::Blocking].into_iter().find(|tier| tier.to_string() == text);
+        let named = Self::ALL.into_iter().find(|tier| tier.to_string() == text);
         named.ok_or(UnknownName("`size`, `padding` or `blocking`"))
     }
 }
@@ -84,7 +94,7 @@ impl FromStr for Strength {
     type Err = UnknownName;
 
     fn from_str(text: &str) -> Result<Self, UnknownName> {
-        let named = [Self::Low, Self::Medium, Self::High].into_iter().find(|strength| strength.to_string() == text);
+        let named = Self::ALL.into_iter().find(|strength| strength.to_string() == text);
         named.ok_or(UnknownName("`low`, `medium` or `high`"))
     }
 }
@@ -192,10 +202,10 @@ mod tests {
 
     #[test]
     fn names_survive_their_text() {
-        for tier in [Tier::Size, Tier::Padding, Tier::Blocking] {
+        for tier in Tier::ALL {
             assert_eq!(tier.to_string().parse(), Ok(tier));
         }
-        for strength in [Strength::Low, Strength::Medium, Strength::High] {
+        for strength in Strength::ALL {
             assert_eq!(strength.to_string().parse(), Ok(strength));
         }
         assert_eq!("Low".parse::<Strength>().unwrap_err().to_string(), "expected `low`, `medium` or `high`");

@@ -24,7 +24,6 @@ pub use format::format;
 pub use parse::{MAX_FILE, parse};
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
-use crate::negotiation::DEFAULT_RENEWAL;
 use crate::settings::{
     AllowedIpChange, DefenseChange, DefenseSettings, EphemeralSettings, Fraction, NegotiationPolicy, PeerUpdate, Role,
     Update,
@@ -188,21 +187,26 @@ impl Peer {
             return Ok(Some(DefenseChange::Ephemeral(self.ephemeral())));
         }
         let found = find(defense).map_err(|source| DefenseNotFound { public_key: self.public_key, source })?;
-        let usual = if self.endpoint.is_some() { Role::Client } else { Role::Relay };
-        let settings = DefenseSettings::of(&found, self.defense_role.unwrap_or(usual));
+        let settings = DefenseSettings::of(&found, self.role());
         Ok(Some(DefenseChange::On(settings.limited(self.defense_max_padding_frac, self.defense_max_blocking_frac))))
+    }
+
+    /// Returns which end we are.
+    fn role(&self) -> Role {
+        let usual = if self.endpoint.is_some() { Role::Client } else { Role::Relay };
+        self.defense_role.unwrap_or(usual)
     }
 
     /// Returns what `Defense = ephemeral` asks for.
     fn ephemeral(&self) -> EphemeralSettings {
-        let usual = if self.endpoint.is_some() { Role::Client } else { Role::Relay };
+        let usual = EphemeralSettings::default();
         EphemeralSettings {
-            role: Some(self.defense_role.unwrap_or(usual)),
-            tier: self.defense_tier.unwrap_or_default(),
-            strength: self.defense_strength.unwrap_or_default(),
-            negotiation: self.negotiation.unwrap_or_default(),
-            bundling: self.bundling.unwrap_or(true),
-            renewal: self.defense_renewal.unwrap_or(DEFAULT_RENEWAL),
+            role: Some(self.role()),
+            tier: self.defense_tier.unwrap_or(usual.tier),
+            strength: self.defense_strength.unwrap_or(usual.strength),
+            negotiation: self.negotiation.unwrap_or(usual.negotiation),
+            bundling: self.bundling.unwrap_or(usual.bundling),
+            renewal: self.defense_renewal.unwrap_or(usual.renewal),
         }
     }
 }
@@ -263,8 +267,8 @@ impl Config {
     /// Returns the update that makes a device what the file says, whatever it was before. What the file does not say goes
     /// back to its default, as with `wg setconf`.
     ///
-    /// `resolve` is asked for the address of every endpoint, in order, and `find` for every defense but `off` and `ephemeral`;
-    /// [`Defense::in_catalogue`] is one that reads no files.
+    /// `resolve` is asked for the address of every endpoint, in order, and `find` for every defense but `off` and
+    /// `ephemeral`; [`Defense::in_catalogue`] is one that reads no files.
     ///
     /// # Errors
     /// When `resolve` or `find` fails.

@@ -186,13 +186,12 @@ impl File {
 /// Makes sure that what is said of a defense is said of one.
 fn check_defense(open: &Open<PeerSection>) -> Result<(), ConfigError> {
     let misplaced = |key: &PeerKey| match &open.section.rest.defense {
-        None if key.is_of_ephemeral() => Some("expected Defense = ephemeral in the same section"),
+        None | Some(Defense::Named(_) | Defense::File(_)) if key.is_of_ephemeral() => {
+            Some("expected Defense = ephemeral in the same section")
+        }
         None if key.is_of_static() || *key == PeerKey::DefenseRole => Some("expected Defense in the same section"),
         Some(Defense::Ephemeral) if key.is_of_static() => {
             Some("not beside Defense = ephemeral, where DefenseStrength says how much")
-        }
-        Some(Defense::Named(_) | Defense::File(_)) if key.is_of_ephemeral() => {
-            Some("expected Defense = ephemeral in the same section")
         }
         // What is switched off may have been said in full.
         None | Some(_) => None,

@@ -39,7 +39,7 @@ enum Attempt {
     /// The next part of what the relay has drawn; what we made of the answer.
     Fetching(Transfer, Box<Agreed>),
     /// The start of what was drawn.
-    Agreeing(Ready, Box<Agreed>),
+    Agreeing(Box<Agreed>),
     /// Word that a stop was heard.
     Stopping(Stop),
 }
@@ -48,8 +48,7 @@ impl Attempt {
     fn epoch(&self) -> Epoch {
         match self {
             Self::Calling(hello) => hello.epoch,
-            Self::Fetching(_, agreed) => agreed.epoch,
-            Self::Agreeing(ready, _) => ready.proof.epoch(),
+            Self::Fetching(_, agreed) | Self::Agreeing(agreed) => agreed.epoch,
             Self::Stopping(stop) => stop.epoch,
         }
     }
@@ -58,7 +57,9 @@ impl Attempt {
         match self {
             Self::Calling(hello) => Message::Hello(hello.clone()),
             Self::Fetching(transfer, agreed) => Message::Fetch(transfer.fetch(agreed.epoch)),
-            Self::Agreeing(ready, _) => Message::Ready(ready.clone()),
+            Self::Agreeing(agreed) => {
+                Message::Ready(Ready { proof: agreed.proof(), digest: agreed.defense.digest().0 })
+            }
             Self::Stopping(stop) => Message::Stop(*stop),
         }
     }
@@ -70,12 +71,12 @@ impl Client {
     }
 
     pub(super) fn is_asking(&self) -> bool {
-        matches!(self.attempt, Some((Attempt::Calling(_) | Attempt::Fetching(..) | Attempt::Agreeing(..), _)))
+        matches!(self.attempt, Some((Attempt::Calling(_) | Attempt::Fetching(..) | Attempt::Agreeing(_), _)))
     }
 
     #[cfg(test)]
     pub(super) fn is_agreeing(&self) -> bool {
-        matches!(self.attempt, Some((Attempt::Agreeing(..), _)))
+        matches!(self.attempt, Some((Attempt::Agreeing(_), _)))
     }
 
     pub(super) fn is_confirmed(&self) -> bool {
@@ -159,28 +160,20 @@ impl Client {
         };
         match agreed {
             // Where the relay has another pool, it will see that we drew something else.
-            Ok(agreed) => self.ready(Box::new(agreed), common, now, rng),
-            Err(reason) => {
-                common.say_stop(answer.epoch, reason);
-                self.fail(reason, common, now, rng);
-            }
+            Ok(agreed) => self.try_first(Attempt::Agreeing(Box::new(agreed)), common, now, rng),
+            Err(reason) => self.refuse(answer.epoch, reason, common, now, rng),
         }
-    }
-
-    fn ready(&mut self, agreed: Box<Agreed>, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
-        let ready = Ready { proof: agreed.proof(), digest: agreed.defense.digest().0 };
-        self.try_first(Attempt::Agreeing(ready, agreed), common, now, rng);
     }
 
     /// Takes a part of what the relay has drawn: we drew something else.
     fn part(&mut self, part: &Part, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
         let (mut transfer, mut agreed) = match self.attempt.take() {
             Some((Attempt::Fetching(transfer, agreed), _)) if agreed.epoch == part.proof.epoch() => (transfer, agreed),
-            Some((Attempt::Agreeing(_, agreed), _)) if agreed.epoch == part.proof.epoch() => {
+            Some((Attempt::Agreeing(agreed), _)) if agreed.epoch == part.proof.epoch() => {
                 let has_fetched = std::mem::replace(&mut self.has_fetched, true);
                 match Transfer::new(part).filter(|_| common.config.sends_machines && !has_fetched) {
                     Some(transfer) => (transfer, agreed),
-                    None => return self.refuse(agreed.epoch, common, now, rng),
+                    None => return self.refuse(agreed.epoch, Reason::Mismatch, common, now, rng),
                 }
             }
             attempt => {
@@ -193,20 +186,21 @@ impl Client {
             Progress::Whole(defense) => {
                 agreed.fingerprint = transfer.proof.fingerprint();
                 agreed.defense = *defense;
-                self.ready(agreed, common, now, rng);
+                self.try_first(Attempt::Agreeing(agreed), common, now, rng);
             }
-            Progress::Bad => self.refuse(agreed.epoch, common, now, rng),
+            Progress::Bad => self.refuse(agreed.epoch, Reason::Mismatch, common, now, rng),
         }
     }
 
-    fn refuse(&mut self, epoch: Epoch, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
-        common.say_stop(epoch, Reason::Mismatch);
-        self.fail(Reason::Mismatch, common, now, rng);
+    /// Gives an attempt up, and says so.
+    fn refuse(&mut self, epoch: Epoch, reason: Reason, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        common.say_stop(epoch, reason);
+        self.fail(reason, common, now, rng);
     }
 
     fn start(&mut self, proof: Proof, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
         match self.attempt.take() {
-            Some((Attempt::Agreeing(ready, agreed), _)) if ready.proof == proof => {
+            Some((Attempt::Agreeing(agreed), _)) if agreed.proof() == proof => {
                 self.active = Some((*agreed).clone());
                 self.unconfirmed = None;
                 self.ask_at = Some(now + jittered(common.config.renewal, rng));
@@ -236,7 +230,7 @@ impl Client {
         match &self.attempt {
             Some((attempt, _)) if attempt.epoch() != stop.epoch => {}
             Some((Attempt::Stopping(_), _)) => self.attempt = None,
-            Some((Attempt::Fetching(..) | Attempt::Agreeing(..), _))
+            Some((Attempt::Fetching(..) | Attempt::Agreeing(_), _))
                 if stop.reason == Reason::Unknown && self.restarts < MAX_RESTARTS =>
             {
                 self.restarts += 1;

@@ -279,17 +279,8 @@ pub struct Choice {
 impl Choice {
     /// Returns the choice of a tier and a strength from our own pool.
     pub fn new(tier: Tier, strength: Strength) -> Self {
-        let tier = match tier {
-            Tier::Size => 0,
-            Tier::Padding => 1,
-            Tier::Blocking => 2,
-        };
-        let strength = match strength {
-            Strength::Low => 1,
-            Strength::Medium => 2,
-            Strength::High => 3,
-        };
-        Self { tier, strength, pool: pool_digest().0 }
+        // The numbers are those of the protocol: a place in the list, and for strengths one more.
+        Self { tier: tier as u8, strength: strength as u8 + 1, pool: pool_digest().0 }
     }
 
     /// Returns the same choice from our own pool.
@@ -299,9 +290,8 @@ impl Choice {
 
     /// Returns the tier and the strength; `None` if this version does not know them.
     pub fn names(self) -> Option<(Tier, Strength)> {
-        let tiers = [Tier::Size, Tier::Padding, Tier::Blocking];
-        let strengths = [Strength::Low, Strength::Medium, Strength::High];
-        Some((*tiers.get(usize::from(self.tier))?, *strengths.get(usize::from(self.strength).checked_sub(1)?)?))
+        let tier = Tier::ALL.get(usize::from(self.tier))?;
+        Some((*tier, *Strength::ALL.get(usize::from(self.strength).checked_sub(1)?)?))
     }
 
     /// Draws from the stream of `seed` that is for it; `None` if this version does not know the choice, or has another
@@ -416,6 +406,24 @@ mod tests {
         assert_eq!(Message::decode(&body), Err(DecodeError::Length));
         body[..2].copy_from_slice(&[0, 0]);
         assert_eq!(Message::decode(&body), Err(DecodeError::Contents));
+    }
+
+    #[test]
+    fn tiers_and_strengths_have_the_numbers_of_the_protocol() {
+        let numbers = |tier, strength| {
+            let choice = Choice::new(tier, strength);
+            assert_eq!(choice.names(), Some((tier, strength)));
+            (choice.tier, choice.strength)
+        };
+        assert_eq!(numbers(Tier::Size, Strength::Low), (0, 1));
+        assert_eq!(numbers(Tier::Padding, Strength::Medium), (1, 2));
+        assert_eq!(numbers(Tier::Blocking, Strength::High), (2, 3));
+        let choice = Choice::new(Tier::Size, Strength::Low);
+        for unknown in
+            [Choice { tier: 3, ..choice }, Choice { strength: 0, ..choice }, Choice { strength: 4, ..choice }]
+        {
+            assert_eq!(unknown.names(), None);
+        }
     }
 
     #[test]

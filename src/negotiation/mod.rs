@@ -15,7 +15,8 @@
 //! Each is sent again until it is answered, with jitter, seven times at most. To see one twice, late or in another order
 //! does no harm: a message is for one epoch, and what proves that both mean the same run is the fingerprint of its seed,
 //! which both nonces have made. In a new session both ask whether the other still runs it: the client says Started, the
-//! relay Start; who was started anew answers Stop, and they agree anew. A renewal is the same exchange for the next epoch while the old one runs on.
+//! relay Start; who was started anew answers Stop, and they agree anew. A renewal is the same exchange for the next epoch
+//! while the old one runs on.
 //!
 //! The owner of a [`Negotiation`]
 //! - says when a session begins ([`session_started`](Negotiation::session_started)) and hands over what control frames

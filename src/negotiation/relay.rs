@@ -125,19 +125,19 @@ impl Relay {
             common.say_stop(ready.proof.epoch(), Reason::Unknown);
             return;
         };
-        if !is_of(&pending.agreed) && common.config.sends_machines {
-            self.pending = Some(pending);
-            self.fetch(Fetch { epoch: ready.proof.epoch(), offset: 0 }, common);
-            return;
-        }
-        let agreed = pending.agreed;
-        if !is_of(&agreed) {
+        if !is_of(&pending.agreed) {
+            if common.config.sends_machines {
+                self.pending = Some(pending);
+                self.fetch(Fetch { epoch: ready.proof.epoch(), offset: 0 }, common);
+                return;
+            }
             common.say_stop(ready.proof.epoch(), Reason::Mismatch);
             if self.active.is_none() {
                 common.tell(Event::Alone(Reason::Mismatch));
             }
             return;
         }
+        let agreed = pending.agreed;
         common.say(Message::Start(ready.proof));
         common.tell(Event::Run(Box::new(agreed.clone())));
         let before = self.active.replace(agreed).map(|before| before.proof());

@@ -39,8 +39,7 @@ pub(super) fn pack(queue: &mut Queue, size: usize, frame: &mut Vec<u8>) -> Optio
 /// length together and their number; `None`, with nothing moved, if the body is not a bundle.
 pub(super) fn unpack(payload: &mut [u8], mut accepts: impl FnMut(&IpHeader) -> bool) -> Option<(usize, usize)> {
     let body = payload.get(HEADER..)?;
-    let end = packets(body).map(<[u8]>::len).sum::<usize>();
-    let count = packets(body).count();
+    let (end, count) = packets(body).fold((0, 0), |(end, count), packet| (end + packet.len(), count + 1));
     if !(2..=MAX_BUNDLED).contains(&count) || body.get(end).is_some_and(|&next| next != 0) {
         return None;
     }

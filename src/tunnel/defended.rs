@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use super::bundle;
-use super::frame::{Frame, FrameKind};
+use super::frame::{Frame, FrameKind, HEADER};
 use super::queue::Item;
 use super::timers::{REKEY_AFTER_TIME, Timer};
 use super::{Content, DatagramBatch, Tunnel};
@@ -250,26 +250,18 @@ impl Tunnel {
     fn seal_bundle(&mut self, now: Instant, out: &mut DatagramBatch) -> bool {
         let Some(defended) = &mut self.defended else { return false };
         let mut frame = std::mem::take(&mut defended.bundle);
-        let Some(count) = bundle::pack(&mut self.queue, self.mtu, &mut frame) else {
+        let packed = bundle::pack(&mut self.queue, self.mtu, &mut frame);
+        if let Some(packets) = packed
+            && self.seal_normal(&frame, frame.len() - HEADER, packets, now, out)
+            && let Some(defended) = &mut self.defended
+        {
+            defended.statistics.bundles_sent += 1;
+            defended.statistics.bundled_sent_packets += packets as u64;
+        }
+        if let Some(defended) = &mut self.defended {
             defended.bundle = frame;
-            return false;
-        };
-        let length = self.noise.seal(defended.fill(&frame, self.mtu), out.space());
-        let normal = frame.len() - super::frame::HEADER;
-        defended.bundle = frame;
-        let Some(length) = length else {
-            self.statistics.dropped.no_session += count as u64;
-            return true;
-        };
-        out.commit(length);
-        defended.statistics.normal_sent_bytes += normal as u64;
-        defended.statistics.constant_size_sent_bytes += (self.mtu - normal) as u64;
-        defended.statistics.bundles_sent += 1;
-        defended.statistics.bundled_sent_packets += count as u64;
-        self.statistics.sent_packets += count as u64;
-        defended.engine.follow(Event::TunnelSent);
-        self.sent(Content::Data, length, now);
-        true
+        }
+        packed.is_some()
     }
 
     /// Seals what was taken from the queue.
@@ -292,17 +284,32 @@ impl Tunnel {
             defended.statistics.too_large += 1;
             return;
         }
-        let plaintext = defended.fill(packet, self.mtu);
+        self.seal_normal(packet, packet.len(), 1, now, out);
+    }
+
+    /// Seals a plaintext with packets of the user's in it, `normal` bytes together, at the one size; `false` if there is no
+    /// session to seal it in.
+    fn seal_normal(
+        &mut self,
+        content: &[u8],
+        normal: usize,
+        packets: usize,
+        now: Instant,
+        out: &mut DatagramBatch,
+    ) -> bool {
+        let Some(defended) = &mut self.defended else { return false };
+        let plaintext = defended.fill(content, self.mtu);
         let Some(length) = self.noise.seal(plaintext, out.space()) else {
-            self.statistics.dropped.no_session += 1;
-            return;
+            self.statistics.dropped.no_session += packets as u64;
+            return false;
         };
         out.commit(length);
-        defended.statistics.normal_sent_bytes += packet.len() as u64;
-        defended.statistics.constant_size_sent_bytes += (self.mtu - packet.len()) as u64;
-        self.statistics.sent_packets += 1;
+        defended.statistics.normal_sent_bytes += normal as u64;
+        defended.statistics.constant_size_sent_bytes += (self.mtu - normal) as u64;
+        self.statistics.sent_packets += packets as u64;
         defended.engine.follow(Event::TunnelSent);
         self.sent(Content::Data, length, now);
+        true
     }
 
     fn seal_padding(&mut self, now: Instant, out: &mut DatagramBatch) {
@@ -357,7 +364,7 @@ impl Tunnel {
         }
         let may_bundle = self.may_bundle();
         // Two of these fit: it may share a datagram with what the owner gives next, or else leaves when it flushes.
-        let is_small = may_bundle && length <= (self.mtu - super::frame::HEADER) / 2;
+        let is_small = may_bundle && length <= (self.mtu - HEADER) / 2;
         if may_bundle && !is_small {
             self.flush_queue(now, out);
         }

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::defense::{self, DefenseKey};
 use super::ephemeral::{self, EphemeralKey};
+use super::keys::keys;
 use crate::keys::{KEY_LENGTH, PresharedKey, PrivateKey, PublicKey};
 use crate::secret::SecretBuffer;
 use crate::settings::{AllowedIpChange, PeerAction, PeerUpdate, Update};
@@ -100,36 +101,18 @@ impl RequestError {
     }
 }
 
-/// The keys of a request, each with its spelling.
-macro_rules! keys {
-    ($($scope:ident { $($key:ident $text:literal),* $(,)? })*) => {$(
-        #[derive(Clone, Copy)]
-        enum $scope { $($key),* }
-
-        impl $scope {
-            fn from_name(name: &str) -> Option<Self> {
-                match name {
-                    $($text => Some(Self::$key),)*
-                    _ => None,
-                }
-            }
-
-            fn name(self) -> &'static str {
-                match self {
-                    $(Self::$key => $text,)*
-                }
-            }
-        }
-    )*};
-}
-
 keys! {
+    /// Keys of the device.
     DeviceKey {
         PrivateKey "private_key",
         ListenPort "listen_port",
         Fwmark "fwmark",
         ReplacePeers "replace_peers",
     }
+}
+
+keys! {
+    /// Keys of a peer.
     PeerKey {
         PublicKey "public_key",
         Remove "remove",
@@ -203,28 +186,20 @@ fn parse_update<'a>(
                 update.peers.push(PeerUpdate::new(PublicKey::from_hex(value).map_err(|_| invalid(KEY))?));
                 continue;
             }
-            let Some(peer) = update.peers.last_mut() else {
-                return Err(RequestError::Misplaced { line, key: key.name(), expected: OF_PEER });
-            };
+            let peer = last_peer(&mut update, line, key.name())?;
             set_peer_key(peer, key, value, zone_index).map_err(invalid)?;
         } else if let Some(key) = DefenseKey::from_name(name) {
-            let key_name = key.name();
-            let Some(peer) = update.peers.last_mut() else {
-                return Err(RequestError::Misplaced { line, key: key_name, expected: OF_PEER });
-            };
+            let peer = last_peer(&mut update, line, key.name())?;
             defense::set(&mut peer.defense, key, value, &mut weight).map_err(|expected| RequestError::Value {
                 line,
-                key: key_name,
+                key: key.name(),
                 expected,
             })?;
         } else if let Some(key) = EphemeralKey::from_name(name) {
-            let key_name = key.name();
-            let Some(peer) = update.peers.last_mut() else {
-                return Err(RequestError::Misplaced { line, key: key_name, expected: OF_PEER });
-            };
+            let peer = last_peer(&mut update, line, key.name())?;
             ephemeral::set(&mut peer.defense, key, value).map_err(|expected| RequestError::Value {
                 line,
-                key: key_name,
+                key: key.name(),
                 expected,
             })?;
         } else {
@@ -232,6 +207,11 @@ fn parse_update<'a>(
         }
     }
     Ok(update)
+}
+
+/// Returns the peer that a key belongs to: the last that was named.
+fn last_peer<'a>(update: &'a mut Update, line: usize, key: &'static str) -> Result<&'a mut PeerUpdate, RequestError> {
+    update.peers.last_mut().ok_or(RequestError::Misplaced { line, key, expected: OF_PEER })
 }
 
 const KEY: &str = "64 hexadecimal digits";

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::counters::{self, Counter};
 use super::defense::{self, DefenseKey};
 use super::ephemeral::{self, AgreementKey, EphemeralKey};
+use super::keys::keys;
 use super::request;
 use crate::keys::{KEY_LENGTH, PresharedKey, PublicKey};
 use crate::secret::SecretBuffer;
@@ -134,19 +135,19 @@ pub fn parse(response: &str) -> Result<Status, ResponseError> {
     let mut status = Status::default();
     let mut errno = None;
     for (line, key, value) in lines(response)? {
+        let mut of_peer = |key, read: &dyn Fn(&mut PeerStatus) -> Option<()>| {
+            status.peers.last_mut().and_then(read).ok_or(ResponseError::Value { line, key })
+        };
         if let Some(key) = DefenseKey::from_name(key) {
-            let read = status.peers.last_mut().and_then(|peer| defense::read(&mut peer.defense, key, value));
-            read.ok_or(ResponseError::Value { line, key: key.name() })?;
+            of_peer(key.name(), &|peer| defense::read(&mut peer.defense, key, value))?;
             continue;
         }
         if let Some(key) = EphemeralKey::from_name(key) {
-            let read = status.peers.last_mut().and_then(|peer| ephemeral::read(peer, key, value));
-            read.ok_or(ResponseError::Value { line, key: key.name() })?;
+            of_peer(key.name(), &|peer| ephemeral::read(peer, key, value))?;
             continue;
         }
         if let Some(key) = AgreementKey::from_name(key) {
-            let read = status.peers.last_mut().and_then(|peer| ephemeral::read_agreement(peer, key, value));
-            read.ok_or(ResponseError::Value { line, key: key.name() })?;
+            of_peer(key.name(), &|peer| ephemeral::read_agreement(peer, key, value))?;
             continue;
         }
         let Some(key) = StatusKey::from_name(key) else {
@@ -194,30 +195,9 @@ fn check_errno(errno: Option<i32>) -> Result<(), ResponseError> {
     }
 }
 
-/// The keys of a response, each with its spelling.
-macro_rules! keys {
-    ($($key:ident $text:literal),* $(,)?) => {
-        #[derive(Clone, Copy)]
-        enum StatusKey { $($key),* }
-
-        impl StatusKey {
-            fn from_name(name: &str) -> Option<Self> {
-                match name {
-                    $($text => Some(Self::$key),)*
-                    _ => None,
-                }
-            }
-
-            fn name(self) -> &'static str {
-                match self {
-                    $(Self::$key => $text,)*
-                }
-            }
-        }
-    };
-}
-
 keys! {
+    /// The keys of a response that WireGuard itself has, and our role.
+    StatusKey {
     PrivateKey "private_key",
     ListenPort "listen_port",
     Fwmark "fwmark",
@@ -233,6 +213,7 @@ keys! {
     AllowedIp "allowed_ip",
     Role "maybetun_role",
     Errno "errno",
+    }
 }
 
 /// Takes `value` into `status`; `None` if the key cannot have it, or cannot stand here.

@@ -9,10 +9,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use maybetun::config;
 use maybetun::keys::PublicKey;
-use maybetun::negotiation::DEFAULT_RENEWAL;
 use maybetun::settings::{
-    DefenseChange, DefenseSettings, EphemeralSettings, Fraction, NegotiationPolicy, PeerAction, PeerStatus, PeerUpdate,
-    Role, Status, Update,
+    DefenseChange, DefenseSettings, EphemeralSettings, Fraction, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy,
+    PeerAction, PeerStatus, PeerUpdate, Role, Status, Update,
 };
 use maybetun::uapi::client::{self, ClientError};
 use maybetun_machines::{Strength, Tier};
@@ -90,7 +89,7 @@ struct OnArgs {
 
     /// With `ephemeral`, at the client: after how many seconds, a quarter more or less, both draw anew: 60 to 604800, by
     /// default 3600.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(60..=604_800))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(MIN_RENEWAL.as_secs()..=MAX_RENEWAL.as_secs()))]
     renewal: Option<u64>,
 
     /// Limit on padding as a fraction of all packets, 0 to 1 where 0 is no limit, in the place of the defense's own.
@@ -185,13 +184,14 @@ impl OnArgs {
     }
 
     fn ephemeral(&self, role: Role) -> EphemeralSettings {
+        let usual = EphemeralSettings::default();
         EphemeralSettings {
             role: Some(role),
-            tier: self.tier.unwrap_or_default(),
-            strength: self.strength.unwrap_or_default(),
-            negotiation: self.negotiation.unwrap_or_default(),
-            bundling: self.bundling.unwrap_or(true),
-            renewal: self.renewal.map_or(DEFAULT_RENEWAL, Duration::from_secs),
+            tier: self.tier.unwrap_or(usual.tier),
+            strength: self.strength.unwrap_or(usual.strength),
+            negotiation: self.negotiation.unwrap_or(usual.negotiation),
+            bundling: self.bundling.unwrap_or(usual.bundling),
+            renewal: self.renewal.map_or(usual.renewal, Duration::from_secs),
         }
     }
 }

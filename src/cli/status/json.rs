@@ -329,8 +329,16 @@ impl Defense {
 
 impl DropCounts {
     fn of(drops: Drops) -> Self {
-        let Drops { queue_full, no_session, no_endpoint, source_not_allowed, replayed, .. } = drops;
-        let Drops { unauthenticated, malformed, unprotected, .. } = drops;
+        let Drops {
+            queue_full,
+            no_session,
+            no_endpoint,
+            source_not_allowed,
+            replayed,
+            unauthenticated,
+            malformed,
+            unprotected,
+        } = drops;
         Self {
             queue_full,
             no_session,

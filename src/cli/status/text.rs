@@ -92,8 +92,16 @@ impl Block {
 }
 
 fn drops(drops: &Drops) -> Option<String> {
-    let Drops { queue_full, no_session, no_endpoint, source_not_allowed, replayed, .. } = *drops;
-    let Drops { unauthenticated, malformed, unprotected, .. } = *drops;
+    let Drops {
+        queue_full,
+        no_session,
+        no_endpoint,
+        source_not_allowed,
+        replayed,
+        unauthenticated,
+        malformed,
+        unprotected,
+    } = *drops;
     counts(&[
         (queue_full, "queue full"),
         (no_session, "without a session"),
