@@ -53,6 +53,7 @@ fn end(role: Role, own: u8, peer: u8, sends_machines: bool) -> Negotiation {
         peer: PrivateKey::from_bytes([peer; 32]).public_key(),
         preshared_key: None,
         capabilities: Capabilities::BUNDLES,
+        mtu: 1_420,
         choice: Choice { tier: 0, strength: 0, pool: [0; 32] },
         renewal: DEFAULT_RENEWAL,
         draw: Arc::new(move |seed, _| {

@@ -49,7 +49,7 @@ impl Client {
         socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let key = PrivateKey::from_base64(&keys.private).unwrap();
         let relay_key = PublicKey::from_base64(&relay_keys.public).unwrap();
-        let mut tunnel = Tunnel::new(TunnelConfig::new(&key, relay_key, 1));
+        let mut tunnel = Tunnel::new(TunnelConfig::new(&key, relay_key, [1; 32]));
         tunnel.set_endpoint(Some(Endpoint::from(relay)));
         let mut client = Self { key, relay_key, tunnel, socket, relay, end, _host: host };
         let mut out = DatagramBatch::new();

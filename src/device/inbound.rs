@@ -132,8 +132,8 @@ fn split<'a>((buffer, meta): (&'a [u8], &RecvMeta)) -> impl Iterator<Item = Data
 fn find_peer(shared: &Shared, sockets: &Sockets, datagram: &Datagram<'_>) -> Option<Arc<Peer>> {
     let registry = shared.registry.read();
     let peer = match Tunn::parse_incoming_packet(datagram.bytes) {
-        Ok(Packet::PacketData(data)) => registry.by_index(data.receiver_idx >> 8),
-        Ok(Packet::PacketCookieReply(cookie)) => registry.by_index(cookie.receiver_idx >> 8),
+        Ok(Packet::PacketData(data)) => registry.by_session(data.receiver_idx),
+        Ok(Packet::PacketCookieReply(cookie)) => registry.by_session(cookie.receiver_idx),
         Ok(Packet::HandshakeInit(_) | Packet::HandshakeResponse(_)) => {
             return peer_of_handshake(shared, sockets, &registry, datagram);
         }
@@ -189,7 +189,7 @@ fn peer_named_by<'a>(identity: &Identity, registry: &'a Registry, message: &Pack
             let half = parse_handshake_anon(&secret, &identity.public_key().to_x25519(), initiation).ok()?;
             registry.by_key(&PublicKey::from_bytes(half.peer_static_public))
         }
-        Packet::HandshakeResponse(response) => registry.by_index(response.receiver_idx >> 8),
+        Packet::HandshakeResponse(response) => registry.by_session(response.receiver_idx),
         Packet::PacketCookieReply(_) | Packet::PacketData(_) => None,
     }
 }
@@ -217,8 +217,9 @@ fn open_run(
         }
     };
     let mut taken = 0;
+    let session = datagrams.first().and_then(|first| data_receiver(first.bytes));
     for datagram in datagrams {
-        let is_for_peer = taken == 0 || data_receiver(datagram.bytes).is_some_and(|index| index >> 8 == peer.index);
+        let is_for_peer = taken == 0 || (session.is_some() && data_receiver(datagram.bytes) == session);
         if !is_for_peer || !packets.has_room_for(MAX_BUNDLED) || out.is_full() {
             break;
         }

@@ -49,7 +49,7 @@ fn call(shared: &Shared, runtime: &Handle, peer: &Peer, out: &mut DatagramBatch)
             return;
         }
         if is_mute {
-            state.tunnel.handle_timeout_mute(Instant::now(), out);
+            state.tunnel.handle_timeout_mute(Instant::now());
             shared.settle_mute(peer, &mut state);
         } else {
             state.tunnel.handle_timeout(Instant::now(), out);

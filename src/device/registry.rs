@@ -13,15 +13,15 @@ use tokio::sync::Notify;
 use super::handshakes::HandshakeLimiter;
 use crate::keys::{PrivateKey, PublicKey};
 use crate::settings::{DefenseSettings, Role};
-use crate::tunnel::{AllowedIps, INDEX_BITS, Tunnel, TunnelConfig};
+use crate::tunnel::{AllowedIps, INDEX_BITS, SessionIndices, Tunnel, TunnelConfig};
 
-/// Most peers of one device: a quarter of all session indices, so that a free one is soon found.
-const MAX_PEERS: usize = 1 << (INDEX_BITS - 2);
+/// Most peers of one device. Each has at most eight session indices, so half of all are free, and one is soon found.
+const MAX_PEERS: usize = 1 << (INDEX_BITS - 4);
 
 /// One peer.
 #[derive(Debug)]
 pub(super) struct Peer {
-    /// The 24 bits that name the tunnel in session indices; also the peer's name within the device.
+    /// The peer's name within the device; nobody outside learns it.
     pub(super) index: u32,
     pub(super) public_key: PublicKey,
     pub(super) state: Mutex<PeerState>,
@@ -53,6 +53,8 @@ pub(super) struct Registry {
     identity: Option<Identity>,
     handshakes_per_second: u64,
     by_index: HashMap<u32, Arc<Peer>>,
+    /// Which peer each session index is of.
+    indices: SessionIndices,
     by_key: HashMap<PublicKey, Arc<Peer>>,
     pub(super) allowed_ips: AllowedIps<u32>,
     sequence: u64,
@@ -79,6 +81,7 @@ impl Registry {
             identity: None,
             handshakes_per_second,
             by_index: HashMap::new(),
+            indices: SessionIndices::default(),
             by_key: HashMap::new(),
             allowed_ips: AllowedIps::default(),
             sequence: 0,
@@ -92,6 +95,11 @@ impl Registry {
 
     pub(super) fn by_index(&self, index: u32) -> Option<&Arc<Peer>> {
         self.by_index.get(&index)
+    }
+
+    /// Returns the peer that the receiver index of a datagram names.
+    pub(super) fn by_session(&self, receiver: u32) -> Option<&Arc<Peer>> {
+        self.by_index(self.indices.owner_of(receiver)?)
     }
 
     pub(super) fn by_key(&self, key: &PublicKey) -> Option<&Arc<Peer>> {
@@ -145,8 +153,14 @@ impl Registry {
             return None;
         }
         let index = self.free_index();
-        let key = self.tunnel_key();
-        let config = TunnelConfig { mtu, ..TunnelConfig::new(&key, public_key, index) };
+        let (key, mut seed) = (self.tunnel_key(), [0; 32]);
+        OsRng.unwrap_err().fill_bytes(&mut seed);
+        let config = TunnelConfig {
+            mtu,
+            indices: self.indices.clone(),
+            owner: index,
+            ..TunnelConfig::new(&key, public_key, seed)
+        };
         let peer = Arc::new(Peer {
             index,
             public_key,
@@ -197,7 +211,7 @@ impl Registry {
 
     fn free_index(&self) -> u32 {
         loop {
-            let index = OsRng.unwrap_err().next_u32() >> (u32::BITS - INDEX_BITS);
+            let index = OsRng.unwrap_err().next_u32();
             if !self.by_index.contains_key(&index) {
                 return index;
             }

@@ -7,7 +7,7 @@ use rand_core::CryptoRng;
 use super::message::{Answer, Hello, Message, Part, Proof, Ready, Started, Stop};
 use super::retry::{Retry, jittered};
 use super::transfer::{Progress, Transfer};
-use super::{Agreed, Choice, Common, Epoch, Event, NO_EPOCH, Reason, VERSION};
+use super::{Agreed, Choice, Common, Epoch, Event, NO_EPOCH, Other, Reason, VERSION};
 use crate::seed::Nonces;
 
 /// When a peer that did not agree is asked again.
@@ -111,6 +111,7 @@ impl Client {
             nonce: Nonces::draw(rng),
             capabilities: common.config.capabilities,
             choice: common.config.choice,
+            mtu: Some(common.config.mtu),
         };
         self.try_first(Attempt::Calling(hello), common, now, rng);
     }
@@ -156,7 +157,8 @@ impl Client {
             // A relay that would have us run less than we asked for, or something that we cannot draw.
             Err(Reason::Choice)
         } else {
-            common.agree(answer.epoch, nonces, hello.choice, answer.capabilities)
+            let other = Other { capabilities: answer.capabilities, mtu: answer.mtu };
+            common.agree(answer.epoch, nonces, hello.choice, other)
         };
         match agreed {
             // Where the relay has another pool, it will see that we drew something else.

@@ -23,6 +23,9 @@ use crate::settings::{
 /// The longest that a control frame waits for nothing but chance: an exchange must not follow on a handshake like clockwork.
 const MAX_DELAY: Duration = Duration::from_millis(50);
 
+/// The least MTU of the peer's that is taken at its word, in bytes: what every IPv4 host takes (RFC 791, section 3.1).
+const MIN_SIZE: usize = 576;
+
 /// What a tunnel has that agrees with its peer, and another has not.
 pub(super) struct Negotiated {
     settings: EphemeralSettings,
@@ -102,14 +105,15 @@ impl Tunnel {
         self.run_plan(&running.plan, random(&mut rng), now)?;
         let settings = EphemeralSettings { role: Some(role), ..settings.clone() };
         let is_asked = settings.negotiation != NegotiationPolicy::Off;
-        let capabilities = if settings.bundling { Capabilities::BUNDLES } else { Capabilities::default() };
+        let bundles = if settings.bundling { Capabilities::BUNDLES } else { Capabilities::default() };
         let negotiation = is_asked.then(|| {
             Negotiation::new(Config {
                 role,
                 private_key: self.noise.private_key().clone(),
                 peer: self.noise.peer(),
                 preshared_key: self.noise.preshared_key().cloned(),
-                capabilities,
+                capabilities: bundles.with(Capabilities::TIMERS),
+                mtu: u16::try_from(self.mtu).unwrap_or(u16::MAX),
                 choice: Choice::new(settings.tier, settings.strength),
                 renewal: settings.renewal.clamp(MIN_RENEWAL, MAX_RENEWAL),
                 draw: Arc::new(Choice::draw),
@@ -208,6 +212,36 @@ impl Tunnel {
     pub(super) fn takes_bundles(&self) -> bool {
         let offers = |negotiated: &Negotiated| negotiated.settings.bundling && negotiated.negotiation.is_some();
         self.negotiated.as_ref().is_some_and(|negotiated| offers(negotiated))
+    }
+
+    /// Tells whether both ends' timers treat every datagram alike, whatever it carries: they agreed to. Not only once the
+    /// peer has confirmed it in this session: who drops its confirmation must not learn more than before.
+    pub(super) fn has_alike_timers(&self) -> bool {
+        self.agreed().is_some_and(|agreed| agreed.capabilities.contains(Capabilities::TIMERS))
+    }
+
+    /// Tells whether a congestion mark on an outer header is to be passed inward. Not between ends that agreed on a defense:
+    /// their datagrams are not ECN-capable, so only somebody who wants to find them again sets one.
+    pub fn passes_marks(&self) -> bool {
+        self.agreed().is_none()
+    }
+
+    /// Returns the size of plaintexts while a defense runs: the smaller of both ends' MTU, as far as they told each other.
+    pub(super) fn size(&self) -> usize {
+        let theirs = self.agreed().and_then(|agreed| agreed.mtu).map_or(usize::MAX, usize::from);
+        self.mtu.min(theirs.max(MIN_SIZE))
+    }
+
+    fn agreed(&self) -> Option<&Agreed> {
+        self.negotiated.as_ref()?.agreed()
+    }
+
+    /// Tells the peer of another MTU with the next exchange.
+    pub(super) fn renew_mtu(&mut self) {
+        let mtu = u16::try_from(self.mtu).unwrap_or(u16::MAX);
+        if let Some(negotiation) = self.negotiated.as_mut().and_then(|negotiated| negotiated.negotiation.as_mut()) {
+            negotiation.set_mtu(mtu);
+        }
     }
 
     /// Notes new keys, from which the seeds of epochs to come are derived.

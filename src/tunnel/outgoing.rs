@@ -29,7 +29,7 @@ impl Tunnel {
             self.send_defended(buffer, length, now, out);
             return;
         }
-        self.end_old_sessions(now, out);
+        self.end_old_sessions(now);
         if self.session.is_some() && self.queue.is_empty() && !out.is_full() {
             self.seal(buffer, length, now, out);
             self.rekey_if_older(REKEY_AFTER_TIME, now, out);
@@ -58,7 +58,7 @@ impl Tunnel {
         if let Some(defended) = &mut self.defended {
             defended.engine.resume(now);
         }
-        self.end_old_sessions(now, out);
+        self.end_old_sessions(now);
         self.flush_queue(now, out);
         self.run_defense(now, out);
     }
@@ -73,11 +73,18 @@ impl Tunnel {
 
     /// Sends a keepalive, or begins a handshake if there is no session to send it in.
     pub fn send_keepalive(&mut self, now: Instant, out: &mut DatagramBatch) {
+        self.answer_by_keepalive(now, out);
+        self.rekey_if_older(REKEY_AFTER_TIME, now, out);
+    }
+
+    /// Does the same when it is due as an answer. Between ends whose timers are alike it does not renew the session, so
+    /// that a tunnel that nobody uses falls silent.
+    pub(super) fn answer_by_keepalive(&mut self, now: Instant, out: &mut DatagramBatch) {
         if self.endpoint.is_none() {
             return;
         }
         self.run_defense(now, out);
-        self.end_old_sessions(now, out);
+        self.end_old_sessions(now);
         if self.session.is_none() {
             self.begin_handshake(now, out);
             return;
@@ -91,7 +98,9 @@ impl Tunnel {
             out.commit(length);
             self.sent(Content::Keepalive, length, now);
         }
-        self.rekey_if_older(REKEY_AFTER_TIME, now, out);
+        if !self.has_alike_timers() {
+            self.rekey_if_older(REKEY_AFTER_TIME, now, out);
+        }
     }
 
     /// Pads and seals the packet; there is a session, and room in the batch.
@@ -109,6 +118,6 @@ impl Tunnel {
         };
         out.commit_marked(length, mark);
         self.statistics.sent_packets += 1;
-        self.sent(Content::Data, length, now);
+        self.sent(Content::Packets, length, now);
     }
 }

@@ -11,8 +11,9 @@ pub const MAX_QUEUED_PACKETS: usize = 1_024;
 /// Most bytes of normal packets that wait for one peer: 1,024 packets of Ethernet size.
 pub const MAX_QUEUED_BYTES: usize = MAX_QUEUED_PACKETS * 1_500;
 
-/// Most padding packets that wait for one peer: what a machine may leave behind while it blocks.
-pub const MAX_QUEUED_PADDING: usize = 256;
+/// Most padding packets that wait for one peer, for a session or the end of blocking: as many as normal packets, so that
+/// the number that leaves then does not say which they were.
+pub const MAX_QUEUED_PADDING: usize = MAX_QUEUED_PACKETS;
 
 /// What waits to be sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(super) enum Item {
     Packet(Vec<u8>),
     /// A padding packet, which needs no bytes until it is sealed.
     Padding,
+    /// A keepalive that waits for the gate.
+    Keepalive,
 }
 
 /// A bounded first-in, first-out queue.
@@ -77,11 +80,18 @@ impl Queue {
         Ok(())
     }
 
+    /// Appends a keepalive, if nothing waits: whatever waits serves as one.
+    pub(super) fn push_keepalive(&mut self) {
+        if self.items.is_empty() {
+            self.items.push_back(Item::Keepalive);
+        }
+    }
+
     /// Returns how many normal packets at the front have at most `room` bytes together; no more than `most`.
     pub(super) fn fitting(&self, room: usize, most: usize) -> usize {
         let lengths = self.items.iter().map_while(|item| match item {
             Item::Packet(packet) => Some(packet.len()),
-            Item::Padding => None,
+            Item::Padding | Item::Keepalive => None,
         });
         let mut left = room;
         let fits = |length: &usize| left.checked_sub(*length).map(|rest| left = rest).is_some();
@@ -106,9 +116,9 @@ impl Queue {
         Some(item)
     }
 
-    /// Removes what is padding.
+    /// Removes what is no packet of the user's.
     pub(super) fn drop_padding(&mut self) {
-        self.items.retain(|item| *item != Item::Padding);
+        self.items.retain(|item| matches!(item, Item::Packet(_)));
     }
 
     /// Empties the queue, and returns how many normal packets were in it.

@@ -220,7 +220,7 @@ impl Network {
 }
 
 fn tunnel(keys: &[PrivateKey; 2], own: usize) -> Tunnel {
-    let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), 7 + own as u32));
+    let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), [own as u8; 32]));
     tunnel.set_endpoint(Some(address(1 - own)));
     tunnel
 }
