@@ -93,6 +93,15 @@ impl Tunnel {
         self.is_defended().then(|| self.size())
     }
 
+    /// Runs `plan` in the place of the machines that were agreed on: for tests.
+    ///
+    /// # Errors
+    /// When the plan cannot run; what ran before still does.
+    #[cfg(feature = "virtual-time")]
+    pub fn run_machines(&mut self, plan: &Plan, seed: [u8; 32], now: Instant) -> Result<(), PlanError> {
+        self.run_plan(plan, seed, now)
+    }
+
     /// Sends a padding packet as a machine that asks for one without flags does: for tests.
     #[cfg(feature = "virtual-time")]
     pub fn pad_once(&mut self, now: Instant, out: &mut DatagramBatch) {

@@ -44,6 +44,9 @@ pub(super) struct Negotiated {
     epochs: u64,
     /// Why nothing is agreed on, while nothing is.
     cause: Cause,
+    /// Whether the peer's timers treat every datagram alike, as it said last. That an agreement was not confirmed takes
+    /// nothing back: who drops what the peer says must not learn more than before.
+    has_alike_timers: bool,
 }
 
 impl Negotiated {
@@ -131,6 +134,7 @@ impl Tunnel {
             agreed_at: None,
             epochs: 0,
             cause: if is_asked { Cause::Negotiating } else { Cause::NotNegotiated },
+            has_alike_timers: false,
         }));
         if self.session.is_some() {
             self.open_negotiation(now);
@@ -214,10 +218,9 @@ impl Tunnel {
         self.negotiated.as_ref().is_some_and(|negotiated| offers(negotiated))
     }
 
-    /// Tells whether both ends' timers treat every datagram alike, whatever it carries: they agreed to. Not only once the
-    /// peer has confirmed it in this session: who drops its confirmation must not learn more than before.
+    /// Tells whether both ends' timers treat every datagram alike, whatever it carries: they agreed to.
     pub(super) fn has_alike_timers(&self) -> bool {
-        self.agreed().is_some_and(|agreed| agreed.capabilities.contains(Capabilities::TIMERS))
+        self.negotiated.as_ref().is_some_and(|negotiated| negotiated.has_alike_timers)
     }
 
     /// Tells whether a congestion mark on an outer header is to be passed inward. Not between ends that agreed on a defense:
@@ -341,6 +344,7 @@ impl Tunnel {
         let Some(negotiated) = &mut self.negotiated else { return };
         negotiated.agreed_at = Some(now);
         negotiated.epochs += 1;
+        negotiated.has_alike_timers = agreed.capabilities.contains(Capabilities::TIMERS);
         let framework = match negotiated.role {
             Role::Client => Stream::ClientFramework,
             Role::Relay => Stream::RelayFramework,
@@ -366,6 +370,7 @@ impl Tunnel {
         let Some(negotiated) = &mut self.negotiated else { return };
         negotiated.agreed_at = None;
         negotiated.cause = Cause::Refused(reason);
+        negotiated.has_alike_timers &= reason != Reason::Requested;
         if negotiated.is_refused() {
             self.statistics.dropped.unprotected += self.queue.clear() as u64;
         }
