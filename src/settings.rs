@@ -215,6 +215,9 @@ pub struct DefenseStatistics {
     pub padding_dropped: u64,
     /// Normal packets dropped because they were larger than the MTU.
     pub too_large: u64,
+    /// Congestion marks on outer headers that were not passed inward: both ends run what they agreed on, so no router set them
+    /// for our sake.
+    pub marks_ignored: u64,
     /// Bundles sealed: datagrams with several normal packets.
     pub bundles_sent: u64,
     /// Normal packets in those.

@@ -226,7 +226,7 @@ fn open_run(
         taken += 1;
         let length = state.tunnel.receive(datagram.bytes, datagram.from, now, &mut is_allowed, packets.space(), out);
         if let Some(length) = length {
-            commit(shared, packets, length, datagram.mark);
+            commit(shared, packets, length, state.tunnel.pass_mark(datagram.mark));
         }
     }
     shared.settle(peer, &mut state);

@@ -412,7 +412,7 @@ impl Tunnel {
         }
         let may_bundle = self.may_bundle();
         // Two of these fit: it may share a datagram with what the owner gives next, or else leaves when it flushes.
-        let is_small = may_bundle && length <= (self.size() - HEADER) / 2;
+        let is_small = may_bundle && length <= self.size().saturating_sub(HEADER) / 2;
         if may_bundle && !is_small {
             self.flush_queue(now, out);
         }

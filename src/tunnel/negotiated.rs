@@ -11,7 +11,7 @@ use maybetun_machines::EPHEMERAL;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
-use super::{DatagramBatch, Tunnel};
+use super::{DatagramBatch, Ecn, Tunnel};
 use crate::defense::{Gate, Plan, PlanError};
 use crate::negotiation::{Agreed, Capabilities, Choice, Config, Event, Negotiation, Reason};
 use crate::seed::Stream;
@@ -223,10 +223,16 @@ impl Tunnel {
         self.negotiated.as_ref().is_some_and(|negotiated| negotiated.has_alike_timers)
     }
 
-    /// Tells whether a congestion mark on an outer header is to be passed inward. Not between ends that agreed on a defense:
-    /// their datagrams are not ECN-capable, so only somebody who wants to find them again sets one.
-    pub fn passes_marks(&self) -> bool {
-        self.agreed().is_none()
+    /// Returns what is to be passed inward of the mark of an outer header. Between ends that agreed on a defense nothing is:
+    /// their datagrams are not ECN-capable, so only somebody who wants to find them again behind the tunnel sets a mark.
+    pub fn pass_mark(&mut self, outer: Ecn) -> Ecn {
+        if outer == Ecn::NotCapable || self.agreed().is_none() {
+            return outer;
+        }
+        if let Some(defended) = &mut self.defended {
+            defended.statistics.marks_ignored += 1;
+        }
+        Ecn::NotCapable
     }
 
     /// Returns the size of plaintexts while a defense runs: the smaller of both ends' MTU, as far as they told each other.
