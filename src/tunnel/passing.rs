@@ -39,7 +39,7 @@ impl Tunnel {
                     self.forget_local_address();
                     self.begin_handshake(now, out);
                 }
-                Timer::Forget => self.end_old_sessions(now),
+                Timer::Forget => self.forget_old_sessions(now),
             }
         }
     }
@@ -48,7 +48,7 @@ impl Tunnel {
     pub fn handle_timeout_mute(&mut self, now: Instant) {
         while let Some(timer) = self.timers.expire(now) {
             if timer == Timer::Forget {
-                self.end_old_sessions(now);
+                self.forget_old_sessions(now);
             }
         }
     }
@@ -70,9 +70,12 @@ impl Tunnel {
     pub(super) fn end_old_sessions(&mut self, now: Instant) {
         // A clock that runs while the system sleeps is looked at once a second.
         let is_checked = self.checked.is_some_and(|checked| now.saturating_duration_since(checked) < CHECK);
-        if is_checked && self.timers.get(Timer::Forget).is_none_or(|at| at > now) {
-            return;
+        if !is_checked || self.timers.get(Timer::Forget).is_some_and(|at| at <= now) {
+            self.forget_old_sessions(now);
         }
+    }
+
+    fn forget_old_sessions(&mut self, now: Instant) {
         self.checked = Some(now);
         self.noise.end_sessions(now);
         self.note_sessions();
