@@ -354,7 +354,14 @@ mod tests {
 
     fn hello() -> Hello {
         let choice = Choice { tier: 0, strength: 1, pool: [0xff; 32] };
-        Hello { epoch: u32::MAX, versions: (1, 1), nonce: [0xff; 32], capabilities: Capabilities::BUNDLES, choice, mtu: Some(u16::MAX) }
+        Hello {
+            epoch: u32::MAX,
+            versions: (1, 1),
+            nonce: [0xff; 32],
+            capabilities: Capabilities::BUNDLES,
+            choice,
+            mtu: Some(u16::MAX),
+        }
     }
 
     fn answer() -> Answer {

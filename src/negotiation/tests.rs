@@ -436,7 +436,8 @@ fn a_newer_client_speaks_our_version_and_one_without_it_is_told() {
         let mut rng = ChaCha20Rng::seed_from_u64(0);
         let (nonce, capabilities) = ([1; 32], Capabilities::BUNDLES);
         let mut body = Vec::new();
-        Message::Hello(message::Hello { epoch: 1, versions, nonce, capabilities, choice: CHOICE, mtu: None }).encode(&mut body);
+        Message::Hello(message::Hello { epoch: 1, versions, nonce, capabilities, choice: CHOICE, mtu: None })
+            .encode(&mut body);
         relay.receive(&body, Instant::now(), &mut rng);
         body.clear();
         assert!(relay.poll_message(&mut body));

@@ -154,7 +154,8 @@ impl Noise {
         now: Instant,
         packet: &mut [u8],
     ) -> Result<Opened, Refused> {
-        let engine = self.engines.iter_mut().find(|engine| engine.index.names(index)).ok_or(Refused::Unauthenticated)?;
+        let engine =
+            self.engines.iter_mut().find(|engine| engine.index.names(index)).ok_or(Refused::Unauthenticated)?;
         let length = engine.open(datagram, packet)?;
         let confirms = matches!(engine.stage, Stage::Answered(_));
         if confirms {

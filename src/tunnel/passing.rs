@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::timers::{
-    KEEPALIVE_TIMEOUT, KEEPALIVE_TIMEOUTS, SILENCE_TIMEOUT, SILENCE_TIMEOUTS, Timer, Timers, between,
-};
+use super::timers::{KEEPALIVE_TIMEOUT, KEEPALIVE_TIMEOUTS, SILENCE_TIMEOUT, SILENCE_TIMEOUTS, Timer, Timers, between};
 use super::{Content, DatagramBatch, Endpoint, Event, Tunnel};
 use crate::defense::Gate;
 

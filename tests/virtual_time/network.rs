@@ -228,8 +228,7 @@ impl Network {
         let now = self.instant();
         let allowed = IpAddr::from([10, 0, 0, 2 - to as u8]);
         let from = if to == 0 { address(1) } else { address_on(self.network, 0) };
-        let length =
-            self.tunnels[to].receive(datagram, from, now, |source| source == allowed, &mut packet, &mut out);
+        let length = self.tunnels[to].receive(datagram, from, now, |source| source == allowed, &mut packet, &mut out);
         if let Some(length) = length {
             self.delivered[to].extend(packets(&packet[..length]).map(<[u8]>::to_vec));
         }
