@@ -45,6 +45,8 @@ impl Tunnel {
     /// a session, or if something waits; else with the next packet.
     pub fn network_changed(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.run_defense(now, out);
+        // What the machines just sent was sealed for the old one.
+        out.forget_but_next(0);
         let is_wanted = self.session.is_some() || self.attempt.is_some() || self.answered.is_some();
         self.forget_local_address();
         self.noise.forget_handshakes();
