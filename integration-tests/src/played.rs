@@ -52,7 +52,7 @@ impl PlayedRelay {
         setsockopt(&socket, sockopt::RcvBufForce, &(64 << 20)).expect("root may have large buffers");
         let private = PrivateKey::from_base64(&keys.private).expect("a key");
         let client = PublicKey::from_base64(client).expect("a key");
-        let tunnel = Tunnel::new(TunnelConfig::new(&private, client, 0x0052_4541));
+        let tunnel = Tunnel::new(TunnelConfig::new(&private, client, [0x52; 32]));
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = host.spawn(move || play(&socket, tunnel, &stopped));
