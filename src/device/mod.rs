@@ -3,15 +3,19 @@
 //! [`Device::start`] starts a thread for each direction of traffic, one for deadlines, and a task that follows the TUN
 //! interface: sockets are open while it is up. Everything is configured through [`Device::apply`] while it runs.
 //!
-//! Locks are taken in this order: the registry of peers, then one tunnel, then the schedule or the link.
+//! Locks are taken in this order: the registry of peers, then the right to send for one, then its tunnel, then the
+//! schedule or the link. Datagrams leave through one function, [`departing::depart`].
 
 mod configure;
+mod departing;
 mod handshakes;
 mod inbound;
+mod kernel_queue;
 mod outbound;
 mod pacer;
 mod registry;
 mod schedule;
+mod sending;
 mod shared;
 mod sockets;
 mod supervise;

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use parking_lot::Mutex;
 use rand_core::{OsRng, RngCore as _, TryRngCore as _};
 use tokio::sync::Notify;
 
+use super::departing::Outbox;
 use super::handshakes::HandshakeLimiter;
 use crate::keys::{PrivateKey, PublicKey};
 use crate::settings::{DefenseSettings, Role};
@@ -25,13 +25,11 @@ pub(super) struct Peer {
     pub(super) index: u32,
     pub(super) public_key: PublicKey,
     pub(super) state: Mutex<PeerState>,
-    /// Whether non-bypassable blocking holds everything back, as of the last use of the tunnel.
-    pub(super) is_closed: AtomicBool,
     /// Tells whoever waits for it that the tunnel's queue has room, or that the peer is gone.
     pub(super) drained: Notify,
-    /// Held while datagrams are sealed from the TUN device's packets and sent, so that several threads send them in the
-    /// order of their counters: what came later than 1,000 others is a replay to the peer.
-    pub(super) sending: tokio::sync::Mutex<()>,
+    /// Held by whoever sends for the peer; taken before the state's lock, or tried under it. See
+    /// [`departing`](super::departing).
+    pub(super) sending: Mutex<()>,
     /// Counts up from peer to peer: the order in which they are shown.
     sequence: u64,
 }
@@ -39,6 +37,9 @@ pub(super) struct Peer {
 #[derive(Debug)]
 pub(super) struct PeerState {
     pub(super) tunnel: Tunnel,
+    pub(super) outbox: Outbox,
+    /// What all defended peers share, while this is one.
+    pub(super) defended: Option<Arc<()>>,
     /// The deadline that the schedule holds for this peer.
     pub(super) scheduled: Option<Instant>,
     /// The defense that the tunnel was told to run, if it is not to be agreed on.
@@ -166,13 +167,14 @@ impl Registry {
             public_key,
             state: Mutex::new(PeerState {
                 tunnel: Tunnel::new(config),
+                outbox: Outbox::default(),
+                defended: None,
                 scheduled: None,
                 defense: None,
                 role: Role::Relay,
             }),
-            is_closed: AtomicBool::new(false),
             drained: Notify::new(),
-            sending: tokio::sync::Mutex::default(),
+            sending: Mutex::default(),
             sequence: self.sequence,
         });
         self.sequence += 1;

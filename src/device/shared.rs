@@ -1,8 +1,7 @@
 //! What the tasks of one device share.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
@@ -10,10 +9,10 @@ use tokio::sync::{broadcast, watch};
 
 use super::registry::{Peer, PeerState, Registry};
 use super::schedule::Schedule;
-use super::sockets::{Sent, Sockets};
+use super::sockets::Sockets;
 use super::{DeviceEvent, Options, StopReason};
 use crate::settings::{DeviceDrops, Protection};
-use crate::tunnel::{DEFAULT_MTU, DatagramBatch, Event};
+use crate::tunnel::{DEFAULT_MTU, Event};
 
 /// Most events that wait for one listener; the oldest go first.
 const MAX_WAITING_EVENTS: usize = 256;
@@ -27,8 +26,8 @@ pub(super) struct Shared {
     /// The sockets in use; `None` while the interface is down.
     pub(super) sockets: watch::Sender<Option<Arc<Sockets>>>,
     pub(super) drops: DropCounters,
-    /// Whether any peer was ever held back by non-bypassable blocking.
-    has_blocked: AtomicBool,
+    /// Shared by every peer that is defended.
+    defended: Arc<()>,
     /// What tunnels tell, for whoever listens.
     pub(super) events: broadcast::Sender<DeviceEvent>,
     mtu: AtomicU16,
@@ -81,7 +80,7 @@ impl Shared {
             link: Mutex::default(),
             sockets: watch::Sender::new(None),
             drops: DropCounters::default(),
-            has_blocked: AtomicBool::new(false),
+            defended: Arc::default(),
             events: broadcast::Sender::new(MAX_WAITING_EVENTS),
             mtu: AtomicU16::new(DEFAULT_MTU),
             stop: watch::Sender::new(None),
@@ -99,13 +98,9 @@ impl Shared {
         }
     }
 
-    /// Tells whether nothing may leave for this address: it is that of a peer whose outgoing traffic is blocked.
-    pub(super) fn is_held_back(&self, registry: &Registry, address: SocketAddr) -> bool {
-        let is_its = |peer: &&Arc<Peer>| {
-            peer.is_closed.load(Ordering::Relaxed)
-                && peer.state.lock().tunnel.endpoint().is_some_and(|endpoint| endpoint.remote == address)
-        };
-        self.has_blocked.load(Ordering::Relaxed) && registry.peers().any(|peer| is_its(&peer))
+    /// Tells whether any peer is defended.
+    pub(super) fn has_defended(&self) -> bool {
+        Arc::strong_count(&self.defended) > 1
     }
 
     /// Tells whether the device has a private key; without one it is silent.
@@ -132,16 +127,12 @@ impl Shared {
 
     /// Does what follows every use of a tunnel: its next deadline is kept, its events are told.
     pub(super) fn settle(&self, peer: &Peer, state: &mut PeerState) {
-        if let Some(deadline) = state.tunnel.next_timeout()
-            && state.scheduled.is_none_or(|scheduled| deadline < scheduled)
-        {
-            self.schedule.set(peer.index, state.scheduled, deadline);
-            state.scheduled = Some(deadline);
+        if let Some(deadline) = state.tunnel.next_timeout() {
+            self.call_by(peer, state, deadline);
         }
-        let is_closed = state.tunnel.is_closed();
-        peer.is_closed.store(is_closed, Ordering::Relaxed);
-        if is_closed {
-            self.has_blocked.store(true, Ordering::Relaxed);
+        let is_defended = state.tunnel.is_defended();
+        if is_defended != state.defended.is_some() {
+            state.defended = is_defended.then(|| Arc::clone(&self.defended));
         }
         if state.tunnel.has_room() {
             peer.drained.notify_waiters();
@@ -169,39 +160,11 @@ impl Shared {
         }
     }
 
-    /// Sends the batch to where the peer is, and whatever was left waiting because it was full.
-    pub(super) async fn transmit(&self, peer: &Peer, out: &mut DatagramBatch) {
-        loop {
-            if !out.is_empty() {
-                let endpoint = peer.state.lock().tunnel.endpoint();
-                let sockets = self.sockets.borrow().clone();
-                let sent = match (endpoint, sockets) {
-                    (Some(endpoint), Some(sockets)) => {
-                        sockets.send(out, peer.index, endpoint, || peer.is_closed.load(Ordering::Relaxed)).await
-                    }
-                    _ => Sent::none_of(out),
-                };
-                self.note_sent(peer, sent);
-            }
-            out.clear();
-            let mut state = peer.state.lock();
-            if !state.tunnel.has_ready() {
-                return;
-            }
-            state.tunnel.flush(Instant::now(), out);
-            self.settle(peer, &mut state);
-        }
-    }
-
-    pub(super) fn note_sent(&self, peer: &Peer, sent: Sent) {
-        self.drops.send_failed.fetch_add(sent.failed, Ordering::Relaxed);
-        if sent == Sent::default() {
-            return;
-        }
-        let tunnel = &mut peer.state.lock().tunnel;
-        tunnel.unsent(sent.failed_bytes);
-        if sent.local_address_is_stale {
-            tunnel.forget_local_address();
+    /// Has the tunnel called at `deadline`, if it is not sooner anyway.
+    pub(super) fn call_by(&self, peer: &Peer, state: &mut PeerState, deadline: Instant) {
+        if state.scheduled.is_none_or(|scheduled| deadline < scheduled) {
+            self.schedule.set(peer.index, state.scheduled, deadline);
+            state.scheduled = Some(deadline);
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Starts the tasks of a device, opens and closes its sockets, and ends it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use maybetun_tun::{Tun, TunEvent};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use super::departing::{Turn, depart};
+use super::registry::PeerState;
 use super::shared::Shared;
 use super::workers::Workers;
 use super::{StopReason, configure};
@@ -52,7 +54,7 @@ async fn supervise<T: Tun>(queues: Vec<Arc<T>>, shared: &Arc<Shared>) -> StopRea
                 let are_open = sockets.borrow_and_update().is_some();
                 if are_open {
                     let state = Arc::clone(shared);
-                    tasks.spawn(async move { call_peers(&state).await });
+                    tasks.spawn(async move { call_peers(&state) });
                 }
             }
             Some(result) = tasks.join_next() => stop_on_panic(shared, result),
@@ -129,23 +131,19 @@ fn open_sockets(shared: &Shared, pause: Option<Duration>) -> Option<Duration> {
 }
 
 /// Now that datagrams can leave: opens the way to the peers that are to be kept alive, and to those that wait for one.
-async fn call_peers(shared: &Shared) {
+fn call_peers(shared: &Shared) {
     if !shared.has_identity() {
         return;
     }
     let peers: Vec<_> = shared.registry.read().peers().cloned().collect();
     let mut out = DatagramBatch::new();
     for peer in peers {
-        {
-            let (mut state, now) = (peer.state.lock(), Instant::now());
-            state.tunnel.resend_handshake(now, &mut out);
-            let tunnel = &state.tunnel;
+        depart(shared, &peer, &mut out, Turn::Own, |PeerState { tunnel, .. }, now, out| {
+            tunnel.resend_handshake(now, out);
             let is_waiting = tunnel.persistent_keepalive() > 0 || tunnel.queued() > 0 || tunnel.has_to_agree();
             if is_waiting && out.is_empty() {
-                state.tunnel.send_keepalive(now, &mut out);
+                tunnel.send_keepalive(now, out);
             }
-            shared.settle(&peer, &mut state);
-        }
-        shared.transmit(&peer, &mut out).await;
+        });
     }
 }

@@ -182,11 +182,11 @@ impl Tunnel {
             return;
         }
         match (self.gate(), bypass, replace) {
-            (Gate::Open, _, Replace::No) => self.seal_padding(now, out),
+            (Gate::Open, _, Replace::No) => self.pad_now(now, out),
             (Gate::Open, _, Replace::Yes) => {
                 // What waits, waits for a session: it will leave before any padding could.
                 if self.queue.is_empty() {
-                    self.seal_padding(now, out);
+                    self.pad_now(now, out);
                 }
             }
             (Gate::Closed, _, Replace::No) | (Gate::Bypassable, Bypass::No, Replace::No) => self.queue_padding(),
@@ -195,19 +195,28 @@ impl Tunnel {
                     self.queue_padding();
                 }
             }
-            (Gate::Bypassable, Bypass::Yes, Replace::No) => self.seal_padding(now, out),
+            (Gate::Bypassable, Bypass::Yes, Replace::No) => self.pad_now(now, out),
             (Gate::Bypassable, Bypass::Yes, Replace::Yes) => {
                 // What cannot leave any more (a packet of a larger MTU) must not leave a gap.
                 let before = out.len();
-                while self.session.is_some() && out.len() == before && !out.is_full() {
+                while self.session.is_some() && out.len() == before && out.has_padding_room() {
                     if !self.seal_next(now, out) {
                         break;
                     }
                 }
                 if out.len() == before {
-                    self.seal_padding(now, out);
+                    self.pad_now(now, out);
                 }
             }
+        }
+    }
+
+    /// Seals padding whose instant has come. Where there is no room it is dropped: later it would be at another instant.
+    fn pad_now(&mut self, now: Instant, out: &mut DatagramBatch) {
+        if out.has_padding_room() {
+            self.seal_padding(now, out);
+        } else if let Some(defended) = &mut self.defended {
+            defended.statistics.padding_dropped += 1;
         }
     }
 
@@ -419,7 +428,7 @@ impl Tunnel {
         let passes = self.session.is_some()
             && self.queue.is_empty()
             && self.gate() == Gate::Open
-            && !out.is_full()
+            && out.has_room()
             && !is_small
             && !self.is_held();
         if passes {

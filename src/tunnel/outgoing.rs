@@ -30,7 +30,7 @@ impl Tunnel {
             return;
         }
         self.end_old_sessions(now);
-        if self.session.is_some() && self.queue.is_empty() && !out.is_full() {
+        if self.session.is_some() && self.queue.is_empty() && out.has_room() {
             self.seal(buffer, length, now, out);
             self.rekey_if_older(REKEY_AFTER_TIME, now, out);
             return;
@@ -43,7 +43,7 @@ impl Tunnel {
         }
     }
 
-    /// Tells whether packets wait that could be sealed now: they found the batch full, or are small and may go together.
+    /// Tells whether packets wait that could be sealed now: they found no room in the batch, or are small and may go together.
     pub fn has_ready(&self) -> bool {
         self.has_sealable() || self.has_releasable()
     }
@@ -52,7 +52,7 @@ impl Tunnel {
         self.session.is_some() && !self.queue.is_empty() && self.gate() == Gate::Open && !self.is_held()
     }
 
-    /// Seals waiting packets into `out` until it is full or none may leave.
+    /// Seals waiting packets into `out` until it has no room or none may leave.
     pub fn flush(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.run_defense(now, out);
         if let Some(defended) = &mut self.defended {
@@ -66,7 +66,7 @@ impl Tunnel {
     /// Does the same, as part of what happens at the machines' present instant.
     pub(super) fn flush_queue(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.release_held(out);
-        while self.has_sealable() && !out.is_full() {
+        while self.has_sealable() && out.has_room() {
             self.seal_next(now, out);
         }
     }
