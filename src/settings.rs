@@ -100,6 +100,9 @@ pub struct Status {
     pub private_key: Option<PrivateKey>,
     /// The UDP port listened on; 0 while no socket is open and none was asked for.
     pub listen_port: u16,
+    /// Whether the user asked for that port, as far as the device says. One that the system chose is another on another
+    /// network.
+    pub is_port_fixed: bool,
     /// The mark of outgoing datagrams; 0 if none.
     pub fwmark: u32,
     /// Datagrams that belong to no peer, by reason.

@@ -81,12 +81,13 @@ pub(super) fn link_down(shared: &Shared) {
 }
 
 pub(super) fn status(shared: &Shared) -> Status {
-    let Link { port, fwmark, .. } = *shared.link.lock();
+    let Link { asked_port, port, fwmark, .. } = *shared.link.lock();
     let registry = shared.registry.read();
     let (now, clock) = (Instant::now(), SystemTime::now());
     Status {
         private_key: registry.identity().map(|identity| identity.private_key.clone()),
         listen_port: port,
+        is_port_fixed: asked_port != 0,
         fwmark,
         dropped: shared.drops.read(),
         peers: registry.peers_in_order().into_iter().map(|peer| peer_status(&registry, peer, now, clock)).collect(),
@@ -126,6 +127,7 @@ fn bind(shared: &Shared, port: u16, fwmark: u32) -> Result<Sockets, ApplyError> 
 fn apply_to_sockets(shared: &Shared, update: &Update) -> Result<(), ApplyError> {
     let mut link = shared.link.lock();
     let fwmark = update.fwmark.unwrap_or(link.fwmark);
+    let asked_port = update.listen_port.unwrap_or(link.asked_port);
     let port = update.listen_port.unwrap_or(link.port);
     let current = shared.sockets.borrow().clone();
     let is_deaf = link.is_up && current.is_none() && update.listen_port.is_some();
@@ -145,6 +147,7 @@ fn apply_to_sockets(shared: &Shared, update: &Update) -> Result<(), ApplyError> 
         }
         link.port = port;
     }
+    link.asked_port = asked_port;
     link.fwmark = fwmark;
     Ok(())
 }
@@ -197,6 +200,7 @@ fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, n
         && tunnel.endpoint().map(|endpoint| endpoint.remote) != Some(remote)
     {
         tunnel.set_endpoint(Some(Endpoint::from(remote)));
+        shared.network.ask(peer.index);
     }
     let mut wake = tunnel.queued() > 0;
     if let Some(interval) = update.persistent_keepalive

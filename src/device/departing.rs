@@ -62,7 +62,7 @@ pub(super) struct Room {
 }
 
 impl Outbox {
-    fn append(&mut self, out: &DatagramBatch) {
+    pub(super) fn append(&mut self, out: &DatagramBatch) {
         let datagrams = out.marked_from(0).take(MAX_WAITING.saturating_sub(self.waiting.len()));
         self.waiting.extend(datagrams.map(|(datagram, mark)| (datagram.to_vec(), mark)));
     }
@@ -89,9 +89,10 @@ pub(super) fn depart<R>(
     act: impl FnOnce(&mut PeerState, Instant, &mut DatagramBatch) -> R,
 ) -> R {
     let own_turn = (turn == Turn::Own).then(|| peer.sending.lock());
-    let sockets = shared.sockets.borrow().clone();
     let mut state = peer.state.lock();
     let sending = own_turn.or_else(|| peer.sending.try_lock());
+    // While the right to send is held, they do not change under a tunnel that does not know of it.
+    let sockets = shared.sockets.borrow().clone();
     let now = Instant::now();
     let Room { normal, padding } = match &sending {
         Some(_) => room(shared, sockets.as_deref(), peer, &state, now),
@@ -123,7 +124,7 @@ pub(super) fn depart<R>(
             drop(state);
             let (waiting, first, sent) = dispatch.send(waiting, out);
             state = peer.state.lock();
-            note_sent(shared, &mut state, sent);
+            note_sent(shared, peer, &mut state, sent);
             state.outbox.put_back(waiting, out, first);
             state.outbox.is_stalled = sent.is_full;
         }
@@ -180,13 +181,14 @@ pub(super) fn room(shared: &Shared, sockets: Option<&Sockets>, peer: &Peer, stat
     }
 }
 
-fn note_sent(shared: &Shared, state: &mut PeerState, sent: Sent) {
+fn note_sent(shared: &Shared, peer: &Peer, state: &mut PeerState, sent: Sent) {
     if sent.failed > 0 {
         shared.drops.send_failed.fetch_add(sent.failed, Ordering::Relaxed);
         state.tunnel.unsent(sent.failed_bytes);
     }
     if sent.local_address_is_stale {
-        state.tunnel.forget_local_address();
+        state.way.lose();
+        shared.network.ask(peer.index);
     }
 }
 
@@ -208,7 +210,7 @@ impl Dispatch<'_> {
     ) -> (VecDeque<(Vec<u8>, Ecn)>, usize, Sent) {
         let mut sent = Sent::default();
         let socket = self.endpoint.and_then(|to| Some((self.sockets?.towards(to.remote, self.peer)?, to)));
-        let Some((socket, mut to)) = socket else {
+        let Some((socket, to)) = socket else {
             let lengths = waiting.iter().map(|(datagram, _)| datagram.len()).chain(out.iter().map(<[u8]>::len));
             for length in lengths {
                 sent.failed += 1;
@@ -222,7 +224,7 @@ impl Dispatch<'_> {
             false => Segmentation::Kernel,
         };
         let mut send = |run: Run<'_>| {
-            let taken = socket.send(run, segmentation, &mut to, &mut sent);
+            let taken = socket.send(run, segmentation, to, &mut sent);
             sent.is_full |= taken < run.datagrams().count();
             taken
         };

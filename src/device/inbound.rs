@@ -212,9 +212,9 @@ fn open_run(
             is_allowed
         }
     };
-    let session = datagrams.first().and_then(|first| data_receiver(first.bytes));
     depart(shared, peer, out, Turn::Any, |state, now, out| {
         let mut taken = 0;
+        let session = datagrams.first().and_then(|first| data_receiver(first.bytes));
         for datagram in datagrams {
             let is_for_peer = taken == 0 || (session.is_some() && data_receiver(datagram.bytes) == session);
             if !is_for_peer || !packets.has_room_for(MAX_BUNDLED) || out.is_full() {

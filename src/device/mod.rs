@@ -11,8 +11,10 @@ mod departing;
 mod handshakes;
 mod inbound;
 mod kernel_queue;
+mod network;
 mod outbound;
 mod pacer;
+mod path;
 mod registry;
 mod schedule;
 mod sending;
@@ -161,6 +163,27 @@ impl Device {
     /// Returns what tells of events from now on. A listener that falls 256 events behind loses the oldest.
     pub fn events(&self) -> broadcast::Receiver<DeviceEvent> {
         self.shared.events.subscribe()
+    }
+
+    /// Says that the device is, or may be, on another network: apps call it when the system tells of another connection.
+    ///
+    /// Nothing that was seen on the network before is seen again. Unless the user fixed the port, the sockets are closed and
+    /// others opened on another port. Every session ends, and where there was one a handshake begins at once; packets wait
+    /// for it.
+    pub fn network_changed(&self) {
+        network::moved(&self.shared);
+    }
+
+    /// Says that addresses or routes of the system have changed, or may have: apps and commands call it when the system
+    /// tells of it, as often as it does.
+    ///
+    /// If datagrams to a peer would leave from another address than before, or could not leave for a time, or the address
+    /// that the peer talks to is not ours any more, the network is another for that peer, as
+    /// [`network_changed`](Self::network_changed) has it: for that one alone if the port is fixed, else for all, which share
+    /// the sockets. A peer whose endpoint nobody set, that of a relay, is answered from the address that it talks to as
+    /// long as that is ours. What has not changed is not disturbed.
+    pub fn routes_changed(&self) {
+        network::look_around(&self.shared);
     }
 
     /// Stops the device and waits until its tasks have ended and its sockets are closed.

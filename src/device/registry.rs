@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::departing::Outbox;
 use super::handshakes::HandshakeLimiter;
+use super::network::Way;
 use crate::keys::{PrivateKey, PublicKey};
 use crate::settings::{DefenseSettings, Role};
 use crate::tunnel::{AllowedIps, INDEX_BITS, SessionIndices, Tunnel, TunnelConfig};
@@ -38,6 +39,7 @@ pub(super) struct Peer {
 pub(super) struct PeerState {
     pub(super) tunnel: Tunnel,
     pub(super) outbox: Outbox,
+    pub(super) way: Way,
     /// What all defended peers share, while this is one.
     pub(super) defended: Option<Arc<()>>,
     /// The deadline that the schedule holds for this peer.
@@ -168,6 +170,7 @@ impl Registry {
             state: Mutex::new(PeerState {
                 tunnel: Tunnel::new(config),
                 outbox: Outbox::default(),
+                way: Way::default(),
                 defended: None,
                 scheduled: None,
                 defense: None,

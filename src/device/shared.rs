@@ -7,6 +7,7 @@ use std::time::Instant;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, watch};
 
+use super::network::Network;
 use super::registry::{Peer, PeerState, Registry};
 use super::schedule::Schedule;
 use super::sockets::Sockets;
@@ -25,6 +26,7 @@ pub(super) struct Shared {
     pub(super) link: Mutex<Link>,
     /// The sockets in use; `None` while the interface is down.
     pub(super) sockets: watch::Sender<Option<Arc<Sockets>>>,
+    pub(super) network: Network,
     pub(super) drops: DropCounters,
     /// Shared by every peer that is defended.
     defended: Arc<()>,
@@ -38,7 +40,9 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct Link {
     pub(super) is_up: bool,
-    /// The port asked for; 0 for any. Once a socket was open, the port it got.
+    /// The port that the user asked for; 0 for any, which is another one on another network.
+    pub(super) asked_port: u16,
+    /// The port that the sockets have, or had last and are to have again; 0 if there is none.
     pub(super) port: u16,
     pub(super) fwmark: u32,
 }
@@ -79,6 +83,7 @@ impl Shared {
             schedule: Schedule::default(),
             link: Mutex::default(),
             sockets: watch::Sender::new(None),
+            network: Network::default(),
             drops: DropCounters::default(),
             defended: Arc::default(),
             events: broadcast::Sender::new(MAX_WAITING_EVENTS),
@@ -138,6 +143,9 @@ impl Shared {
             peer.drained.notify_waiters();
         }
         while let Some(event) = state.tunnel.poll_event() {
+            if matches!(event, Event::SessionStarted | Event::Protection(_)) {
+                self.network.ask(peer.index);
+            }
             match event {
                 Event::SessionStarted => tracing::debug!(peer = ?peer.public_key, "session started"),
                 Event::SessionEnded => tracing::debug!(peer = ?peer.public_key, "session ended"),

@@ -12,9 +12,9 @@ use rustix::net::sockopt;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 
-use super::Options;
 use super::kernel_queue::{Advice, KernelQueue, charge};
 use super::sending::{self, Segmentation};
+use super::{Options, path};
 use crate::tunnel::{Ecn, Endpoint, Run};
 
 /// How often a random port is drawn again because the other IP version had it in use.
@@ -84,7 +84,7 @@ pub(super) struct Sent {
     pub(super) failed_bytes: u64,
     /// The kernel took no more.
     pub(super) is_full: bool,
-    /// Our address that the peer knows is not ours any more; the datagrams left from another.
+    /// Our address that the peer knows is not ours any more.
     pub(super) local_address_is_stale: bool,
 }
 
@@ -262,11 +262,11 @@ impl BoundSocket {
     }
 
     /// Sends the datagrams of the run from the first on, until the kernel takes no more, and returns how many it took or
-    /// refused. `to` forgets our address when it is not ours any more.
-    pub(super) fn send(&self, run: Run<'_>, segmentation: Segmentation, to: &mut Endpoint, sent: &mut Sent) -> usize {
+    /// refused.
+    pub(super) fn send(&self, run: Run<'_>, segmentation: Segmentation, to: Endpoint, sent: &mut Sent) -> usize {
         let count = run.datagrams().count();
         if segmentation == Segmentation::Kernel && count > 1 {
-            match sending::send_whole(&self.socket, &self.state, run, *to) {
+            match sending::send_whole(&self.socket, &self.state, run, to) {
                 Ok(()) => {
                     self.accepted(run, count);
                     return count;
@@ -293,17 +293,12 @@ impl BoundSocket {
         done
     }
 
-    fn send_each(&self, run: Run<'_>, to: &mut Endpoint, sent: &mut Sent) -> io::Result<usize> {
-        let result = match sending::send_each(&self.socket, &self.state, run, *to) {
-            // Our source address may be gone.
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock && to.local.is_some() => {
-                let to_any = Endpoint { local: None, ..*to };
-                let result = sending::send_each(&self.socket, &self.state, run, to_any);
-                if result.is_ok() {
-                    sent.local_address_is_stale = true;
-                    *to = to_any;
-                }
-                result
+    fn send_each(&self, run: Run<'_>, to: Endpoint, sent: &mut Sent) -> io::Result<usize> {
+        let result = match sending::send_each(&self.socket, &self.state, run, to) {
+            // What was sealed for the network that had the address does not leave on another.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                sent.local_address_is_stale |= to.local.is_some_and(path::is_foreign);
+                Err(error)
             }
             result => result,
         };
@@ -436,7 +431,8 @@ fn open(address: SocketAddr, sharing: Sharing, options: &Options) -> io::Result<
     Ok(Some(BoundSocket { socket, state, offload, buffer, is_limited: AtomicBool::new(false), queue }))
 }
 
-fn is_missing(error: &io::Error) -> bool {
+/// Tells whether the address, or its whole IP version, is not there.
+pub(super) fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }

@@ -11,7 +11,7 @@ use super::departing::{Turn, depart};
 use super::registry::PeerState;
 use super::shared::Shared;
 use super::workers::Workers;
-use super::{StopReason, configure};
+use super::{StopReason, configure, network};
 use crate::tunnel::DatagramBatch;
 
 /// Pauses between attempts to open the sockets, the first and the longest.
@@ -35,6 +35,8 @@ async fn supervise<T: Tun>(queues: Vec<Arc<T>>, shared: &Arc<Shared>) -> StopRea
         let (device, state) = (Arc::clone(first), Arc::clone(shared));
         tasks.spawn(async move { follow_link(&*device, &state).await });
     }
+    let state = Arc::clone(shared);
+    tasks.spawn(async move { network::follow(&state).await });
     let workers = Workers::start(&queues, shared);
     drop(queues);
     let ending = EndOnDrop(shared);
@@ -51,10 +53,13 @@ async fn supervise<T: Tun>(queues: Vec<Arc<T>>, shared: &Arc<Shared>) -> StopRea
                 }
             }
             _ = sockets.changed() => {
-                let are_open = sockets.borrow_and_update().is_some();
-                if are_open {
+                let opened = sockets.borrow_and_update().clone();
+                if opened.is_some_and(|opened| !shared.network.has_called_on(&opened)) {
                     let state = Arc::clone(shared);
-                    tasks.spawn(async move { call_peers(&state) });
+                    tasks.spawn(async move {
+                        network::look_around(&state);
+                        call_peers(&state);
+                    });
                 }
             }
             Some(result) = tasks.join_next() => stop_on_panic(shared, result),
@@ -100,7 +105,11 @@ async fn follow_link<T: Tun>(tun: &T, shared: &Shared) {
                 tracing::debug!(mtu, "interface MTU");
                 shared.set_mtu(mtu);
             }
-            TunEvent::Up => pause = open_sockets(shared, pause),
+            TunEvent::Up => {
+                // The network may have changed while nothing could be sent.
+                network::look_around(shared);
+                pause = open_sockets(shared, pause);
+            }
             TunEvent::Down => {
                 pause = None;
                 configure::link_down(shared);

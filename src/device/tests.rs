@@ -1,5 +1,7 @@
 //! Two devices on loopback, each with an in-memory TUN.
 
+mod moving;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 

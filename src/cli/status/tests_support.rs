@@ -112,6 +112,7 @@ pub(super) fn sample() -> Named {
     let status = Status {
         private_key: Some(private_key),
         listen_port: 51_820,
+        is_port_fixed: true,
         fwmark: 51_820,
         dropped: DeviceDrops { unknown: 3, ..DeviceDrops::default() },
         peers: vec![silent, busy],
