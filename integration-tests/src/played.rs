@@ -110,9 +110,9 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, SocketAddr, 
     let mut space = nix::cmsg_space!(TimeSpec);
     let flags = MsgFlags::empty();
     let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags).ok()?;
-    let at = message.cmsgs().ok()?.find_map(|control| match control {
-        ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
-        _ => None,
+    let at = message.cmsgs().ok()?.find_map(|control| {
+        let ControlMessageOwned::ScmTimestampns(at) = control else { return None };
+        Some(Duration::from(at))
     })?;
     let from = message.address?;
     let from = match (from.as_sockaddr_in(), from.as_sockaddr_in6()) {
