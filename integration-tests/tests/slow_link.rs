@@ -4,12 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use maybetun_integration_tests::Implementation::Maybetun;
 use maybetun_integration_tests::{
-    Carried, Config, End, Host, Keys, Network, PeerConfig, PlayedRelay, Read, UdpFlood, Wire, alone, ask,
-    block_and_pause, errno, key_in_hex, metronome,
+    Carried, Config, End, Host, Keys, MEGABYTE, Network, PeerConfig, PlayedRelay, Read, Setup, Stream, UdpFlood, Wire,
+    alone, ask, block_and_pause, defense, errno, key_in_hex, metronome,
 };
 
 /// What the link carries, in bits a second.
@@ -108,4 +108,36 @@ fn padding_keeps_its_instants_beside_a_fast_transfer() {
         figures.push(format!("{median:?} (median), {high:?} (99 %), {} beats, {packets} packets", padding.len()));
     }
     panic!("gaps are wrong by {figures:#?}");
+}
+
+#[test]
+fn a_neighbour_that_does_not_answer_does_not_stall_the_others() {
+    let _heavy = alone();
+    let pair = Setup::between(Maybetun, Maybetun).start();
+    let (client, relay) = (&pair.client, &pair.relay.host);
+    client.host.reaches(&pair.relay.v4());
+    let other = Keys::new();
+    relay.ip(&format!("addr add 192.0.2.3/24 dev {}", pair.wire.right));
+    let address = "192.0.2.3:51820".parse().unwrap();
+    // The relay's own device has the port on every address.
+    pair.relay.wg("set", "listen-port 51821").success();
+    client.wg("set", &format!("peer {} endpoint 192.0.2.2:51821", pair.relay.public_key)).success();
+    let played = PlayedRelay::start(relay, address, &other, &client.public_key);
+    client.wg("set", &format!("peer {} endpoint {address} allowed-ips 10.9.1.0/24", other.public)).success();
+    client.host.ip(&format!("route add 10.9.1.0/24 dev {}", client.daemon.interface()));
+    defense(client, &format!("{} on constant-size", pair.relay.public_key)).success();
+    let flood = UdpFlood::start(&client.host, "10.9.1.2:9".parse().unwrap(), 20_000_000);
+    thread::sleep(Duration::from_secs(1));
+    let stream = Stream::start(&client.host, relay, pair.relay.inner(5_000));
+    stream.advance(MEGABYTE);
+    relay.ip(&format!("addr del 192.0.2.3/24 dev {}", pair.wire.right));
+    client.host.ip(&format!("neigh flush dev {} to 192.0.2.3", pair.wire.left));
+    let start = Instant::now();
+    stream.advance(30 * MEGABYTE);
+    let time = start.elapsed();
+    assert!(client.host.ip("neigh show to 192.0.2.3").lines().all(|line| !line.contains("REACHABLE")));
+    flood.finish();
+    stream.finish();
+    played.finish();
+    assert!(time < Duration::from_secs(6), "30 MB took {time:?}");
 }
