@@ -284,10 +284,9 @@ impl Capture {
         records(&self.file()).map(|(_, packet)| packet[link..].to_vec()).collect()
     }
 
-    /// Does the same, and tells when each passed, since 1970.
+    /// Does the same at once, while more may pass, and tells when each passed, since 1970.
     #[track_caller]
     pub fn timed_packets(self, link: usize) -> Vec<(Duration, Vec<u8>)> {
-        self.settle();
         records(&self.file()).map(|(at, packet)| (at, packet[link..].to_vec())).collect()
     }
 

@@ -42,7 +42,8 @@ use shared::Shared;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// Bytes of receive and of send buffer asked for on each UDP socket; the system's maximum bounds it.
+    /// Bytes of receive and of send buffer asked for on each UDP socket; the system's maximum bounds it. While a peer is
+    /// defended, on Linux and Android, the send buffer is kept to about two milliseconds of what leaves.
     pub socket_buffer: usize,
     /// Whether UDP sockets may send and receive many datagrams of one size at once, where the system can. By default yes.
     pub offload: bool,
