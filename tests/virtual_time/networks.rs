@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use maybetun::defense::Plan;
 use maybetun::settings::{EphemeralSettings, NegotiationPolicy, Tier};
 use maybetun::tunnel::Event;
 use proptest::prelude::*;
 
+use crate::machines::metronome;
 use crate::network::{Fate, Network, Sighting, number, packet};
 
 const fn seconds(count: u64) -> Duration {
@@ -63,6 +65,17 @@ fn on_another_network_a_handshake_comes_first_and_no_index_is_seen_again() {
         }
         assert!(network.events[0].contains(&Event::SessionEnded));
     }
+}
+
+#[test]
+fn padding_that_is_due_when_the_network_changes_is_not_seen_on_the_new_one() {
+    let mut network = connected(true);
+    let (plan, now) = (Plan::new(vec![metronome(Duration::from_millis(7))]), network.instant());
+    network.tunnels[0].run_machines(&plan, [1; 32], now).unwrap();
+    talk(&mut network, 2);
+    network.skip(Duration::from_millis(20));
+    network.change_network();
+    assert_eq!(on(&network, 3).first().map(|seen| seen.kind), Some(1), "a handshake comes first");
 }
 
 #[test]
