@@ -71,8 +71,17 @@ impl Daemon {
     /// Starts `implementation` on `host` with a device called `interface`, and waits until its UAPI socket answers.
     #[track_caller]
     pub fn start(implementation: Implementation, host: &Host, interface: &str) -> Self {
+        Self::start_logging(implementation, host, interface, None)
+    }
+
+    /// Does the same; a maybetun logs what the filter `log` says.
+    #[track_caller]
+    pub fn start_logging(implementation: Implementation, host: &Host, interface: &str, log: Option<&str>) -> Self {
         let mut command = host.command(implementation.program());
         command.args(["-f", interface]).env("WG_SUDO", "1").env("RUST_BACKTRACE", "1");
+        if let Some(filter) = log {
+            command.env("MAYBETUN_LOG", filter);
+        }
         if implementation == Implementation::MaybetunSingly {
             command.env("MAYBETUN_OFFLOAD", "off");
         }
@@ -181,7 +190,9 @@ impl Drop for Daemon {
         self.child.wait().ok();
         fs::remove_file(self.socket()).ok();
         if thread::panicking() {
-            eprintln!("log of {}:\n{}", self.interface, self.log());
+            eprintln!("log of {}:", self.interface);
+            // Of each packet there may be a line.
+            self.log().lines().filter(|line| !line.contains(" TRACE ")).for_each(|line| eprintln!("{line}"));
         }
     }
 }

@@ -14,6 +14,7 @@
 //! | `WIREGUARD_GO_BIN` | wireguard-go | `wireguard-go`, from the path |
 
 mod capture;
+mod classifier;
 mod client_file;
 mod command;
 mod daemon;
@@ -25,6 +26,7 @@ mod machine;
 mod meddler;
 mod names;
 mod pair;
+mod played;
 pub mod raw;
 mod star;
 mod status;
@@ -35,7 +37,8 @@ mod udp_flood;
 mod wait;
 mod wire;
 
-pub use capture::{Capture, Datagram};
+pub use capture::{Capture, Datagram, IpFields, Message};
+pub use classifier::{Sample, Told, tell};
 pub use client_file::ClientFile;
 pub use command::{Finished, run};
 pub use daemon::{Daemon, Implementation, maybetun_program};
@@ -43,10 +46,11 @@ pub use defense::{count, defense, enable_machines, shown_defense, shown_peer, tr
 pub use flood::{Flood, handshake_initiation};
 pub use heavy::{Heavy, alone};
 pub use host::{Background, Host};
-pub use machine::{block_and_pause, metronome, runaway};
+pub use machine::{block_and_pause, metronome, padding_bursts, random_padding, runaway};
 pub use meddler::{Meddler, Meddling};
 pub use names::interface_name;
 pub use pair::{End, Outer, Pair, Setup};
+pub use played::{Carried, PlayedRelay, Read};
 pub use star::Star;
 pub use status::{PeerDump, dump, status_json};
 pub use stream::{MEGABYTE, Stream};

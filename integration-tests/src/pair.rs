@@ -36,12 +36,14 @@ pub struct Setup {
     pub preshared_keys: [Option<String>; 2],
     /// A machine that both ends run from the start, by the keys that gotatun documents; in Maybenot's text form.
     pub daita: Option<String>,
+    /// What maybetun logs, as it takes it in `MAYBETUN_LOG`; `None` leaves that to the environment.
+    pub log: Option<&'static str>,
 }
 
 impl Setup {
     /// Returns the defaults: IPv4 outside, 1420 bytes inside, no preshared key.
     pub fn between(client: Implementation, relay: Implementation) -> Self {
-        Self { client, relay, outer: Outer::V4, mtu: 1420, preshared_keys: [None, None], daita: None }
+        Self { client, relay, outer: Outer::V4, mtu: 1420, preshared_keys: [None, None], daita: None, log: None }
     }
 
     /// Brings the pair up.
@@ -72,7 +74,8 @@ impl Setup {
             }],
         };
         let start = |host, implementation, config, public_key, number| {
-            End::start_with(host, implementation, config, public_key, number, self.mtu, self.daita.clone())
+            let more = More { daita: self.daita.clone(), log: self.log };
+            End::start_with(host, implementation, config, public_key, number, self.mtu, more)
         };
         let client = start(client, self.client, client_config, client_keys.public, 1);
         let relay = start(relay, self.relay, relay_config, relay_keys.public, 2);
@@ -114,7 +117,15 @@ pub struct End {
     implementation: Implementation,
     number: u8,
     mtu: u16,
+    more: More,
+}
+
+/// What few ends have.
+#[derive(Debug, Clone, Default)]
+struct More {
+    /// See [`Setup::daita`] and [`Setup::log`].
     daita: Option<String>,
+    log: Option<&'static str>,
 }
 
 impl End {
@@ -128,7 +139,7 @@ impl End {
         number: u8,
         mtu: u16,
     ) -> Self {
-        Self::start_with(host, implementation, config, public_key, number, mtu, None)
+        Self::start_with(host, implementation, config, public_key, number, mtu, More::default())
     }
 
     #[track_caller]
@@ -139,10 +150,10 @@ impl End {
         public_key: String,
         number: u8,
         mtu: u16,
-        daita: Option<String>,
+        more: More,
     ) -> Self {
-        let daemon = Daemon::start(implementation, &host, &names::interface_name());
-        let end = Self { daemon, config, public_key, host, implementation, number, mtu, daita };
+        let daemon = Daemon::start_logging(implementation, &host, &names::interface_name(), more.log);
+        let end = Self { daemon, config, public_key, host, implementation, number, mtu, more };
         end.bring_up();
         end
     }
@@ -153,7 +164,8 @@ impl End {
         // The old device's port and addresses must be free before the new one takes them.
         self.daemon.signal(Signal::SIGTERM);
         self.daemon.wait_for_exit();
-        self.daemon = Daemon::start(self.implementation, &self.host, &names::interface_name());
+        let name = names::interface_name();
+        self.daemon = Daemon::start_logging(self.implementation, &self.host, &name, self.more.log);
         self.bring_up();
     }
 
@@ -205,7 +217,7 @@ impl End {
     #[track_caller]
     fn bring_up(&self) {
         let interface = self.daemon.interface();
-        match &self.daita {
+        match &self.more.daita {
             None => self.daemon.configure(&self.host, &self.config),
             Some(machine) => self.configure_with(machine),
         }

@@ -204,7 +204,7 @@ fn an_observer_cannot_tell_an_agreement_from_padding() {
         fingerprint = epoch(&pair.client)["fingerprint"].clone();
     }
     let datagrams = capture.finish();
-    let data: Vec<_> = datagrams.iter().filter(|datagram| datagram.is_data).collect();
+    let data: Vec<_> = datagrams.iter().filter(|datagram| datagram.is_data()).collect();
     assert!(data.len() >= 50, "{} packets", data.len());
     assert!(data.iter().all(|datagram| datagram.length == CONSTANT), "{data:#?}");
     // Within an exchange each message follows on the last by chance, 25 ms on average.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ use maybetun_integration_tests::{
 const CONSTANT: usize = 1_420 + 32;
 
 /// The client's outer address.
-const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// A client and a relay on a wire that shows every datagram, and a capture at the relay.
 fn watched() -> (Pair, Capture) {
@@ -47,7 +47,7 @@ fn every_packet_has_one_size() {
     pair.client.wg("set", &format!("peer {} persistent-keepalive 1", pair.relay.public_key)).success();
     thread::sleep(Duration::from_secs(3));
     let datagrams = capture.finish();
-    let data: Vec<_> = datagrams.iter().filter(|datagram| datagram.is_data).collect();
+    let data: Vec<_> = datagrams.iter().filter(|datagram| datagram.is_data()).collect();
     assert!(data.len() > 4_000, "{} packets", data.len());
     let odd: Vec<_> = data.iter().filter(|datagram| datagram.length != CONSTANT).take(10).collect();
     assert!(odd.is_empty(), "{odd:?}");

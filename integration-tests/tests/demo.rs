@@ -10,7 +10,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use maybetun_integration_tests::{Daemon, alone, eventually, interface_name, maybetun_program, run};
+use maybetun_integration_tests::{Daemon, Finished, alone, eventually, interface_name, maybetun_program, run};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -90,18 +90,38 @@ fn table_and_page() {
     assert!(!html.contains("src=\"http") && !html.contains("href=\"http"), "the page is self-contained");
 }
 
-#[test]
-fn without_privileges_it_makes_a_user_namespace() {
-    let _heavy = alone();
+/// Runs the demo as a user without rights, in a mount namespace of its own whose `/dev/net/tun` has `mode`. Whatever the
+/// machine's own device allows, this is what the demo finds; it is gone with the process.
+fn without_privileges(mode: &str) -> Finished {
     // Where an unprivileged user can read it.
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = directory.path().join("maybetun");
     fs::copy(maybetun_program(), &program).unwrap();
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set", "-all"]);
-    let text = run(command.arg(program).args(["demo", "--json"]).current_dir("/"), "").success();
-    assert_report(&text);
+    let devices = directory.path().join("devices");
+    fs::create_dir(&devices).unwrap();
+    // On a file system of its own: the directory's may know no devices.
+    let script = r#"mount -t tmpfs -o mode=0755 none "$1" && mknod -m "$2" "$1/tun" c 10 200 &&
+        mount --bind "$1/tun" /dev/net/tun && shift 2 && exec "$@""#;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-euc", script, "sh"]).arg(devices).arg(mode);
+    command.args(["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set", "-all"]);
+    run(command.arg(program).args(["demo", "--json"]).current_dir("/"), "")
+}
+
+#[test]
+fn without_privileges_it_makes_a_user_namespace() {
+    let _heavy = alone();
+    assert_report(&without_privileges("0666").success());
+}
+
+#[test]
+fn a_user_who_may_not_open_the_tun_device_is_told_what_to_do() {
+    let finished = without_privileges("0600");
+    assert_eq!(finished.code, Some(4), "{finished:#?}");
+    let said = &finished.stderr;
+    assert!(said.contains("this user may not open /dev/net/tun, whose mode is 0600"), "{said}");
+    assert!(said.contains("sudo maybetun demo") && said.contains("sudo chmod 0666 /dev/net/tun"), "{said}");
 }
 
 /// Interrupts a demo once it has `processes` processes and `wait` has passed.

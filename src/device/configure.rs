@@ -202,7 +202,7 @@ fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, n
         tunnel.set_endpoint(Some(Endpoint::from(remote)));
         shared.network.ask(peer.index);
     }
-    let mut wake = tunnel.queued() > 0;
+    let mut wake = tunnel.is_waiting();
     if let Some(interval) = update.persistent_keepalive
         && interval != tunnel.persistent_keepalive()
     {

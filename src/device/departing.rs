@@ -41,6 +41,8 @@ pub(super) struct Outbox {
     waiting: VecDeque<(Vec<u8>, Ecn)>,
     /// The kernel did not take the first of them when it was tried last.
     is_stalled: bool,
+    /// Counts how often it was forgotten.
+    era: u64,
 }
 
 /// Who sends what is sealed now.
@@ -65,6 +67,11 @@ impl Outbox {
     pub(super) fn append(&mut self, out: &DatagramBatch) {
         let datagrams = out.marked_from(0).take(MAX_WAITING.saturating_sub(self.waiting.len()));
         self.waiting.extend(datagrams.map(|(datagram, mark)| (datagram.to_vec(), mark)));
+    }
+
+    /// Forgets what waits: it was sealed in a session that is over, and must not be seen where the next one is.
+    pub(super) fn forget(&mut self) {
+        *self = Self { era: self.era + 1, ..Self::default() };
     }
 
     /// Puts what was not sent before what came in meanwhile.
@@ -121,12 +128,15 @@ pub(super) fn depart<R>(
                 endpoint: state.tunnel.endpoint(),
                 is_defended: state.tunnel.is_defended(),
             };
+            let era = state.outbox.era;
             drop(state);
             let (waiting, first, sent) = dispatch.send(waiting, out);
             state = peer.state.lock();
             note_sent(shared, peer, &mut state, sent);
-            state.outbox.put_back(waiting, out, first);
-            state.outbox.is_stalled = sent.is_full;
+            if state.outbox.era == era {
+                state.outbox.put_back(waiting, out, first);
+                state.outbox.is_stalled = sent.is_full;
+            }
         }
         out.clear();
         let now = Instant::now();

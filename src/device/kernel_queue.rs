@@ -119,13 +119,13 @@ impl KernelQueue {
     }
 
     /// Ends a window that is over: the limit falls to what was measured in it, by half at most, if that was all that the
-    /// socket got rid of. After a pause it stays what it was.
+    /// socket got rid of. After a pause, and beside what is stuck, it stays what it was.
     fn turn(&mut self, now: Instant) {
         let started = *self.window.started.get_or_insert(now);
         if now.saturating_duration_since(started) < WINDOW {
             return;
         }
-        if self.window.was_full {
+        if self.window.was_full && self.stuck == 0 {
             self.limit = self.measured_limit().max(self.limit / 2);
         }
         self.window = Window { started: Some(now), ..Window::default() };

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::departing::{Outbox, Turn, depart};
+use super::departing::{Turn, depart};
 use super::path::{self, Path};
 use super::registry::Peer;
 use super::shared::Shared;
@@ -229,7 +229,7 @@ fn move_peers(shared: &Shared, peers: &[Arc<Peer>]) {
         if state.tunnel.endpoint().is_none() {
             continue;
         }
-        state.outbox = Outbox::default();
+        state.outbox.forget();
         out.clear();
         state.tunnel.network_changed(Instant::now(), &mut out);
         if !is_silent {

@@ -152,7 +152,10 @@ impl Shared {
             }
             match event {
                 Event::SessionStarted => tracing::debug!(peer = ?peer.public_key, "session started"),
-                Event::SessionEnded => tracing::debug!(peer = ?peer.public_key, "session ended"),
+                Event::SessionEnded => {
+                    state.outbox.forget();
+                    tracing::debug!(peer = ?peer.public_key, "session ended");
+                }
                 Event::HandshakeFailed => tracing::info!(peer = ?peer.public_key, "no answer to the handshake"),
                 Event::EndpointChanged(endpoint) => {
                     tracing::debug!(peer = ?peer.public_key, %endpoint, "endpoint changed")

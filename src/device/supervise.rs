@@ -149,7 +149,7 @@ fn call_peers(shared: &Shared) {
     for peer in peers {
         depart(shared, &peer, &mut out, Turn::Own, |PeerState { tunnel, .. }, now, out| {
             tunnel.resend_handshake(now, out);
-            let is_waiting = tunnel.persistent_keepalive() > 0 || tunnel.queued() > 0 || tunnel.has_to_agree();
+            let is_waiting = tunnel.persistent_keepalive() > 0 || tunnel.is_waiting() || tunnel.has_to_agree();
             if is_waiting && out.is_empty() {
                 tunnel.send_keepalive(now, out);
             }

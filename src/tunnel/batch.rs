@@ -89,6 +89,15 @@ impl DatagramBatch {
         self.set_room(usize::MAX, usize::MAX);
     }
 
+    /// Removes every datagram, as one that is not to leave any more; the room stays. What was written to the place of the
+    /// next one, of `length` bytes, is at the place of the first then.
+    pub(super) fn forget_but_next(&mut self, length: usize) {
+        self.buffer.copy_within(self.end..self.end + length, 0);
+        self.lengths.clear();
+        self.marks.clear();
+        self.end = 0;
+    }
+
     /// Returns the place of the next datagram, at least 65,567 bytes of it.
     pub(super) fn space(&mut self) -> &mut [u8] {
         debug_assert!(!self.is_full());

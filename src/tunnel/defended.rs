@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::bundle;
 use super::frame::{Frame, FrameKind, HEADER};
 use super::queue::Item;
+use super::sealed;
 use super::timers::{REKEY_AFTER_TIME, Timer};
 use super::{Content, DatagramBatch, Tunnel};
 use crate::defense::{Bypass, Effect, Engine, Event, Gate, Plan, PlanError, Replace};
@@ -358,6 +359,7 @@ impl Tunnel {
             self.statistics.dropped.no_session += packets as u64;
             return false;
         };
+        sealed::trace(content, out.space());
         out.commit(length);
         defended.statistics.normal_sent_bytes += normal as u64;
         defended.statistics.constant_size_sent_bytes += (size - normal) as u64;
@@ -392,6 +394,7 @@ impl Tunnel {
             defended.statistics.padding_dropped += 1;
             return;
         };
+        sealed::trace(frame, out.space());
         out.commit(length);
         defended.statistics.padding_sent_packets += 1;
         defended.statistics.padding_sent_bytes += size as u64;

@@ -38,6 +38,11 @@ impl<'a> Frame<'a> {
         [MARK, kind.into(), high, low]
     }
 
+    /// Returns the kind of the frame that `plaintext` begins with; `None` if it is none.
+    pub(super) fn kind_of(plaintext: &[u8]) -> Option<FrameKind> {
+        plaintext.first_chunk().and_then(|&[mark, kind]| (mark == MARK).then(|| kind.into()))
+    }
+
     /// Reads a frame; `None` if `payload` is not one, or states a length other than its own.
     pub(super) fn parse(payload: &'a [u8]) -> Option<Self> {
         let (&[mark, kind, high, low], body) = payload.split_first_chunk::<HEADER>()?;

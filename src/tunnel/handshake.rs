@@ -41,11 +41,12 @@ impl Tunnel {
     }
 
     /// Notes that this end is on another network: nothing of a session that the old network saw may be seen on the new
-    /// one: what is in `out` is thrown away too. A handshake comes first, under indices that nobody has seen; packets wait
-    /// for it. It begins at once if there was a session, or if something waits; else with the next packet.
+    /// one. A handshake comes first, under indices that nobody has seen; packets wait for it. It begins at once if there was
+    /// a session, or if something waits; else with the next packet.
     pub fn network_changed(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.run_defense(now, out);
-        out.clear();
+        // What the machines just sent was sealed for the old one.
+        out.forget_but_next(0);
         let is_wanted = self.session.is_some() || self.attempt.is_some() || self.answered.is_some();
         self.forget_local_address();
         self.noise.forget_handshakes();

@@ -187,6 +187,7 @@ impl Tunnel {
                 if self.endpoint.is_some_and(|endpoint| endpoint.remote != from.remote) {
                     // The peer is on another network, which is not to see a session that the last one saw.
                     self.leave_session();
+                    out.forget_but_next(length);
                 }
                 self.received(datagram.len(), from, now);
                 self.note_sessions();

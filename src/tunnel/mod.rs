@@ -44,6 +44,7 @@ mod noise;
 mod outgoing;
 mod passing;
 mod queue;
+mod sealed;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -1,11 +1,12 @@
 //! A client that moves to another network takes nothing along by which the two could be linked.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use maybetun::defense::Plan;
 use maybetun::settings::{EphemeralSettings, NegotiationPolicy, Tier};
-use maybetun::tunnel::Event;
+use maybetun::tunnel::{DatagramBatch, Endpoint, Event};
 use proptest::prelude::*;
 
 use crate::machines::metronome;
@@ -65,17 +66,6 @@ fn on_another_network_a_handshake_comes_first_and_no_index_is_seen_again() {
         }
         assert!(network.events[0].contains(&Event::SessionEnded));
     }
-}
-
-#[test]
-fn padding_that_is_due_when_the_network_changes_is_not_seen_on_the_new_one() {
-    let mut network = connected(true);
-    let (plan, now) = (Plan::new(vec![metronome(Duration::from_millis(7))]), network.instant());
-    network.tunnels[0].run_machines(&plan, [1; 32], now).unwrap();
-    talk(&mut network, 2);
-    network.skip(Duration::from_millis(20));
-    network.change_network();
-    assert_eq!(on(&network, 3).first().map(|seen| seen.kind), Some(1), "a handshake comes first");
 }
 
 #[test]
@@ -149,4 +139,38 @@ proptest! {
             }
         }
     }
+}
+
+/// Runs a machine at one side that pads every millisecond, and looks away until padding is overdue.
+fn padding_overdue(side: usize) -> Network {
+    let mut network = connected(true);
+    let now = network.instant();
+    let plan = Plan::new(vec![metronome(Duration::from_millis(1))]);
+    network.tunnels[side].run_machines(&plan, [1; 32], now).unwrap();
+    network.send(side, &packet(side, 1, 1_000));
+    network.run_for(Duration::from_millis(100));
+    network.skip(Duration::from_millis(2));
+    network
+}
+
+#[test]
+fn padding_that_is_due_as_the_client_moves_does_not_leave_in_the_old_session() {
+    let mut network = padding_overdue(0);
+    network.change_network();
+    network.run_for(Duration::from_millis(50));
+    let [before, new] = [2, 3].map(|number| on(&network, number));
+    assert!(new.len() > 3, "padding goes on");
+    assert_eq!(bits(&before).intersection(&bits(&new)).count(), 0);
+}
+
+#[test]
+fn padding_that_is_due_as_the_client_is_heard_from_elsewhere_does_not_leave_in_the_old_session() {
+    let mut network = padding_overdue(1);
+    let (now, mut call, mut answer) = (network.instant(), DatagramBatch::new(), DatagramBatch::new());
+    network.tunnels[0].network_changed(now, &mut call);
+    let initiation = call.iter().next().unwrap();
+    let from = Endpoint::from(SocketAddr::from(([203, 0, 113, 7], 7)));
+    network.tunnels[1].receive(initiation, from, now, |_| true, &mut [0; 2_000], &mut answer);
+    assert_eq!(network.tunnels[1].endpoint(), Some(from));
+    assert_eq!(answer.iter().map(|datagram| datagram[0]).collect::<Vec<_>>(), [2], "the answer, and nothing else");
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context as _, anyhow, bail};
 use nix::errno::Errno;
@@ -9,6 +10,11 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{getegid, geteuid};
+
+use crate::cli::exit::{Exit, Failure};
+
+/// The device that gives TUN interfaces.
+const TUN: &str = "/dev/net/tun";
 
 /// Capabilities that the demo needs, as bits of the masks in `/proc/self/status` (`linux/capability.h`): `CAP_NET_ADMIN`
 /// for interfaces, `CAP_NET_RAW` for the capture, `CAP_SYS_ADMIN` for the namespaces.
@@ -44,14 +50,22 @@ const NETWORK_REASONS: [(&[Errno], &str); 3] = [
 /// # Errors
 /// When `/dev/net/tun` is missing or may not be opened.
 pub(super) fn check_tun() -> anyhow::Result<()> {
-    let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/net/tun") else { return Ok(()) };
+    let Err(error) = OpenOptions::new().read(true).write(true).open(TUN) else { return Ok(()) };
     if error.kind() == ErrorKind::NotFound {
-        bail!("there is no /dev/net/tun: load the kernel module (modprobe tun), or pass the device to the container");
+        bail!("there is no {TUN}: load the kernel module (modprobe tun), or pass the device to the container");
     }
     if error.kind() == ErrorKind::PermissionDenied {
-        bail!("/dev/net/tun may not be opened for reading and writing by this user: run as root, or chmod 666 it");
+        let mode = fs::metadata(TUN).map_or(0, |device| device.permissions().mode() & 0o7777);
+        return Err(Failure::error(Exit::Permission, explain_tun(mode)));
     }
-    Err(error).context("/dev/net/tun does not work: is the kernel module tun there?")
+    Err(error).with_context(|| format!("{TUN} does not work: is the kernel module tun there?"))
+}
+
+fn explain_tun(mode: u32) -> String {
+    format!(
+        "this user may not open {TUN}, whose mode is {mode:04o}. Run the demo as root (sudo maybetun demo), or let every \
+         user open the device: sudo chmod 0666 {TUN}"
+    )
 }
 
 /// Makes sure that this process may make network namespaces: if it may not already, it enters a user namespace of its
@@ -123,6 +137,12 @@ mod tests {
             let mask = !(1u64 << bit);
             assert!(!has_capabilities(&format!("CapEff:\t{mask:016x}")), "without capability {bit}");
         }
+    }
+
+    #[test]
+    fn a_refusal_of_the_device_says_what_to_do() {
+        let said = explain_tun(0o600);
+        assert!(said.contains("whose mode is 0600") && said.contains("chmod 0666 /dev/net/tun"), "{said}");
     }
 
     #[test]
