@@ -23,6 +23,7 @@ mod sockets;
 mod supervise;
 #[cfg(test)]
 mod tests;
+mod too_big;
 mod workers;
 
 use std::io;

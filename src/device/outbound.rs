@@ -11,6 +11,7 @@ use super::departing::{Turn, depart, room, slice};
 use super::registry::{Peer, PeerState};
 use super::shared::{Shared, count};
 use super::sockets::Sockets;
+use super::too_big::{self, Messages};
 use crate::tunnel::{DatagramBatch, IpHeader};
 
 /// Most packets that are given to a tunnel at once: as many as find room when it says that it has room.
@@ -40,6 +41,8 @@ struct Work {
     /// The first entry that is not sent whole.
     next: usize,
     out: DatagramBatch,
+    /// What senders are to be told.
+    messages: Messages,
 }
 
 impl<T: Tun> Outbound<T> {
@@ -66,7 +69,11 @@ impl<T: Tun> Outbound<T> {
                     return io::ErrorKind::BrokenPipe.into();
                 }
                 wait_for_room(shared).await;
-                match work.go_on(&*self.tun, shared) {
+                let went_on = work.go_on(&*self.tun, shared);
+                if let Err(error) = work.tell(&*self.tun).await {
+                    return error;
+                }
+                match went_on {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(error) => return error,
@@ -82,7 +89,7 @@ impl<T: Tun> Outbound<T> {
         if !has_room(shared) || !work.go_on(&*self.tun, shared)? {
             return Ok(());
         }
-        if !work.is_done() {
+        if !work.is_done() || !work.messages.is_empty() {
             self.unfinished.notify_one();
         }
         Ok(())
@@ -122,10 +129,25 @@ impl Work {
         Ok(true)
     }
 
+    /// Writes what senders are to be told to the TUN device.
+    async fn tell<T: Tun>(&mut self, tun: &T) -> io::Result<()> {
+        if self.messages.is_empty() {
+            return Ok(());
+        }
+        let mut batch = PacketBatch::new();
+        for message in self.messages.drain(..) {
+            if batch.is_full() {
+                break;
+            }
+            batch.push(&message);
+        }
+        tun.send(&mut batch).await
+    }
+
     /// Gives the packets from the next entry on to `peer`, as long as they are for it and there is room for them, and sends
     /// them. Returns how many it took.
     fn seal_run(&mut self, shared: &Shared, peer: &Arc<Peer>, room: usize, is_alone: bool) -> usize {
-        let Self { packets, routes, next, out } = self;
+        let Self { packets, routes, next, out, messages } = self;
         let is_for_peer = |route: &Option<Arc<Peer>>| route.as_ref().is_some_and(|of| Arc::ptr_eq(of, peer));
         depart(shared, peer, out, Turn::Own, |state, now, out| {
             if state.tunnel.has_ready() {
@@ -138,6 +160,10 @@ impl Work {
                     break;
                 }
                 match packets.next_packet(*next) {
+                    Some(packet) if state.tunnel.one_size().is_some_and(|size| packet.1 > size) => {
+                        too_big::send(&mut state.tunnel, packet, now, out, (&shared.too_big, messages));
+                        left -= 1;
+                    }
                     Some((buffer, length)) => {
                         state.tunnel.send(buffer, length, now, out);
                         left -= 1;

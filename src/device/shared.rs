@@ -11,6 +11,7 @@ use super::network::Network;
 use super::registry::{Peer, PeerState, Registry};
 use super::schedule::Schedule;
 use super::sockets::Sockets;
+use super::too_big::Budget;
 use super::{DeviceEvent, Options, StopReason};
 use crate::settings::{DeviceDrops, Protection};
 use crate::tunnel::{DEFAULT_MTU, Event};
@@ -27,6 +28,8 @@ pub(super) struct Shared {
     /// The sockets in use; `None` while the interface is down.
     pub(super) sockets: watch::Sender<Option<Arc<Sockets>>>,
     pub(super) network: Network,
+    /// How many senders of packets that are too large may still be told.
+    pub(super) too_big: Mutex<Budget>,
     pub(super) drops: DropCounters,
     /// Shared by every peer that is defended.
     defended: Arc<()>,
@@ -84,6 +87,7 @@ impl Shared {
             link: Mutex::default(),
             sockets: watch::Sender::new(None),
             network: Network::default(),
+            too_big: Mutex::default(),
             drops: DropCounters::default(),
             defended: Arc::default(),
             events: broadcast::Sender::new(MAX_WAITING_EVENTS),

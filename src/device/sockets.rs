@@ -444,9 +444,15 @@ pub(super) fn is_missing(error: &io::Error) -> bool {
 /// and a tunnel whose MTU is too large would lose its large packets without a sign.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn allow_fragments(socket: &UdpSocket, address: IpAddr) {
-    let result = match address {
-        IpAddr::V4(_) => sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::WANT),
-        IpAddr::V6(_) => sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::WANT),
+    use nix::sys::socket::{setsockopt, sockopt::Ipv6DontFrag};
+    let result: io::Result<()> = match address {
+        IpAddr::V4(_) => {
+            sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::WANT).map_err(io::Error::from)
+        }
+        // IPv6 forbids it by an option of its own too.
+        IpAddr::V6(_) => sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::WANT)
+            .map_err(io::Error::from)
+            .and_then(|()| setsockopt(socket, Ipv6DontFrag, &false).map_err(io::Error::from)),
     };
     if let Err(error) = result {
         tracing::debug!(%error, "datagrams larger than the path's MTU will be dropped");

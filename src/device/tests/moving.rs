@@ -11,11 +11,14 @@ use super::*;
 /// The ports from which each session's data came, by receiver index.
 type Sessions = BTreeMap<u32, BTreeSet<u16>>;
 
+/// The port that a datagram came from, and the datagram.
+type Sighting = (u16, Vec<u8>);
+
 /// A host on the way to a device, which writes down what it passes on.
 struct Observer {
     address: SocketAddr,
-    /// What was seen of the side that speaks first: the port that each datagram came from, and the datagram.
-    seen: Arc<Mutex<Vec<(u16, Vec<u8>)>>>,
+    /// What was seen of the side that speaks first.
+    seen: Arc<Mutex<Vec<Sighting>>>,
     is_over: Arc<AtomicBool>,
 }
 
@@ -42,7 +45,7 @@ impl Observer {
         observer
     }
 
-    fn seen(&self) -> Vec<(u16, Vec<u8>)> {
+    fn seen(&self) -> Vec<Sighting> {
         self.seen.lock().unwrap().clone()
     }
 
