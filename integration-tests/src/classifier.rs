@@ -53,13 +53,14 @@ const FIELDS: [&str; COLUMNS] = [
     "UDP length",
     "has a UDP checksum",
     "reserved bytes",
-    "receiver",
     "counter",
     "time since the handshake",
     "gap before",
     "gap behind",
     "id, to the one before",
     "id, to the one behind",
+    "session, to the one before",
+    "session, to the one behind",
     "counter, to the one before",
     "counter, to the one behind",
     "DF, to the one before",
@@ -70,17 +71,17 @@ const FIELDS: [&str; COLUMNS] = [
     "length, to the one behind",
 ];
 
-const COLUMNS: usize = 28;
+const COLUMNS: usize = 29;
 
 /// Gaps below this are alike: at 200 Mbit/s a datagram takes about as long itself, so that behind any link what was sent
 /// together, in one call or in several, is as far apart.
 const TOGETHER: Duration = Duration::from_micros(64);
 
-/// Times since a handshake from this on are alike.
-const LONG_AGO: Duration = Duration::from_secs(1);
+/// Times since a handshake from this on are alike: later, a session is as old as any.
+const LONG_AGO: Duration = Duration::from_millis(50);
 
 /// Counters from this on are alike.
-const MANY: f32 = 1_024.0;
+const MANY: f32 = 100.0;
 
 /// How long a block of the bootstrap is: longer than a burst.
 const BLOCK: Duration = Duration::from_millis(50);
@@ -178,6 +179,7 @@ fn row(three: &[Sample], displaced: &[i64]) -> [f32; COLUMNS] {
         (true, Some(counter)) => b.message.counter.map_or(0.0, |other| other.wrapping_sub(counter) as i64 as f32),
         _ => 0.0,
     };
+    let session = |a: &Datagram, b: &Datagram| flag(a.message.receiver != b.message.receiver);
     let fragments = |a: &Datagram, b: &Datagram| flag(b.ip.dont_fragment) - flag(a.ip.dont_fragment);
     let length = |a: &Datagram, b: &Datagram| b.length as f32 - a.length as f32;
     let [first, second, third] = this.message.reserved;
@@ -195,13 +197,14 @@ fn row(three: &[Sample], displaced: &[i64]) -> [f32; COLUMNS] {
         this.udp_length.into(),
         flag(this.udp_checksum != 0),
         u32::from_le_bytes([first, second, third, 0]) as f32,
-        this.message.receiver.unwrap_or(0) as f32,
         (this.message.counter.unwrap_or(0) as f32).min(MANY),
         step(three[1].since_handshake.min(LONG_AGO)).into(),
         gap(&three[0], &three[1]).into(),
         gap(&three[1], &three[2]).into(),
         id(before, this),
         id(this, behind),
+        session(before, this),
+        session(this, behind),
         counter(before, this),
         counter(this, behind),
         fragments(before, this),
