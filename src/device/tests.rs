@@ -346,7 +346,7 @@ async fn an_app_is_told_how_far_it_is_protected() {
 
 /// A handshake initiation with a valid first MAC, from someone whom the device does not know.
 fn initiation(to: PublicKey) -> Vec<u8> {
-    let mut tunnel = Tunnel::new(TunnelConfig::new(&PrivateKey::generate_from_os(), to, 1));
+    let mut tunnel = Tunnel::new(TunnelConfig::new(&PrivateKey::generate_from_os(), to, [1; 32]));
     tunnel.set_endpoint(Some(Endpoint::from(SocketAddr::from(([192, 0, 2, 1], 1)))));
     let mut out = DatagramBatch::new();
     tunnel.start_handshake(Instant::now(), &mut out);
