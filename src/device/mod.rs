@@ -4,7 +4,7 @@
 //! interface: sockets are open while it is up. Everything is configured through [`Device::apply`] while it runs.
 //!
 //! Locks are taken in this order: the registry of peers, then the right to send for one, then its tunnel, then the
-//! schedule or the link. Datagrams leave through one function, [`departing::depart`].
+//! schedule or the link. Datagrams leave through one function, `departing::depart`.
 
 mod configure;
 mod departing;
