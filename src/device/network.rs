@@ -232,10 +232,11 @@ fn move_peers(shared: &Shared, peers: &[Arc<Peer>]) {
         state.outbox.forget();
         out.clear();
         state.tunnel.network_changed(Instant::now(), &mut out);
+        // It also forgets what was sealed in the session that ended.
+        shared.settle(peer, &mut state);
         if !is_silent {
             state.outbox.append(&out);
         }
-        shared.settle(peer, &mut state);
     }
     if let Some(fresh) = fresh {
         take(shared, fresh);

@@ -158,6 +158,10 @@ impl Shared {
                 }
                 Event::HandshakeFailed => tracing::info!(peer = ?peer.public_key, "no answer to the handshake"),
                 Event::EndpointChanged(endpoint) => {
+                    if !state.tunnel.has_session() {
+                        // It called from elsewhere: what was sealed before is not to be seen there.
+                        state.outbox.forget();
+                    }
                     tracing::debug!(peer = ?peer.public_key, %endpoint, "endpoint changed")
                 }
                 Event::Protection(protection) => tell_protection(peer, protection),
