@@ -230,7 +230,7 @@ async fn wait_for_room(shared: &Shared) {
             Outlook::QueueFull => drained.await,
             Outlook::SocketFull(sockets) => {
                 let endpoint = peer.state.lock().tunnel.endpoint();
-                let socket = endpoint.and_then(|endpoint| sockets.towards(endpoint.remote, peer.index));
+                let socket = endpoint.and_then(|endpoint| sockets.towards(endpoint.remote, peer.id));
                 let Some(socket) = socket else { return };
                 match socket.writable().await {
                     // What waits to leave does so as the next is sent.

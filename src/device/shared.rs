@@ -148,7 +148,7 @@ impl Shared {
         }
         while let Some(event) = state.tunnel.poll_event() {
             if matches!(event, Event::SessionStarted | Event::Protection(_)) {
-                self.network.ask(peer.index);
+                self.network.ask(peer.id);
             }
             match event {
                 Event::SessionStarted => tracing::debug!(peer = ?peer.public_key, "session started"),
@@ -174,7 +174,7 @@ impl Shared {
     /// Keeps the next deadline of a tunnel that cannot send; all others are kept again once it can.
     pub(super) fn settle_mute(&self, peer: &Peer, state: &mut PeerState) {
         if let Some(deadline) = state.tunnel.next_timeout_mute() {
-            self.schedule.set(peer.index, state.scheduled, deadline);
+            self.schedule.set(peer.id, state.scheduled, deadline);
             state.scheduled = Some(deadline);
         }
     }
@@ -182,7 +182,7 @@ impl Shared {
     /// Has the tunnel called at `deadline`, if it is not sooner anyway.
     pub(super) fn call_by(&self, peer: &Peer, state: &mut PeerState, deadline: Instant) {
         if state.scheduled.is_none_or(|scheduled| deadline < scheduled) {
-            self.schedule.set(peer.index, state.scheduled, deadline);
+            self.schedule.set(peer.id, state.scheduled, deadline);
             state.scheduled = Some(deadline);
         }
     }
