@@ -29,7 +29,7 @@ impl Pair {
     fn new() -> Self {
         let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
         let [client, relay] = [0, 1].map(|own| {
-            let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), own as u32));
+            let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), [own as u8; 32]));
             tunnel.set_endpoint(Some(endpoint()));
             tunnel
         });
@@ -122,7 +122,7 @@ fn queue(criterion: &mut Criterion) {
     let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
     let now = Instant::now();
     let waiting = || {
-        let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[0], keys[1].public_key(), 1));
+        let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[0], keys[1].public_key(), [1; 32]));
         tunnel.set_endpoint(Some(endpoint()));
         let mut out = DatagramBatch::new();
         let mut first = packet(52);

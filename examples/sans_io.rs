@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let addresses: [SocketAddr; 2] = ["192.0.2.1:51820".parse()?, "192.0.2.2:51820".parse()?];
     let mut tunnels = [0, 1].map(|own| {
         // The last argument names the tunnel in session indices: 24 bits, random and different for each peer.
-        let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), 100 + own as u32));
+        let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), [own as u8; 32]));
         tunnel.set_endpoint(Some(Endpoint::from(addresses[1 - own])));
         tunnel
     });

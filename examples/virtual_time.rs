@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
     let addresses: [SocketAddr; 2] = ["192.0.2.1:51820".parse()?, "192.0.2.2:51820".parse()?];
     let mut tunnels =
-        [0, 1].map(|own| Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), 100 + own as u32)));
+        [0, 1].map(|own| Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), [own as u8; 32])));
     let start = Instant::now();
     MockClock::set_time(Duration::ZERO);
     tunnels[0].set_endpoint(Some(Endpoint::from(addresses[1])));

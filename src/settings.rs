@@ -100,6 +100,9 @@ pub struct Status {
     pub private_key: Option<PrivateKey>,
     /// The UDP port listened on; 0 while no socket is open and none was asked for.
     pub listen_port: u16,
+    /// Whether the user asked for that port, as far as the device says. One that the system chose is another on another
+    /// network.
+    pub is_port_fixed: bool,
     /// The mark of outgoing datagrams; 0 if none.
     pub fwmark: u32,
     /// Datagrams that belong to no peer, by reason.
@@ -211,10 +214,13 @@ pub struct DefenseStatistics {
     pub padding_received_packets: u64,
     /// Bytes of those, after opening.
     pub padding_received_bytes: u64,
-    /// Padding packets that were not sent: there was no session, or too many waited.
+    /// Padding packets that were not sent: there was no session, too many waited, or the socket was full.
     pub padding_dropped: u64,
     /// Normal packets dropped because they were larger than the MTU.
     pub too_large: u64,
+    /// Congestion marks on outer headers that were not passed inward: both ends run what they agreed on, so no router set them
+    /// for our sake.
+    pub marks_ignored: u64,
     /// Bundles sealed: datagrams with several normal packets.
     pub bundles_sent: u64,
     /// Normal packets in those.

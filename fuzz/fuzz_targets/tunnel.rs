@@ -47,8 +47,8 @@ fn is_allowed(source: IpAddr) -> bool {
 impl Pair {
     fn connected() -> Self {
         let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
-        let mut peer = Tunnel::new(TunnelConfig::new(&keys[0], keys[1].public_key(), 1));
-        let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[1], keys[0].public_key(), 2));
+        let mut peer = Tunnel::new(TunnelConfig::new(&keys[0], keys[1].public_key(), [1; 32]));
+        let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[1], keys[0].public_key(), [2; 32]));
         peer.set_endpoint(Some(address(2)));
         let (now, mut to_tunnel, mut to_peer) = (Instant::now(), DatagramBatch::new(), DatagramBatch::new());
         let mut packet = vec![0; 256];

@@ -231,6 +231,12 @@ impl Capture {
         Self::begin(host, interface, "16384", "not icmp6 and not arp")
     }
 
+    /// Starts to capture the headers of UDP datagrams of both IP versions; for [`timed_packets`](Self::timed_packets).
+    #[track_caller]
+    pub fn start_headers(host: &Host, interface: &str) -> Self {
+        Self::begin(host, interface, "128", "udp")
+    }
+
     #[track_caller]
     fn begin(host: &Host, interface: &str, length: &str, filter: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -276,6 +282,12 @@ impl Capture {
     pub fn packets(self, link: usize) -> Vec<Vec<u8>> {
         self.settle();
         records(&self.file()).map(|(_, packet)| packet[link..].to_vec()).collect()
+    }
+
+    /// Does the same at once, while more may pass, and tells when each passed, since 1970.
+    #[track_caller]
+    pub fn timed_packets(self, link: usize) -> Vec<(Duration, Vec<u8>)> {
+        records(&self.file()).map(|(at, packet)| (at, packet[link..].to_vec())).collect()
     }
 
     /// Waits until nothing more is written: tcpdump throws away what it has not read when it ends.

@@ -26,6 +26,7 @@ mod machine;
 mod meddler;
 mod names;
 mod pair;
+mod played;
 pub mod raw;
 mod star;
 mod status;
@@ -49,6 +50,7 @@ pub use machine::{block_and_pause, metronome, padding_bursts, random_padding, ru
 pub use meddler::{Meddler, Meddling};
 pub use names::interface_name;
 pub use pair::{End, Outer, Pair, Setup};
+pub use played::{Carried, PlayedRelay, Read};
 pub use star::Star;
 pub use status::{PeerDump, dump, status_json};
 pub use stream::{MEGABYTE, Stream};

@@ -59,6 +59,15 @@ pub fn draw(rng: &mut impl RngCore, tier: Tier, strength: Strength) -> Defense {
     Defense::from_machines(EPHEMERAL, client, relay).expect("a few small machines are within every bound")
 }
 
+/// Returns one pair of the pool, 0 to [`POOL_PAIRS`](crate::POOL_PAIRS), as a defense by itself, its limits as they are in the
+/// pool: for whoever wants to measure each. `None` beyond the end, and for the tier without machines.
+pub fn pool_pair(tier: Tier, index: u32) -> Option<Defense> {
+    let pair = pool::pair(tier, index).ok()?;
+    let limits = Limits { max_actions_per_second: ACTIONS_PER_SECOND, ..Limits::default() };
+    let [client, relay] = pair.map(|machine| Side { machines: vec![machine].into(), limits });
+    Defense::from_machines(EPHEMERAL, client, relay).ok()
+}
+
 /// Draws a number below `bound`, each as likely as any other: the high half of a product, and what would favour some of
 /// them is drawn again (Lemire, "Fast Random Integer Generation in an Interval", 2019).
 fn below(rng: &mut impl RngCore, bound: u32) -> u32 {

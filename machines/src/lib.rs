@@ -44,7 +44,7 @@ mod text;
 
 pub use catalogue::{Entry, catalogue, find};
 pub use defense::{Defense, Digest, MAX_DESCRIPTION, MAX_NAME, MAX_SOURCE, Overhead};
-pub use ephemeral::{EPHEMERAL, draw};
+pub use ephemeral::{EPHEMERAL, draw, pool_pair};
 pub use error::DefenseError;
 pub use limits::{DEFAULT_ACTIONS_PER_SECOND, Limits, MAX_ACTIONS_PER_SECOND};
 pub use machine::MachineError;

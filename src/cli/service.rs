@@ -7,6 +7,7 @@ use maybetun_tun::{CreateError, LinuxTun, LinuxTunOptions, Tun as _};
 use tokio::task::JoinSet;
 
 use super::exit::{self, Exit, Failure};
+use super::network;
 use super::runtime::StopSignals;
 
 /// Whether the system is asked to move many packets at once.
@@ -48,6 +49,8 @@ pub(crate) struct Service {
     device: Device,
     /// One task, which ends when the socket is removed.
     server: JoinSet<ServeEnd>,
+    /// One task, which tells the device of changes of the network.
+    _watch: JoinSet<()>,
 }
 
 impl Service {
@@ -75,8 +78,10 @@ impl Service {
         let device = Device::start(tun, options);
         let mut tasks = JoinSet::new();
         tasks.spawn(server.serve(device.clone()));
+        let mut watch = JoinSet::new();
+        watch.spawn(network::watch::watch(device.clone()));
         tracing::info!("interface {name} is there");
-        Ok(Self { name, device, server: tasks })
+        Ok(Self { name, device, server: tasks, _watch: watch })
     }
 
     /// Returns the interface name.

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 use rand_core::{OsRng, RngCore as _, TryRngCore as _};
 
 use super::ApplyError;
+use super::departing::{Turn, depart};
 use super::registry::{Peer, PeerState, Registry};
 use super::shared::{Link, Shared};
 use super::sockets::Sockets;
@@ -15,11 +16,10 @@ use crate::settings::{
 };
 use crate::tunnel::{DatagramBatch, Endpoint};
 
-/// A peer to turn to once an update is applied.
+/// A peer to turn to once the registry is changed.
 struct Call {
     peer: Arc<Peer>,
-    /// What waited for the end of a defense.
-    released: Option<DatagramBatch>,
+    defense: Option<DefenseChange>,
     /// A keepalive or a handshake is due.
     wake: bool,
 }
@@ -55,10 +55,7 @@ pub(super) fn apply(shared: &Arc<Shared>, update: Update) -> Result<(), ApplyErr
         shared.sockets.send_replace(None);
         return Err(ApplyError::Stopped);
     }
-    if !calls.is_empty() {
-        let shared = Arc::clone(shared);
-        tokio::spawn(async move { call(&shared, calls).await });
-    }
+    call(shared, calls);
     Ok(())
 }
 
@@ -84,12 +81,13 @@ pub(super) fn link_down(shared: &Shared) {
 }
 
 pub(super) fn status(shared: &Shared) -> Status {
-    let Link { port, fwmark, .. } = *shared.link.lock();
+    let Link { asked_port, port, fwmark, .. } = *shared.link.lock();
     let registry = shared.registry.read();
     let (now, clock) = (Instant::now(), SystemTime::now());
     Status {
         private_key: registry.identity().map(|identity| identity.private_key.clone()),
         listen_port: port,
+        is_port_fixed: asked_port != 0,
         fwmark,
         dropped: shared.drops.read(),
         peers: registry.peers_in_order().into_iter().map(|peer| peer_status(&registry, peer, now, clock)).collect(),
@@ -129,6 +127,7 @@ fn bind(shared: &Shared, port: u16, fwmark: u32) -> Result<Sockets, ApplyError> 
 fn apply_to_sockets(shared: &Shared, update: &Update) -> Result<(), ApplyError> {
     let mut link = shared.link.lock();
     let fwmark = update.fwmark.unwrap_or(link.fwmark);
+    let asked_port = update.listen_port.unwrap_or(link.asked_port);
     let port = update.listen_port.unwrap_or(link.port);
     let current = shared.sockets.borrow().clone();
     let is_deaf = link.is_up && current.is_none() && update.listen_port.is_some();
@@ -148,6 +147,7 @@ fn apply_to_sockets(shared: &Shared, update: &Update) -> Result<(), ApplyError> 
         }
         link.port = port;
     }
+    link.asked_port = asked_port;
     link.fwmark = fwmark;
     Ok(())
 }
@@ -163,7 +163,7 @@ fn check_defenses(update: &Update, now: Instant) -> Result<(), ApplyError> {
     Ok(())
 }
 
-/// Changes one peer, and returns what is to be done at once.
+/// Changes one peer, and returns what is to be done next.
 fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, now: Instant) -> Option<Call> {
     let known = registry.by_key(&update.public_key).cloned();
     let peer = match (update.action, known) {
@@ -200,64 +200,55 @@ fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, n
         && tunnel.endpoint().map(|endpoint| endpoint.remote) != Some(remote)
     {
         tunnel.set_endpoint(Some(Endpoint::from(remote)));
+        shared.network.ask(peer.index);
     }
-    let mut wake = tunnel.queued() > 0;
+    let mut wake = tunnel.is_waiting();
     if let Some(interval) = update.persistent_keepalive
         && interval != tunnel.persistent_keepalive()
     {
         wake |= interval > 0 && tunnel.persistent_keepalive() == 0;
         tunnel.set_persistent_keepalive(interval, now);
     }
-    let released = update.defense.and_then(|change| apply_defense(&mut state, change, now));
-    // The client calls at once, so that both agree before there is anything to protect.
-    wake |= released.is_some() && state.tunnel.has_to_agree();
     shared.settle(&peer, &mut state);
     drop(state);
-    let wake = wake && shared.link.lock().is_up;
-    (wake || released.is_some()).then_some(Call { peer, released, wake })
+    let defense = update.defense;
+    (wake || defense.is_some()).then_some(Call { peer, defense, wake })
 }
 
-/// Starts or ends a defense, and returns the datagrams that waited for its end.
-fn apply_defense(state: &mut PeerState, change: DefenseChange, now: Instant) -> Option<DatagramBatch> {
+/// Starts or ends a defense, and says whether there was anything to do.
+fn apply_defense(state: &mut PeerState, change: DefenseChange, now: Instant, out: &mut DatagramBatch) -> bool {
     match change {
         DefenseChange::Off => {
             state.defense = None;
-            if !state.tunnel.is_defended() {
-                return None;
-            }
-            let mut out = DatagramBatch::new();
-            state.tunnel.stop_defense(now, &mut out);
-            (!out.is_empty() || state.tunnel.has_ready()).then_some(out)
+            state.tunnel.stop_defense(now, out);
+            true
         }
         DefenseChange::On(mut settings) => {
             settings.role.get_or_insert(state.role);
             if state.defense.as_ref() == Some(&settings) {
-                return None;
+                return false;
             }
             match state.tunnel.start_defense(&settings.plan, random_seed(), now) {
                 Ok(()) => state.defense = Some(settings),
                 // It was checked; what ran before still does.
                 Err(error) => tracing::error!(%error, "a defense did not start"),
             }
-            // What waited for the defense before this one need not wait for the next packet.
-            state.tunnel.has_ready().then(DatagramBatch::new)
+            true
         }
         DefenseChange::Ephemeral(mut settings) => {
             let role = *settings.role.get_or_insert(state.role);
             if state.tunnel.negotiation_status(now).is_some_and(|status| status.settings == settings) {
-                return None;
+                return false;
             }
-            let mut out = DatagramBatch::new();
-            match state.tunnel.start_ephemeral(&settings, role, random_seed(), now, &mut out) {
+            match state.tunnel.start_ephemeral(&settings, role, random_seed(), now, out) {
                 Ok(()) => state.defense = None,
                 Err(error) => tracing::error!(%error, "a defense did not start"),
             }
-            Some(out)
+            true
         }
         DefenseChange::Renew => {
-            let mut out = DatagramBatch::new();
-            state.tunnel.renew(now, &mut out);
-            Some(out)
+            state.tunnel.renew(now, out);
+            true
         }
     }
 }
@@ -269,24 +260,19 @@ fn random_seed() -> [u8; 32] {
 }
 
 /// Turns to peers after an update.
-async fn call(shared: &Shared, calls: Vec<Call>) {
+fn call(shared: &Shared, calls: Vec<Call>) {
+    if calls.is_empty() {
+        return;
+    }
+    let may_call = shared.has_identity() && shared.link.lock().is_up;
     let mut out = DatagramBatch::new();
-    for call in calls {
-        if !shared.has_identity() {
-            return;
-        }
-        let Call { peer, released, wake } = call;
-        if let Some(mut released) = released {
-            shared.transmit(&peer, &mut released).await;
-        }
-        if !wake {
-            continue;
-        }
-        {
-            let mut state = peer.state.lock();
-            state.tunnel.send_keepalive(Instant::now(), &mut out);
-            shared.settle(&peer, &mut state);
-        }
-        shared.transmit(&peer, &mut out).await;
+    for Call { peer, defense, mut wake } in calls {
+        depart(shared, &peer, &mut out, Turn::Own, |state, now, out| {
+            // The client calls at once, so that both agree before there is anything to protect.
+            wake |= defense.is_some_and(|change| apply_defense(state, change, now, out)) && state.tunnel.has_to_agree();
+            if wake && may_call {
+                state.tunnel.send_keepalive(now, out);
+            }
+        });
     }
 }

@@ -124,7 +124,7 @@ mod tests {
     use crate::tunnel::{DatagramBatch, Endpoint, Tunnel, TunnelConfig};
 
     fn initiation(to: PublicKey) -> Vec<u8> {
-        let mut tunnel = Tunnel::new(TunnelConfig::new(&PrivateKey::generate_from_os(), to, 1));
+        let mut tunnel = Tunnel::new(TunnelConfig::new(&PrivateKey::generate_from_os(), to, [1; 32]));
         tunnel.set_endpoint(Some(Endpoint::from(SocketAddr::from(([192, 0, 2, 1], 1)))));
         let mut out = DatagramBatch::new();
         tunnel.start_handshake(Instant::now(), &mut out);

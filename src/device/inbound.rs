@@ -9,6 +9,7 @@ use boringtun::noise::{Packet, Tunn};
 use maybetun_tun::{PacketBatch, Tun};
 use quinn_udp::RecvMeta;
 
+use super::departing::{Turn, depart};
 use super::handshakes::{COOKIE_REPLY, Verdict};
 use super::outbound::Outbound;
 use super::registry::{Identity, Peer, Registry};
@@ -101,7 +102,6 @@ async fn receive_on<T: Tun>(
             };
             let taken = open_run(shared, &peer, rest, packets, out);
             rest = &rest[taken..];
-            shared.transmit(&peer, out).await;
             if !packets.has_room_for(MAX_BUNDLED)
                 && let Err(error) = tun.send(packets).await
             {
@@ -114,7 +114,7 @@ async fn receive_on<T: Tun>(
         if let Err(error) = tun.send(packets).await {
             return error;
         }
-        if let Err(error) = answers.answer(shared).await {
+        if let Err(error) = answers.answer(shared) {
             return error;
         }
     }
@@ -132,8 +132,8 @@ fn split<'a>((buffer, meta): (&'a [u8], &RecvMeta)) -> impl Iterator<Item = Data
 fn find_peer(shared: &Shared, sockets: &Sockets, datagram: &Datagram<'_>) -> Option<Arc<Peer>> {
     let registry = shared.registry.read();
     let peer = match Tunn::parse_incoming_packet(datagram.bytes) {
-        Ok(Packet::PacketData(data)) => registry.by_index(data.receiver_idx >> 8),
-        Ok(Packet::PacketCookieReply(cookie)) => registry.by_index(cookie.receiver_idx >> 8),
+        Ok(Packet::PacketData(data)) => registry.by_session(data.receiver_idx),
+        Ok(Packet::PacketCookieReply(cookie)) => registry.by_session(cookie.receiver_idx),
         Ok(Packet::HandshakeInit(_) | Packet::HandshakeResponse(_)) => {
             return peer_of_handshake(shared, sockets, &registry, datagram);
         }
@@ -163,10 +163,8 @@ fn peer_of_handshake(
         }
         Verdict::SendCookie => {
             count(&shared.drops.rate_limited);
-            if shared.is_held_back(registry, datagram.from.remote) {
-                return None;
-            }
-            if sockets.try_send(&reply, datagram.from).is_err() {
+            // Whoever asks may have forged his address: the reply must not depend on whose it is, or what that one does.
+            if sockets.send_one(&reply, datagram.from).is_err() {
                 count(&shared.drops.send_failed);
             }
             None
@@ -189,13 +187,13 @@ fn peer_named_by<'a>(identity: &Identity, registry: &'a Registry, message: &Pack
             let half = parse_handshake_anon(&secret, &identity.public_key().to_x25519(), initiation).ok()?;
             registry.by_key(&PublicKey::from_bytes(half.peer_static_public))
         }
-        Packet::HandshakeResponse(response) => registry.by_index(response.receiver_idx >> 8),
+        Packet::HandshakeResponse(response) => registry.by_session(response.receiver_idx),
         Packet::PacketCookieReply(_) | Packet::PacketData(_) => None,
     }
 }
 
 /// Gives the first datagram to `peer`, and those behind it as long as they are data for the same session index and
-/// there is room. Returns how many were taken.
+/// there is room, and sends what comes of it. Returns how many were taken.
 fn open_run(
     shared: &Shared,
     peer: &Arc<Peer>,
@@ -204,8 +202,6 @@ fn open_run(
     out: &mut DatagramBatch,
 ) -> usize {
     let registry = shared.registry.read();
-    let mut state = peer.state.lock();
-    let now = Instant::now();
     // Most packets of a run come from one address: the last answer is kept.
     let mut last = None;
     let mut is_allowed = |source| match last {
@@ -216,20 +212,23 @@ fn open_run(
             is_allowed
         }
     };
-    let mut taken = 0;
-    for datagram in datagrams {
-        let is_for_peer = taken == 0 || data_receiver(datagram.bytes).is_some_and(|index| index >> 8 == peer.index);
-        if !is_for_peer || !packets.has_room_for(MAX_BUNDLED) || out.is_full() {
-            break;
+    depart(shared, peer, out, Turn::Any, |state, now, out| {
+        let mut taken = 0;
+        let session = datagrams.first().and_then(|first| data_receiver(first.bytes));
+        for datagram in datagrams {
+            let is_for_peer = taken == 0 || (session.is_some() && data_receiver(datagram.bytes) == session);
+            if !is_for_peer || !packets.has_room_for(MAX_BUNDLED) || out.is_full() {
+                break;
+            }
+            taken += 1;
+            let packet = packets.space();
+            let length = state.tunnel.receive(datagram.bytes, datagram.from, now, &mut is_allowed, packet, out);
+            if let Some(length) = length {
+                commit(shared, packets, length, state.tunnel.pass_mark(datagram.mark));
+            }
         }
-        taken += 1;
-        let length = state.tunnel.receive(datagram.bytes, datagram.from, now, &mut is_allowed, packets.space(), out);
-        if let Some(length) = length {
-            commit(shared, packets, length, datagram.mark);
-        }
-    }
-    shared.settle(peer, &mut state);
-    taken
+        taken
+    })
 }
 
 /// Takes the first `length` bytes of the batch's space: one IP packet, or those of a bundle.

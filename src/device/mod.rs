@@ -3,20 +3,27 @@
 //! [`Device::start`] starts a thread for each direction of traffic, one for deadlines, and a task that follows the TUN
 //! interface: sockets are open while it is up. Everything is configured through [`Device::apply`] while it runs.
 //!
-//! Locks are taken in this order: the registry of peers, then one tunnel, then the schedule or the link.
+//! Locks are taken in this order: the registry of peers, then the right to send for one, then its tunnel, then the
+//! schedule or the link. Datagrams leave through one function, `departing::depart`.
 
 mod configure;
+mod departing;
 mod handshakes;
 mod inbound;
+mod kernel_queue;
+mod network;
 mod outbound;
 mod pacer;
+mod path;
 mod registry;
 mod schedule;
+mod sending;
 mod shared;
 mod sockets;
 mod supervise;
 #[cfg(test)]
 mod tests;
+mod too_big;
 mod workers;
 
 use std::io;
@@ -36,7 +43,8 @@ use shared::Shared;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// Bytes of receive and of send buffer asked for on each UDP socket; the system's maximum bounds it.
+    /// Bytes of receive and of send buffer asked for on each UDP socket; the system's maximum bounds it. While a peer is
+    /// defended, on Linux and Android, the send buffer is kept to about two milliseconds of what leaves.
     pub socket_buffer: usize,
     /// Whether UDP sockets may send and receive many datagrams of one size at once, where the system can. By default yes.
     pub offload: bool,
@@ -157,6 +165,27 @@ impl Device {
     /// Returns what tells of events from now on. A listener that falls 256 events behind loses the oldest.
     pub fn events(&self) -> broadcast::Receiver<DeviceEvent> {
         self.shared.events.subscribe()
+    }
+
+    /// Says that the device is, or may be, on another network: apps call it when the system tells of another connection.
+    ///
+    /// Nothing that was seen on the network before is seen again. Unless the user fixed the port, the sockets are closed and
+    /// others opened on another port. Every session ends, and where there was one a handshake begins at once; packets wait
+    /// for it.
+    pub fn network_changed(&self) {
+        network::moved(&self.shared);
+    }
+
+    /// Says that addresses or routes of the system have changed, or may have: apps and commands call it when the system
+    /// tells of it, as often as it does.
+    ///
+    /// If datagrams to a peer would leave from another address than before, or could not leave for a time, or the address
+    /// that the peer talks to is not ours any more, the network is another for that peer, as
+    /// [`network_changed`](Self::network_changed) has it: for that one alone if the port is fixed, else for all, which share
+    /// the sockets. A peer whose endpoint nobody set, that of a relay, is answered from the address that it talks to as
+    /// long as that is ours. What has not changed is not disturbed.
+    pub fn routes_changed(&self) {
+        network::look_around(&self.shared);
     }
 
     /// Stops the device and waits until its tasks have ended and its sockets are closed.

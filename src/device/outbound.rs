@@ -2,17 +2,27 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use maybetun_tun::{PacketBatch, Tun};
 use tokio::sync::{Mutex, Notify};
 
-use super::registry::Peer;
+use super::departing::{Turn, depart, room, slice};
+use super::registry::{Peer, PeerState};
 use super::shared::{Shared, count};
+use super::sockets::Sockets;
+use super::too_big::{self, Messages};
 use crate::tunnel::{DatagramBatch, IpHeader};
 
 /// Most packets that are given to a tunnel at once: as many as find room when it says that it has room.
 const MAX_RUN: usize = 128;
+
+/// Packets that wait for room in the socket, from which on a device with one peer reads no more: as many small ones may go
+/// together.
+const MAX_BACKLOG: usize = 16;
+
+/// Pause where a socket cannot be waited for.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Reads one queue of the TUN device. One thread at a time does: packets leave in the order in which they were read.
 pub(super) struct Outbound<T> {
@@ -31,6 +41,8 @@ struct Work {
     /// The first entry that is not sent whole.
     next: usize,
     out: DatagramBatch,
+    /// What senders are to be told.
+    messages: Messages,
 }
 
 impl<T: Tun> Outbound<T> {
@@ -57,7 +69,11 @@ impl<T: Tun> Outbound<T> {
                     return io::ErrorKind::BrokenPipe.into();
                 }
                 wait_for_room(shared).await;
-                match work.go_on(&*self.tun, shared).await {
+                let went_on = work.go_on(&*self.tun, shared);
+                if let Err(error) = work.tell(&*self.tun).await {
+                    return error;
+                }
+                match went_on {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(error) => return error,
@@ -68,12 +84,12 @@ impl<T: Tun> Outbound<T> {
 
     /// Sends what the TUN device has now, if nobody else is about to and it need not wait. The system often answers a
     /// packet while it is being written: whoever wrote it then sends the answer before another thread is awake.
-    pub(super) async fn answer(&self, shared: &Shared) -> io::Result<()> {
+    pub(super) fn answer(&self, shared: &Shared) -> io::Result<()> {
         let Ok(mut work) = self.work.try_lock() else { return Ok(()) };
-        if !has_room(shared) || !work.go_on(&*self.tun, shared).await? {
+        if !has_room(shared) || !work.go_on(&*self.tun, shared)? {
             return Ok(());
         }
-        if !work.is_done() {
+        if !work.is_done() || !work.messages.is_empty() {
             self.unfinished.notify_one();
         }
         Ok(())
@@ -85,9 +101,9 @@ impl Work {
         self.next >= self.routes.len()
     }
 
-    /// Sends what was read, after reading if that was nothing; at most as many packets as find room in a queue with
+    /// Sends what was read, after reading if that was nothing; at most as many packets as find room where there is
     /// [`room`](has_room). Says whether there was anything to send.
-    async fn go_on<T: Tun>(&mut self, tun: &T, shared: &Shared) -> io::Result<bool> {
+    fn go_on<T: Tun>(&mut self, tun: &T, shared: &Shared) -> io::Result<bool> {
         if self.is_done() {
             self.packets.clear();
             self.routes.clear();
@@ -97,60 +113,136 @@ impl Work {
             }
             route(shared, &self.packets, &mut self.routes);
         }
-        // Whoever was here before may have been interrupted.
-        self.out.clear();
+        let is_alone = shared.registry.read().only_peer().is_some();
         let mut room = MAX_RUN;
         while room > 0 && !self.is_done() {
             let Some(peer) = self.routes[self.next].clone() else {
                 self.next += 1;
                 continue;
             };
-            let _sending = peer.sending.lock().await;
-            self.seal_run(shared, &peer, &mut room);
-            shared.transmit(&peer, &mut self.out).await;
+            match self.seal_run(shared, &peer, room, is_alone) {
+                // The socket is full.
+                0 if is_alone => break,
+                taken => room -= taken,
+            }
         }
         Ok(true)
     }
 
-    /// Gives the packets from the next entry on to `peer`, as long as they are for it and there is room for them.
-    fn seal_run(&mut self, shared: &Shared, peer: &Arc<Peer>, room: &mut usize) {
-        let now = Instant::now();
-        let mut state = peer.state.lock();
-        let is_for_peer = |route: &Option<Arc<Peer>>| route.as_ref().is_some_and(|of| Arc::ptr_eq(of, peer));
-        while *room > 0 && !self.out.is_full() && self.routes.get(self.next).is_some_and(is_for_peer) {
-            match self.packets.next_packet(self.next) {
-                Some((buffer, length)) => {
-                    state.tunnel.send(buffer, length, now, &mut self.out);
-                    *room -= 1;
-                }
-                None => self.next += 1,
+    /// Writes what senders are to be told to the TUN device.
+    async fn tell<T: Tun>(&mut self, tun: &T) -> io::Result<()> {
+        if self.messages.is_empty() {
+            return Ok(());
+        }
+        let mut batch = PacketBatch::new();
+        for message in self.messages.drain(..) {
+            if batch.is_full() {
+                break;
             }
+            batch.push(&message);
         }
-        if state.tunnel.has_ready() {
-            // Small packets of this batch, which may go together.
-            state.tunnel.flush(now, &mut self.out);
-        }
-        shared.settle(peer, &mut state);
+        tun.send(&mut batch).await
     }
+
+    /// Gives the packets from the next entry on to `peer`, as long as they are for it and there is room for them, and sends
+    /// them. Returns how many it took.
+    fn seal_run(&mut self, shared: &Shared, peer: &Arc<Peer>, room: usize, is_alone: bool) -> usize {
+        let Self { packets, routes, next, out, messages } = self;
+        let is_for_peer = |route: &Option<Arc<Peer>>| route.as_ref().is_some_and(|of| Arc::ptr_eq(of, peer));
+        depart(shared, peer, out, Turn::Own, |state, now, out| {
+            if state.tunnel.has_ready() {
+                state.tunnel.flush(now, out);
+            }
+            let mut left = room.min(slice(state));
+            while left > 0 && !out.is_full() && routes.get(*next).is_some_and(is_for_peer) {
+                let tunnel = &state.tunnel;
+                if is_alone && !out.has_room() && tunnel.has_ready() && tunnel.queued() >= MAX_BACKLOG {
+                    break;
+                }
+                match packets.next_packet(*next) {
+                    Some(packet) if state.tunnel.one_size().is_some_and(|size| packet.1 > size) => {
+                        too_big::send(&mut state.tunnel, packet, now, out, (&shared.too_big, messages));
+                        left -= 1;
+                    }
+                    Some((buffer, length)) => {
+                        state.tunnel.send(buffer, length, now, out);
+                        left -= 1;
+                    }
+                    None => *next += 1,
+                }
+            }
+            if state.tunnel.has_ready() {
+                // Small packets of this batch, which may go together.
+                state.tunnel.flush(now, out);
+            }
+            room.min(slice(state)) - left
+        })
+    }
+}
+
+/// What a device with one peer does before it reads on.
+enum Outlook {
+    /// It reads.
+    Room,
+    /// It waits until the tunnel's queue has drained.
+    QueueFull,
+    /// It waits until the socket takes more.
+    SocketFull(Arc<Sockets>),
+}
+
+impl Outlook {
+    /// The system's own queue before the TUN device is to fill, as on any slow link, when the tunnel's queue or the socket is
+    /// full.
+    fn of(shared: &Shared, peer: &Peer) -> Self {
+        let state = peer.state.lock();
+        if !state.tunnel.has_room() {
+            return Self::QueueFull;
+        }
+        // What is blocked does not ask for the socket.
+        let sockets = shared.sockets.borrow().clone().filter(|_| !state.tunnel.is_closed());
+        match sockets {
+            Some(sockets) if is_full(shared, &sockets, peer, &state) => Self::SocketFull(sockets),
+            Some(_) | None => Self::Room,
+        }
+    }
+}
+
+fn is_full(shared: &Shared, sockets: &Sockets, peer: &Peer, state: &PeerState) -> bool {
+    room(shared, Some(sockets), peer, state, Instant::now()).normal == 0
 }
 
 /// Tells whether what is read now finds room: see [`wait_for_room`].
 fn has_room(shared: &Shared) -> bool {
-    shared.sockets.borrow().is_some()
-        && shared.registry.read().only_peer().is_none_or(|peer| peer.state.lock().tunnel.has_room())
+    let has_sockets = shared.sockets.borrow().is_some();
+    let is_room = |peer: &Arc<Peer>| matches!(Outlook::of(shared, peer), Outlook::Room);
+    has_sockets && shared.registry.read().only_peer().is_none_or(is_room)
 }
 
-/// With one peer, waits until its queue has room: the system's own queue before the TUN device fills instead, as on any
-/// slow link. With several, none must wait for another: a full queue drops its newest packet.
+/// With one peer, waits until there is room for what it would read. With several, none must wait for another: a full
+/// queue drops its newest packet.
 async fn wait_for_room(shared: &Shared) {
     loop {
         let Some(peer) = shared.registry.read().only_peer().cloned() else { return };
         let mut drained = std::pin::pin!(peer.drained.notified());
         drained.as_mut().enable();
-        if peer.state.lock().tunnel.has_room() {
-            return;
+        match Outlook::of(shared, &peer) {
+            Outlook::Room => return,
+            Outlook::QueueFull => drained.await,
+            Outlook::SocketFull(sockets) => {
+                let endpoint = peer.state.lock().tunnel.endpoint();
+                let socket = endpoint.and_then(|endpoint| sockets.towards(endpoint.remote, peer.index));
+                let Some(socket) = socket else { return };
+                match socket.writable().await {
+                    // What waits to leave does so as the next is sent.
+                    Ok(true) => return,
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::debug!(%error, "cannot wait for a socket");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
+            }
         }
-        drained.await;
     }
 }
 

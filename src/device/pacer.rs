@@ -5,66 +5,49 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tokio::runtime::Handle;
-
+use super::departing::{Turn, depart};
 use super::registry::Peer;
 use super::shared::Shared;
-use super::sockets::Sent;
 use super::workers::{self, StopOnPanic};
 use crate::tunnel::DatagramBatch;
-
-/// How long one peer's datagrams may wait for room in the socket: others wait behind it.
-const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Starts the thread; it ends when the schedule is closed.
 ///
 /// # Panics
-/// Panics outside a tokio runtime, or if the system starts no more threads.
+/// Panics if the system starts no more threads.
 pub(super) fn spawn(shared: Arc<Shared>) -> JoinHandle<()> {
-    let runtime = Handle::current();
     workers::spawn("maybetun-pacer", move || {
         let _guard = StopOnPanic(&shared);
         be_punctual();
-        run(&shared, &runtime);
+        run(&shared);
     })
 }
 
-fn run(shared: &Shared, runtime: &Handle) {
+fn run(shared: &Shared) {
     let mut out = DatagramBatch::new();
     while let Some(index) = shared.schedule.wait(shared.options.timer_slack) {
         let Some(peer) = shared.registry.read().by_index(index).cloned() else { continue };
-        call(shared, runtime, &peer, &mut out);
+        call(shared, &peer, &mut out);
     }
 }
 
-fn call(shared: &Shared, runtime: &Handle, peer: &Peer, out: &mut DatagramBatch) {
-    let is_mute = shared.sockets.borrow().is_none();
-    {
-        let registry = shared.registry.read();
+fn call(shared: &Shared, peer: &Peer, out: &mut DatagramBatch) {
+    let registry = shared.registry.read();
+    if registry.identity().is_none() {
+        peer.state.lock().scheduled = None;
+    } else if shared.sockets.borrow().is_none() {
         let mut state = peer.state.lock();
         state.scheduled = None;
-        if registry.identity().is_none() {
-            return;
-        }
-        if is_mute {
-            state.tunnel.handle_timeout_mute(Instant::now(), out);
-            shared.settle_mute(peer, &mut state);
-        } else {
-            state.tunnel.handle_timeout(Instant::now(), out);
-            shared.settle(peer, &mut state);
-        }
-    }
-    if is_mute {
+        state.tunnel.handle_timeout_mute(Instant::now());
+        shared.settle_mute(peer, &mut state);
         out.clear();
-    } else if !out.is_empty() {
-        let transmitted = runtime.block_on(async { tokio::time::timeout(PATIENCE, shared.transmit(peer, out)).await });
-        if transmitted.is_err() {
-            tracing::trace!("the socket had no room for what was due");
-            shared.note_sent(peer, Sent::none_of(out));
-            out.clear();
-        }
+    } else {
+        depart(shared, peer, out, Turn::Any, |state, now, out| {
+            state.scheduled = None;
+            state.tunnel.handle_timeout(now, out);
+        });
     }
 }
 

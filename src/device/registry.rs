@@ -3,35 +3,34 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use parking_lot::Mutex;
 use rand_core::{OsRng, RngCore as _, TryRngCore as _};
 use tokio::sync::Notify;
 
+use super::departing::Outbox;
 use super::handshakes::HandshakeLimiter;
+use super::network::Way;
 use crate::keys::{PrivateKey, PublicKey};
 use crate::settings::{DefenseSettings, Role};
-use crate::tunnel::{AllowedIps, INDEX_BITS, Tunnel, TunnelConfig};
+use crate::tunnel::{AllowedIps, INDEX_BITS, SessionIndices, Tunnel, TunnelConfig};
 
-/// Most peers of one device: a quarter of all session indices, so that a free one is soon found.
-const MAX_PEERS: usize = 1 << (INDEX_BITS - 2);
+/// Most peers of one device. Each has at most eight session indices, so half of all are free, and one is soon found.
+const MAX_PEERS: usize = 1 << (INDEX_BITS - 4);
 
 /// One peer.
 #[derive(Debug)]
 pub(super) struct Peer {
-    /// The 24 bits that name the tunnel in session indices; also the peer's name within the device.
+    /// The peer's name within the device; nobody outside learns it.
     pub(super) index: u32,
     pub(super) public_key: PublicKey,
     pub(super) state: Mutex<PeerState>,
-    /// Whether non-bypassable blocking holds everything back, as of the last use of the tunnel.
-    pub(super) is_closed: AtomicBool,
     /// Tells whoever waits for it that the tunnel's queue has room, or that the peer is gone.
     pub(super) drained: Notify,
-    /// Held while datagrams are sealed from the TUN device's packets and sent, so that several threads send them in the
-    /// order of their counters: what came later than 1,000 others is a replay to the peer.
-    pub(super) sending: tokio::sync::Mutex<()>,
+    /// Held by whoever sends for the peer; taken before the state's lock, or tried under it. See
+    /// [`departing`](super::departing).
+    pub(super) sending: Mutex<()>,
     /// Counts up from peer to peer: the order in which they are shown.
     sequence: u64,
 }
@@ -39,6 +38,10 @@ pub(super) struct Peer {
 #[derive(Debug)]
 pub(super) struct PeerState {
     pub(super) tunnel: Tunnel,
+    pub(super) outbox: Outbox,
+    pub(super) way: Way,
+    /// What all defended peers share, while this is one.
+    pub(super) defended: Option<Arc<()>>,
     /// The deadline that the schedule holds for this peer.
     pub(super) scheduled: Option<Instant>,
     /// The defense that the tunnel was told to run, if it is not to be agreed on.
@@ -53,6 +56,8 @@ pub(super) struct Registry {
     identity: Option<Identity>,
     handshakes_per_second: u64,
     by_index: HashMap<u32, Arc<Peer>>,
+    /// Which peer each session index is of.
+    indices: SessionIndices,
     by_key: HashMap<PublicKey, Arc<Peer>>,
     pub(super) allowed_ips: AllowedIps<u32>,
     sequence: u64,
@@ -79,6 +84,7 @@ impl Registry {
             identity: None,
             handshakes_per_second,
             by_index: HashMap::new(),
+            indices: SessionIndices::default(),
             by_key: HashMap::new(),
             allowed_ips: AllowedIps::default(),
             sequence: 0,
@@ -92,6 +98,11 @@ impl Registry {
 
     pub(super) fn by_index(&self, index: u32) -> Option<&Arc<Peer>> {
         self.by_index.get(&index)
+    }
+
+    /// Returns the peer that the receiver index of a datagram names.
+    pub(super) fn by_session(&self, receiver: u32) -> Option<&Arc<Peer>> {
+        self.by_index(self.indices.owner_of(receiver)?)
     }
 
     pub(super) fn by_key(&self, key: &PublicKey) -> Option<&Arc<Peer>> {
@@ -145,20 +156,28 @@ impl Registry {
             return None;
         }
         let index = self.free_index();
-        let key = self.tunnel_key();
-        let config = TunnelConfig { mtu, ..TunnelConfig::new(&key, public_key, index) };
+        let (key, mut seed) = (self.tunnel_key(), [0; 32]);
+        OsRng.unwrap_err().fill_bytes(&mut seed);
+        let config = TunnelConfig {
+            mtu,
+            indices: self.indices.clone(),
+            owner: index,
+            ..TunnelConfig::new(&key, public_key, seed)
+        };
         let peer = Arc::new(Peer {
             index,
             public_key,
             state: Mutex::new(PeerState {
                 tunnel: Tunnel::new(config),
+                outbox: Outbox::default(),
+                way: Way::default(),
+                defended: None,
                 scheduled: None,
                 defense: None,
                 role: Role::Relay,
             }),
-            is_closed: AtomicBool::new(false),
             drained: Notify::new(),
-            sending: tokio::sync::Mutex::default(),
+            sending: Mutex::default(),
             sequence: self.sequence,
         });
         self.sequence += 1;
@@ -197,7 +216,7 @@ impl Registry {
 
     fn free_index(&self) -> u32 {
         loop {
-            let index = OsRng.unwrap_err().next_u32() >> (u32::BITS - INDEX_BITS);
+            let index = OsRng.unwrap_err().next_u32();
             if !self.by_index.contains_key(&index) {
                 return index;
             }

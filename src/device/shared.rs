@@ -1,19 +1,20 @@
 //! What the tasks of one device share.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, watch};
 
+use super::network::Network;
 use super::registry::{Peer, PeerState, Registry};
 use super::schedule::Schedule;
-use super::sockets::{Sent, Sockets};
+use super::sockets::Sockets;
+use super::too_big::Budget;
 use super::{DeviceEvent, Options, StopReason};
 use crate::settings::{DeviceDrops, Protection};
-use crate::tunnel::{DEFAULT_MTU, DatagramBatch, Event};
+use crate::tunnel::{DEFAULT_MTU, Event};
 
 /// Most events that wait for one listener; the oldest go first.
 const MAX_WAITING_EVENTS: usize = 256;
@@ -26,9 +27,12 @@ pub(super) struct Shared {
     pub(super) link: Mutex<Link>,
     /// The sockets in use; `None` while the interface is down.
     pub(super) sockets: watch::Sender<Option<Arc<Sockets>>>,
+    pub(super) network: Network,
+    /// How many senders of packets that are too large may still be told.
+    pub(super) too_big: Mutex<Budget>,
     pub(super) drops: DropCounters,
-    /// Whether any peer was ever held back by non-bypassable blocking.
-    has_blocked: AtomicBool,
+    /// Shared by every peer that is defended.
+    defended: Arc<()>,
     /// What tunnels tell, for whoever listens.
     pub(super) events: broadcast::Sender<DeviceEvent>,
     mtu: AtomicU16,
@@ -39,7 +43,9 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct Link {
     pub(super) is_up: bool,
-    /// The port asked for; 0 for any. Once a socket was open, the port it got.
+    /// The port that the user asked for; 0 for any, which is another one on another network.
+    pub(super) asked_port: u16,
+    /// The port that the sockets have, or had last and are to have again; 0 if there is none.
     pub(super) port: u16,
     pub(super) fwmark: u32,
 }
@@ -80,8 +86,10 @@ impl Shared {
             schedule: Schedule::default(),
             link: Mutex::default(),
             sockets: watch::Sender::new(None),
+            network: Network::default(),
+            too_big: Mutex::default(),
             drops: DropCounters::default(),
-            has_blocked: AtomicBool::new(false),
+            defended: Arc::default(),
             events: broadcast::Sender::new(MAX_WAITING_EVENTS),
             mtu: AtomicU16::new(DEFAULT_MTU),
             stop: watch::Sender::new(None),
@@ -99,13 +107,9 @@ impl Shared {
         }
     }
 
-    /// Tells whether nothing may leave for this address: it is that of a peer whose outgoing traffic is blocked.
-    pub(super) fn is_held_back(&self, registry: &Registry, address: SocketAddr) -> bool {
-        let is_its = |peer: &&Arc<Peer>| {
-            peer.is_closed.load(Ordering::Relaxed)
-                && peer.state.lock().tunnel.endpoint().is_some_and(|endpoint| endpoint.remote == address)
-        };
-        self.has_blocked.load(Ordering::Relaxed) && registry.peers().any(|peer| is_its(&peer))
+    /// Tells whether any peer is defended.
+    pub(super) fn has_defended(&self) -> bool {
+        Arc::strong_count(&self.defended) > 1
     }
 
     /// Tells whether the device has a private key; without one it is silent.
@@ -132,26 +136,32 @@ impl Shared {
 
     /// Does what follows every use of a tunnel: its next deadline is kept, its events are told.
     pub(super) fn settle(&self, peer: &Peer, state: &mut PeerState) {
-        if let Some(deadline) = state.tunnel.next_timeout()
-            && state.scheduled.is_none_or(|scheduled| deadline < scheduled)
-        {
-            self.schedule.set(peer.index, state.scheduled, deadline);
-            state.scheduled = Some(deadline);
+        if let Some(deadline) = state.tunnel.next_timeout() {
+            self.call_by(peer, state, deadline);
         }
-        let is_closed = state.tunnel.is_closed();
-        peer.is_closed.store(is_closed, Ordering::Relaxed);
-        if is_closed {
-            self.has_blocked.store(true, Ordering::Relaxed);
+        let is_defended = state.tunnel.is_defended();
+        if is_defended != state.defended.is_some() {
+            state.defended = is_defended.then(|| Arc::clone(&self.defended));
         }
         if state.tunnel.has_room() {
             peer.drained.notify_waiters();
         }
         while let Some(event) = state.tunnel.poll_event() {
+            if matches!(event, Event::SessionStarted | Event::Protection(_)) {
+                self.network.ask(peer.index);
+            }
             match event {
                 Event::SessionStarted => tracing::debug!(peer = ?peer.public_key, "session started"),
-                Event::SessionEnded => tracing::debug!(peer = ?peer.public_key, "session ended"),
+                Event::SessionEnded => {
+                    state.outbox.forget();
+                    tracing::debug!(peer = ?peer.public_key, "session ended");
+                }
                 Event::HandshakeFailed => tracing::info!(peer = ?peer.public_key, "no answer to the handshake"),
                 Event::EndpointChanged(endpoint) => {
+                    if !state.tunnel.has_session() {
+                        // It called from elsewhere: what was sealed before is not to be seen there.
+                        state.outbox.forget();
+                    }
                     tracing::debug!(peer = ?peer.public_key, %endpoint, "endpoint changed")
                 }
                 Event::Protection(protection) => tell_protection(peer, protection),
@@ -169,39 +179,11 @@ impl Shared {
         }
     }
 
-    /// Sends the batch to where the peer is, and whatever was left waiting because it was full.
-    pub(super) async fn transmit(&self, peer: &Peer, out: &mut DatagramBatch) {
-        loop {
-            if !out.is_empty() {
-                let endpoint = peer.state.lock().tunnel.endpoint();
-                let sockets = self.sockets.borrow().clone();
-                let sent = match (endpoint, sockets) {
-                    (Some(endpoint), Some(sockets)) => {
-                        sockets.send(out, peer.index, endpoint, || peer.is_closed.load(Ordering::Relaxed)).await
-                    }
-                    _ => Sent::none_of(out),
-                };
-                self.note_sent(peer, sent);
-            }
-            out.clear();
-            let mut state = peer.state.lock();
-            if !state.tunnel.has_ready() {
-                return;
-            }
-            state.tunnel.flush(Instant::now(), out);
-            self.settle(peer, &mut state);
-        }
-    }
-
-    pub(super) fn note_sent(&self, peer: &Peer, sent: Sent) {
-        self.drops.send_failed.fetch_add(sent.failed, Ordering::Relaxed);
-        if sent == Sent::default() {
-            return;
-        }
-        let tunnel = &mut peer.state.lock().tunnel;
-        tunnel.unsent(sent.failed_bytes);
-        if sent.local_address_is_stale {
-            tunnel.forget_local_address();
+    /// Has the tunnel called at `deadline`, if it is not sooner anyway.
+    pub(super) fn call_by(&self, peer: &Peer, state: &mut PeerState, deadline: Instant) {
+        if state.scheduled.is_none_or(|scheduled| deadline < scheduled) {
+            self.schedule.set(peer.index, state.scheduled, deadline);
+            state.scheduled = Some(deadline);
         }
     }
 }

@@ -3,22 +3,31 @@
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use parking_lot::RwLock;
-use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
+use parking_lot::Mutex;
+use quinn_udp::{RecvMeta, UdpSocketState};
 use rustix::net::sockopt;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 
-use super::Options;
-use crate::tunnel::{DatagramBatch, Ecn, Endpoint, Run};
+use super::kernel_queue::{Advice, KernelQueue, charge};
+use super::sending::{self, Segmentation};
+use super::{Options, path};
+use crate::tunnel::{Ecn, Endpoint, Run};
 
 /// How often a random port is drawn again because the other IP version had it in use.
 const PORT_ATTEMPTS: usize = 10;
 
 /// Pause after an error on receipt, so that an error that stays does not spin.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Longest wait for room in a socket before it is looked at again.
+const WRITABLE_PATIENCE: Duration = Duration::from_millis(10);
+
+/// Whether the system tells how full a socket is, as [`KernelQueue`] needs it.
+const LIMITS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// The sockets of one port.
 #[derive(Debug)]
@@ -48,11 +57,22 @@ pub(super) enum IpVersion {
 pub(super) struct BoundSocket {
     /// Not blocking. Whoever has to wait for it registers it with the runtime that waits.
     socket: UdpSocket,
-    /// Made anew when an error that was not of the offload's making has turned the offload off.
-    state: RwLock<Arc<UdpSocketState>>,
-    address: IpAddr,
+    /// What receives; on systems other than Linux it sends too.
+    state: Arc<UdpSocketState>,
     /// Whether many datagrams may be sent at once.
     offload: bool,
+    /// Bytes of send buffer while nothing limits it.
+    buffer: usize,
+    is_limited: AtomicBool,
+    queue: Mutex<Queue>,
+}
+
+/// What the kernel may hold unsent.
+#[derive(Debug)]
+struct Queue {
+    books: KernelQueue,
+    /// What the send buffer was set to last; 0 if it is anything else.
+    applied: usize,
 }
 
 /// What became of a batch.
@@ -62,17 +82,10 @@ pub(super) struct Sent {
     pub(super) failed: u64,
     /// Bytes of those.
     pub(super) failed_bytes: u64,
-    /// Our address that the peer knows is not ours any more; the datagrams left from another.
+    /// The kernel took no more.
+    pub(super) is_full: bool,
+    /// Our address that the peer knows is not ours any more.
     pub(super) local_address_is_stale: bool,
-}
-
-/// Why a datagram did not leave.
-#[derive(Debug, thiserror::Error)]
-enum SendError {
-    #[error("the system did not take it: {0}")]
-    Refused(io::Error),
-    #[error("it waited for room until it might not leave any more")]
-    Held,
 }
 
 impl Sockets {
@@ -110,7 +123,7 @@ impl Sockets {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(super) fn set_fwmark(&self, mark: u32) -> io::Result<()> {
         for socket in self.v4.iter().chain(&self.v6) {
-            socket2::SockRef::from(&socket.socket).set_mark(mark)?;
+            SockRef::from(&socket.socket).set_mark(mark)?;
         }
         Ok(())
     }
@@ -135,112 +148,174 @@ impl Sockets {
 
     /// Returns the socket from which datagrams leave for an address: for each peer the same one, so that they stay in
     /// order.
-    fn towards(&self, address: SocketAddr, peer: u32) -> Option<&BoundSocket> {
+    pub(super) fn towards(&self, address: SocketAddr, peer: u32) -> Option<&BoundSocket> {
         let sockets = self.of(if address.is_ipv4() { IpVersion::V4 } else { IpVersion::V6 });
         sockets.get(peer as usize % sockets.len().max(1))
     }
 
-    /// Sends every datagram of the batch, for the peer of this index. Errors are counted, never final: the network may be
-    /// back for the next.
-    ///
-    /// What has to wait for room in the socket is given up when `is_closed` says, after the wait, that nothing may leave
-    /// any more: it would leave in the middle of blocking.
-    pub(super) async fn send(
-        &self,
-        batch: &DatagramBatch,
-        peer: u32,
-        to: Endpoint,
-        is_closed: impl Fn() -> bool,
-    ) -> Sent {
-        let Some(socket) = self.towards(to.remote, peer) else {
-            return Sent::none_of(batch);
-        };
-        let mut sent = Sent::default();
-        let (mut to, mut is_held) = (to, false);
-        for run in batch.runs(socket.max_segments()) {
-            if !is_held {
-                match socket.send(run, to, &is_closed).await {
-                    Ok(()) => continue,
-                    Err(SendError::Held) => is_held = true,
-                    Err(SendError::Refused(_)) => {}
-                }
-            }
-            // The offload may have failed, or our source address may be gone: try each datagram without them.
-            let to_any = Endpoint { local: None, ..to };
-            for datagram in run.datagrams() {
-                let single = Run { contents: datagram, segment_size: datagram.len(), ecn: run.ecn };
-                let result = if is_held { Err(SendError::Held) } else { socket.send(single, to, &is_closed).await };
-                match result {
-                    Ok(()) => {}
-                    Err(SendError::Refused(_))
-                        if to.local.is_some() && socket.send(single, to_any, &is_closed).await.is_ok() =>
-                    {
-                        sent.local_address_is_stale = true;
-                        socket.restore_offload();
-                        to = to_any;
-                    }
-                    Err(error) => {
-                        is_held |= matches!(error, SendError::Held);
-                        tracing::trace!(%error, "datagram not sent");
-                        sent.failed += 1;
-                        sent.failed_bytes += datagram.len() as u64;
-                    }
-                }
-            }
-        }
-        sent
-    }
-
     /// Sends one datagram if the socket takes it now.
-    pub(super) fn try_send(&self, datagram: &[u8], to: Endpoint) -> io::Result<()> {
+    pub(super) fn send_one(&self, datagram: &[u8], to: Endpoint) -> io::Result<()> {
         let socket = self.towards(to.remote, 0).ok_or(io::ErrorKind::Unsupported)?;
         let run = Run { contents: datagram, segment_size: datagram.len(), ecn: Ecn::NotCapable };
-        socket.state().try_send((&socket.socket).into(), &transmit(run, to))
-    }
-}
-
-impl Sent {
-    /// Returns what there is to say when nothing of `batch` could leave.
-    pub(super) fn none_of(batch: &DatagramBatch) -> Self {
-        let failed_bytes = batch.iter().map(|datagram| datagram.len() as u64).sum();
-        Self { failed: batch.len() as u64, failed_bytes, local_address_is_stale: false }
+        sending::send_each(&socket.socket, &socket.state, run, to).map(drop)
     }
 }
 
 impl BoundSocket {
-    fn state(&self) -> Arc<UdpSocketState> {
-        Arc::clone(&self.state.read())
-    }
-
     /// Returns how many datagrams one call may send.
-    fn max_segments(&self) -> usize {
-        if self.offload { self.state().max_gso_segments() } else { 1 }
+    pub(super) fn max_segments(&self) -> usize {
+        if self.offload { self.state.max_gso_segments() } else { 1 }
     }
 
-    /// Turns segmentation offload on again: `quinn-udp` takes a source address that is gone for an offload that failed.
-    fn restore_offload(&self) {
-        match UdpSocketState::new((&self.socket).into()) {
-            Ok(state) => {
-                *self.state.write() = Arc::new(state);
-                allow_fragments(&self.socket, self.address);
+    /// Returns how many datagrams of `length` bytes with normal packets may be sent at `now`.
+    pub(super) fn room(&self, length: usize, now: Instant) -> usize {
+        if !self.is_limited() {
+            return usize::MAX;
+        }
+        let mut queue = self.queue.lock();
+        self.apply(&mut queue);
+        if self.is_writable() {
+            queue.books.found_writable(now);
+            return queue.books.room(length);
+        }
+        if queue.books.found_full(now) == Advice::Measure {
+            let charged = self.measure();
+            queue.books.measured(charged, now);
+            queue.applied = 0;
+            self.apply(&mut queue);
+            if self.is_writable() {
+                return queue.books.room(length);
             }
-            Err(error) => tracing::debug!(%error, "segmentation offload stays off"),
+        }
+        0
+    }
+
+    /// Tells whether the kernel is to hold little of what it is given.
+    pub(super) fn is_limited(&self) -> bool {
+        self.is_limited.load(Ordering::Relaxed)
+    }
+
+    /// Says whether peers are defended: then the kernel holds as little as [`KernelQueue`] says.
+    pub(super) fn set_limited(&self, is_limited: bool) {
+        if LIMITS
+            && is_limited != self.is_limited()
+            && self.is_limited.swap(is_limited, Ordering::Relaxed) != is_limited
+        {
+            let mut queue = self.queue.lock();
+            match is_limited {
+                true => self.apply(&mut queue),
+                false => {
+                    queue.applied = 0;
+                    self.set_send_buffer(self.buffer);
+                }
+            }
         }
     }
 
-    async fn send(&self, run: Run<'_>, to: Endpoint, is_closed: &impl Fn() -> bool) -> Result<(), SendError> {
-        let (transmit, state) = (transmit(run, to), self.state());
-        loop {
-            match state.try_send((&self.socket).into(), &transmit) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let waiter = self.registered().map_err(SendError::Refused)?;
-                    waiter.writable().await.map_err(SendError::Refused)?;
-                    if is_closed() {
-                        return Err(SendError::Held);
-                    }
+    /// Sets the send buffer to what the books say, if it is not that already or nearly.
+    fn apply(&self, queue: &mut Queue) {
+        let wanted = queue.books.allowance();
+        if wanted != queue.applied && (wanted < queue.applied || wanted > queue.applied + queue.applied / 8) {
+            queue.applied = wanted;
+            self.set_send_buffer(wanted);
+        }
+    }
+
+    fn set_send_buffer(&self, bytes: usize) {
+        if let Err(error) = SockRef::from(&self.socket).set_send_buffer_size(bytes) {
+            tracing::debug!(%error, "socket buffer stays as it is");
+        }
+    }
+
+    /// Finds out what is charged to the socket, to within an eighth: it is writable under a larger buffer only.
+    fn measure(&self) -> usize {
+        let (mut below, mut above) = (0, self.buffer);
+        while above > below + below / 8 + charge(0) {
+            let middle = (below + above) / 2;
+            self.set_send_buffer(middle);
+            if self.is_writable() { above = middle } else { below = middle }
+        }
+        above
+    }
+
+    /// Tells whether the socket's buffer is less than half full.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn is_writable(&self) -> bool {
+        use std::os::fd::AsFd as _;
+
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
+        // Whatever else there is to say of it, a send will say.
+        !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn is_writable(&self) -> bool {
+        true
+    }
+
+    /// Waits until the socket is writable, and says whether it is: it waits no longer than until another look at the socket
+    /// may tell more.
+    pub(super) async fn writable(&self) -> io::Result<bool> {
+        let waiter = self.registered()?;
+        match tokio::time::timeout(WRITABLE_PATIENCE, waiter.writable()).await {
+            Ok(result) => result.map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Sends the datagrams of the run from the first on, until the kernel takes no more, and returns how many it took or
+    /// refused.
+    pub(super) fn send(&self, run: Run<'_>, segmentation: Segmentation, to: Endpoint, sent: &mut Sent) -> usize {
+        let count = run.datagrams().count();
+        if segmentation == Segmentation::Kernel && count > 1 {
+            match sending::send_whole(&self.socket, &self.state, run, to) {
+                Ok(()) => {
+                    self.accepted(run, count);
+                    return count;
                 }
-                result => return result.map_err(SendError::Refused),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return 0,
+                // What the way to this destination does not take at once, it may take one by one.
+                Err(error) => tracing::trace!(%error, "datagrams not sent at once"),
             }
+        }
+        let mut done = 0;
+        while done < count {
+            let rest = run.behind(done);
+            match self.send_each(rest, to, sent) {
+                Ok(taken) => done += taken,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    tracing::trace!(%error, "datagram not sent");
+                    sent.failed += 1;
+                    sent.failed_bytes += rest.datagrams().next().map_or(0, <[u8]>::len) as u64;
+                    done += 1;
+                }
+            }
+        }
+        done
+    }
+
+    fn send_each(&self, run: Run<'_>, to: Endpoint, sent: &mut Sent) -> io::Result<usize> {
+        let result = match sending::send_each(&self.socket, &self.state, run, to) {
+            // What was sealed for the network that had the address does not leave on another.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                sent.local_address_is_stale |= to.local.is_some_and(path::is_foreign);
+                Err(error)
+            }
+            result => result,
+        };
+        if let Ok(taken) = result {
+            self.accepted(run, taken);
+        }
+        result
+    }
+
+    /// Notes that the kernel took the first `count` datagrams of the run.
+    fn accepted(&self, run: Run<'_>, count: usize) {
+        if self.is_limited() {
+            let bytes = run.datagrams().take(count).map(|datagram| charge(datagram.len())).sum();
+            self.queue.lock().books.accept(bytes, Instant::now());
         }
     }
 
@@ -251,7 +326,7 @@ impl BoundSocket {
 
     /// Returns the socket's receiving side, registered with the calling thread's runtime.
     pub(super) fn receiver(&self) -> io::Result<Receiver> {
-        Ok(Receiver { socket: self.registered()?, state: self.state() })
+        Ok(Receiver { socket: self.registered()?, state: Arc::clone(&self.state) })
     }
 }
 
@@ -281,16 +356,6 @@ impl Receiver {
                 }
             }
         }
-    }
-}
-
-fn transmit<'a>(run: Run<'a>, to: Endpoint) -> Transmit<'a> {
-    Transmit {
-        destination: to.remote,
-        ecn: EcnCodepoint::from_bits(run.ecn as u8),
-        contents: run.contents,
-        segment_size: (run.contents.len() > run.segment_size).then_some(run.segment_size),
-        src_ip: to.local,
     }
 }
 
@@ -353,21 +418,24 @@ fn open(address: SocketAddr, sharing: Sharing, options: &Options) -> io::Result<
     if sharing == Sharing::Yes && !share_port(&socket) {
         return Ok(None);
     }
-    match socket2::SockRef::from(&socket).bind(&address.into()) {
+    match SockRef::from(&socket).bind(&address.into()) {
         Ok(()) => {}
         Err(error) if is_missing(&error) => return Ok(None),
         Err(error) => return Err(error),
     }
-    let state = RwLock::new(Arc::new(UdpSocketState::new((&socket).into())?));
+    let state = Arc::new(UdpSocketState::new((&socket).into())?);
     allow_fragments(&socket, address.ip());
     if !options.offload {
         receive_singly(&socket);
     }
-    tracing::debug!(%address, segments = state.read().max_gso_segments(), on = options.offload, "UDP offload");
-    Ok(Some(BoundSocket { socket, state, address: address.ip(), offload: options.offload }))
+    tracing::debug!(%address, segments = state.max_gso_segments(), on = options.offload, "UDP offload");
+    let (offload, buffer) = (options.offload, options.socket_buffer);
+    let queue = Mutex::new(Queue { books: KernelQueue::new(buffer), applied: 0 });
+    Ok(Some(BoundSocket { socket, state, offload, buffer, is_limited: AtomicBool::new(false), queue }))
 }
 
-fn is_missing(error: &io::Error) -> bool {
+/// Tells whether the address, or its whole IP version, is not there.
+pub(super) fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
@@ -376,9 +444,15 @@ fn is_missing(error: &io::Error) -> bool {
 /// and a tunnel whose MTU is too large would lose its large packets without a sign.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn allow_fragments(socket: &UdpSocket, address: IpAddr) {
-    let result = match address {
-        IpAddr::V4(_) => sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::WANT),
-        IpAddr::V6(_) => sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::WANT),
+    use nix::sys::socket::{setsockopt, sockopt::Ipv6DontFrag};
+    let result: io::Result<()> = match address {
+        IpAddr::V4(_) => {
+            sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::WANT).map_err(io::Error::from)
+        }
+        // IPv6 forbids it by an option of its own too.
+        IpAddr::V6(_) => sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::WANT)
+            .map_err(io::Error::from)
+            .and_then(|()| setsockopt(socket, Ipv6DontFrag, &false).map_err(io::Error::from)),
     };
     if let Err(error) = result {
         tracing::debug!(%error, "datagrams larger than the path's MTU will be dropped");

@@ -1,15 +1,17 @@
 //! Starts the tasks of a device, opens and closes its sockets, and ends it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use maybetun_tun::{Tun, TunEvent};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use super::departing::{Turn, depart};
+use super::registry::PeerState;
 use super::shared::Shared;
 use super::workers::Workers;
-use super::{StopReason, configure};
+use super::{StopReason, configure, network};
 use crate::tunnel::DatagramBatch;
 
 /// Pauses between attempts to open the sockets, the first and the longest.
@@ -33,6 +35,8 @@ async fn supervise<T: Tun>(queues: Vec<Arc<T>>, shared: &Arc<Shared>) -> StopRea
         let (device, state) = (Arc::clone(first), Arc::clone(shared));
         tasks.spawn(async move { follow_link(&*device, &state).await });
     }
+    let state = Arc::clone(shared);
+    tasks.spawn(async move { network::follow(&state).await });
     let workers = Workers::start(&queues, shared);
     drop(queues);
     let ending = EndOnDrop(shared);
@@ -49,10 +53,13 @@ async fn supervise<T: Tun>(queues: Vec<Arc<T>>, shared: &Arc<Shared>) -> StopRea
                 }
             }
             _ = sockets.changed() => {
-                let are_open = sockets.borrow_and_update().is_some();
-                if are_open {
+                let opened = sockets.borrow_and_update().clone();
+                if opened.is_some_and(|opened| !shared.network.has_called_on(&opened)) {
                     let state = Arc::clone(shared);
-                    tasks.spawn(async move { call_peers(&state).await });
+                    tasks.spawn(async move {
+                        network::look_around(&state);
+                        call_peers(&state);
+                    });
                 }
             }
             Some(result) = tasks.join_next() => stop_on_panic(shared, result),
@@ -98,7 +105,11 @@ async fn follow_link<T: Tun>(tun: &T, shared: &Shared) {
                 tracing::debug!(mtu, "interface MTU");
                 shared.set_mtu(mtu);
             }
-            TunEvent::Up => pause = open_sockets(shared, pause),
+            TunEvent::Up => {
+                // The network may have changed while nothing could be sent.
+                network::look_around(shared);
+                pause = open_sockets(shared, pause);
+            }
             TunEvent::Down => {
                 pause = None;
                 configure::link_down(shared);
@@ -129,23 +140,19 @@ fn open_sockets(shared: &Shared, pause: Option<Duration>) -> Option<Duration> {
 }
 
 /// Now that datagrams can leave: opens the way to the peers that are to be kept alive, and to those that wait for one.
-async fn call_peers(shared: &Shared) {
+fn call_peers(shared: &Shared) {
     if !shared.has_identity() {
         return;
     }
     let peers: Vec<_> = shared.registry.read().peers().cloned().collect();
     let mut out = DatagramBatch::new();
     for peer in peers {
-        {
-            let (mut state, now) = (peer.state.lock(), Instant::now());
-            state.tunnel.resend_handshake(now, &mut out);
-            let tunnel = &state.tunnel;
-            let is_waiting = tunnel.persistent_keepalive() > 0 || tunnel.queued() > 0 || tunnel.has_to_agree();
+        depart(shared, &peer, &mut out, Turn::Own, |PeerState { tunnel, .. }, now, out| {
+            tunnel.resend_handshake(now, out);
+            let is_waiting = tunnel.persistent_keepalive() > 0 || tunnel.is_waiting() || tunnel.has_to_agree();
             if is_waiting && out.is_empty() {
-                state.tunnel.send_keepalive(now, &mut out);
+                tunnel.send_keepalive(now, out);
             }
-            shared.settle(&peer, &mut state);
-        }
-        shared.transmit(&peer, &mut out).await;
+        });
     }
 }

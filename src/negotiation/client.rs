@@ -7,7 +7,7 @@ use rand_core::CryptoRng;
 use super::message::{Answer, Hello, Message, Part, Proof, Ready, Started, Stop};
 use super::retry::{Retry, jittered};
 use super::transfer::{Progress, Transfer};
-use super::{Agreed, Choice, Common, Epoch, Event, NO_EPOCH, Reason, VERSION};
+use super::{Agreed, Choice, Common, Epoch, Event, NO_EPOCH, Other, Reason, VERSION};
 use crate::seed::Nonces;
 
 /// When a peer that did not agree is asked again.
@@ -111,6 +111,7 @@ impl Client {
             nonce: Nonces::draw(rng),
             capabilities: common.config.capabilities,
             choice: common.config.choice,
+            mtu: Some(common.config.mtu),
         };
         self.try_first(Attempt::Calling(hello), common, now, rng);
     }
@@ -156,7 +157,8 @@ impl Client {
             // A relay that would have us run less than we asked for, or something that we cannot draw.
             Err(Reason::Choice)
         } else {
-            common.agree(answer.epoch, nonces, hello.choice, answer.capabilities)
+            let other = Other { capabilities: answer.capabilities, mtu: answer.mtu };
+            common.agree(answer.epoch, nonces, hello.choice, other)
         };
         match agreed {
             // Where the relay has another pool, it will see that we drew something else.
@@ -286,13 +288,21 @@ impl Client {
                 }
                 None => self.fail(Reason::Unanswered, common, now, rng),
             }
-        } else if self.ask_at.is_some_and(|at| at <= now) {
+        } else if self.active.is_none() && self.ask_at.is_some_and(|at| at <= now) {
+            self.call(common, now, rng);
+        }
+    }
+
+    /// Renews what runs, if that is due.
+    pub(super) fn traffic(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        if self.active.is_some() && self.attempt.is_none() && self.ask_at.is_some_and(|at| at <= now) {
             self.call(common, now, rng);
         }
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let attempt = self.attempt.as_ref().map(|(_, retry)| retry.at).or(self.ask_at);
+        let ask_at = self.ask_at.filter(|_| self.active.is_none());
+        let attempt = self.attempt.as_ref().map(|(_, retry)| retry.at).or(ask_at);
         attempt.into_iter().chain(self.unconfirmed.map(|retry| retry.at)).min()
     }
 }

@@ -65,6 +65,9 @@ pub(super) struct Hello {
     pub(super) capabilities: Capabilities,
     #[serde(rename = "d")]
     pub(super) choice: Choice,
+    /// The sender's MTU inside the tunnel, in bytes; not said by the first version.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub(super) mtu: Option<u16>,
 }
 
 /// What the relay agrees to.
@@ -83,6 +86,9 @@ pub(super) struct Answer {
     pub(super) capabilities: Capabilities,
     #[serde(rename = "d")]
     pub(super) choice: Choice,
+    /// The sender's MTU inside the tunnel, in bytes; not said by the first version.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub(super) mtu: Option<u16>,
 }
 
 /// What the client has drawn.
@@ -251,6 +257,14 @@ impl Capabilities {
     /// Several small IP packets in one datagram.
     pub const BUNDLES: Self = Self(1);
 
+    /// WireGuard's timers are driven by datagrams, whatever they carry, and keepalives are frames of their own kind.
+    pub const TIMERS: Self = Self(2);
+
+    /// Returns these and the others.
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Returns what both can do.
     pub fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
@@ -340,12 +354,19 @@ mod tests {
 
     fn hello() -> Hello {
         let choice = Choice { tier: 0, strength: 1, pool: [0xff; 32] };
-        Hello { epoch: u32::MAX, versions: (1, 1), nonce: [0xff; 32], capabilities: Capabilities::BUNDLES, choice }
+        Hello {
+            epoch: u32::MAX,
+            versions: (1, 1),
+            nonce: [0xff; 32],
+            capabilities: Capabilities::BUNDLES,
+            choice,
+            mtu: Some(u16::MAX),
+        }
     }
 
     fn answer() -> Answer {
-        let Hello { epoch, nonce, capabilities, choice, .. } = hello();
-        Answer { epoch, version: 255, hello: nonce, nonce, capabilities, choice }
+        let Hello { epoch, nonce, capabilities, choice, mtu, .. } = hello();
+        Answer { epoch, version: 255, hello: nonce, nonce, capabilities, choice, mtu }
     }
 
     fn encoded(message: &Message) -> Vec<u8> {

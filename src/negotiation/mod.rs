@@ -21,7 +21,8 @@
 //! The owner of a [`Negotiation`]
 //! - says when a session begins ([`session_started`](Negotiation::session_started)) and hands over what control frames
 //!   bring ([`receive`](Negotiation::receive));
-//! - calls [`handle_timeout`](Negotiation::handle_timeout) when [`next_timeout`](Negotiation::next_timeout) has come;
+//! - calls [`handle_timeout`](Negotiation::handle_timeout) when [`next_timeout`](Negotiation::next_timeout) has come, and
+//!   [`traffic`](Negotiation::traffic) when there is any;
 //! - sends what [`poll_message`](Negotiation::poll_message) gives, and does what [`poll_event`](Negotiation::poll_event)
 //!   says.
 
@@ -73,6 +74,8 @@ pub struct Config {
     pub preshared_key: Option<PresharedKey>,
     /// What this end can do.
     pub capabilities: Capabilities,
+    /// The MTU of this end inside the tunnel, in bytes: the other sends no packets of a larger size.
+    pub mtu: u16,
     /// What the client asks for; the relay's own is not asked about.
     pub choice: Choice,
     /// How long an epoch lasts, a quarter more or less.
@@ -105,6 +108,8 @@ pub struct Agreed {
     pub defense: Defense,
     /// What both ends can do.
     pub capabilities: Capabilities,
+    /// The other end's MTU inside the tunnel, in bytes; `None` if it did not say.
+    pub mtu: Option<u16>,
 }
 
 impl Agreed {
@@ -199,6 +204,14 @@ impl Negotiation {
         }
     }
 
+    /// Notes that there is traffic, whatever it carries but for keepalives and what the ends say to agree: an epoch that is
+    /// due is renewed with it, and not before, so that a tunnel that nobody uses falls silent.
+    pub fn traffic(&mut self, now: Instant, rng: &mut impl CryptoRng) {
+        if let End::Client(client) = &mut self.end {
+            client.traffic(&mut self.common, now, rng);
+        }
+    }
+
     /// Returns when [`handle_timeout`](Self::handle_timeout) is to be called next; `None` while nothing is due.
     pub fn next_timeout(&self) -> Option<Instant> {
         match &self.end {
@@ -257,6 +270,11 @@ impl Negotiation {
         self.common.config.preshared_key = preshared_key;
     }
 
+    /// Changes the MTU that the other end is told with the next exchange, in bytes.
+    pub fn set_mtu(&mut self, mtu: u16) {
+        self.common.config.mtu = mtu;
+    }
+
     /// Returns how many messages were not understood.
     pub fn malformed(&self) -> u64 {
         self.common.malformed
@@ -286,12 +304,20 @@ impl Common {
     }
 
     /// Derives the seed of `nonces` and draws from it.
-    fn agree(&self, epoch: Epoch, nonces: Nonces, choice: Choice, other: Capabilities) -> Result<Agreed, Reason> {
+    fn agree(&self, epoch: Epoch, nonces: Nonces, choice: Choice, other: Other) -> Result<Agreed, Reason> {
         let Config { role, private_key, peer, preshared_key, capabilities, draw, .. } = &self.config;
         let seed = Seed::derive(*role, private_key, peer, preshared_key.as_ref(), &nonces);
         let seed = seed.map_err(|_| Reason::Mismatch)?;
         let defense = draw(&seed, choice).ok_or(Reason::Choice)?;
         let fingerprint = seed.fingerprint();
-        Ok(Agreed { epoch, seed, fingerprint, choice, defense, capabilities: capabilities.and(other) })
+        let Other { capabilities: theirs, mtu } = other;
+        Ok(Agreed { epoch, seed, fingerprint, choice, defense, capabilities: capabilities.and(theirs), mtu })
     }
+}
+
+/// What the other end says of itself.
+#[derive(Debug, Clone, Copy)]
+struct Other {
+    capabilities: Capabilities,
+    mtu: Option<u16>,
 }

@@ -7,7 +7,7 @@ use rand_core::CryptoRng;
 use super::message::{Answer, Fetch, Hello, Message, Proof, Ready, Started, Stop};
 use super::retry::Retry;
 use super::transfer::part;
-use super::{Agreed, Common, Event, NO_EPOCH, Reason, VERSION};
+use super::{Agreed, Common, Event, NO_EPOCH, Other, Reason, VERSION};
 use crate::seed::{NONCE_LENGTH, Nonces};
 
 /// How often a client may have a seed derived and a defense drawn.
@@ -91,10 +91,11 @@ impl Relay {
         self.derived = Some(now);
         let nonce = Nonces::draw(rng);
         let nonces = Nonces { client: hello.nonce, relay: nonce };
-        let mut agreed = common.agree(hello.epoch, nonces, hello.choice, hello.capabilities);
+        let other = Other { capabilities: hello.capabilities, mtu: hello.mtu };
+        let mut agreed = common.agree(hello.epoch, nonces, hello.choice, other);
         if matches!(agreed, Err(Reason::Choice)) && common.config.sends_machines {
             // The client has another pool: what we draw from ours, it can fetch.
-            agreed = common.agree(hello.epoch, nonces, hello.choice.with_own_pool(), hello.capabilities);
+            agreed = common.agree(hello.epoch, nonces, hello.choice.with_own_pool(), other);
         }
         match agreed {
             Ok(agreed) => {
@@ -105,6 +106,7 @@ impl Relay {
                     nonce,
                     capabilities: agreed.capabilities,
                     choice: agreed.choice,
+                    mtu: Some(common.config.mtu),
                 };
                 common.say(Message::Answer(answer.clone()));
                 self.pending = Some(Pending { hello: hello.nonce, answer, agreed, text: None });

@@ -72,6 +72,7 @@ fn with_machines(end: usize, draw: Draw, sends_machines: bool) -> Negotiation {
         peer: private_key(1 - end).public_key(),
         preshared_key: None,
         capabilities: Capabilities::BUNDLES,
+        mtu: [1_280, 1_420][end],
         choice: CHOICE,
         renewal: DEFAULT_RENEWAL,
         draw,
@@ -160,6 +161,7 @@ impl World {
             }
             for end in &mut self.ends {
                 end.handle_timeout(now, &mut self.rng);
+                end.traffic(now, &mut self.rng);
             }
             self.collect();
         }
@@ -392,6 +394,7 @@ fn an_answer_of_less_than_was_asked_for_is_refused() {
         nonce: [0; 32],
         capabilities: hello.capabilities,
         choice: Choice { strength: 0, ..hello.choice },
+        mtu: None,
     };
     Message::Answer(weaker).encode(&mut body);
     world.ends[0].receive(&body, world.start, &mut world.rng);
@@ -417,6 +420,7 @@ fn a_relay_derives_no_more_than_its_rate_allows() {
             nonce: Nonces::draw(&mut rng),
             capabilities: Capabilities::default(),
             choice: CHOICE,
+            mtu: None,
         };
         let mut body = Vec::new();
         Message::Hello(hello).encode(&mut body);
@@ -433,7 +437,8 @@ fn a_newer_client_speaks_our_version_and_one_without_it_is_told() {
         let mut rng = ChaCha20Rng::seed_from_u64(0);
         let (nonce, capabilities) = ([1; 32], Capabilities::BUNDLES);
         let mut body = Vec::new();
-        Message::Hello(message::Hello { epoch: 1, versions, nonce, capabilities, choice: CHOICE }).encode(&mut body);
+        Message::Hello(message::Hello { epoch: 1, versions, nonce, capabilities, choice: CHOICE, mtu: None })
+            .encode(&mut body);
         relay.receive(&body, Instant::now(), &mut rng);
         body.clear();
         assert!(relay.poll_message(&mut body));

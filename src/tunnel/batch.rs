@@ -24,6 +24,9 @@ pub struct DatagramBatch {
     /// The mark of each one's outer header.
     marks: Vec<Ecn>,
     end: usize,
+    /// Most datagrams with normal packets in them, and with padding: see [`set_room`](Self::set_room).
+    room: usize,
+    padding_room: usize,
 }
 
 impl Default for DatagramBatch {
@@ -40,6 +43,8 @@ impl DatagramBatch {
             lengths: Vec::with_capacity(MAX_DATAGRAMS),
             marks: Vec::with_capacity(MAX_DATAGRAMS),
             end: 0,
+            room: usize::MAX,
+            padding_room: usize::MAX,
         }
     }
 
@@ -58,8 +63,36 @@ impl DatagramBatch {
         self.lengths.len() == MAX_DATAGRAMS || self.end + MAX_DATAGRAM > self.buffer.len()
     }
 
-    /// Removes every datagram.
+    /// Says how many datagrams may leave now: normal packets are sealed while there are fewer than `normal` in the batch,
+    /// padding while there are fewer than `padding`. Normal packets without room wait, padding without room is dropped;
+    /// handshakes and answers take what [`is_full`](Self::is_full) leaves them. It holds until the batch is cleared.
+    pub fn set_room(&mut self, normal: usize, padding: usize) {
+        self.room = normal;
+        self.padding_room = padding;
+    }
+
+    /// Tells whether one more datagram with normal packets may be sealed.
+    pub fn has_room(&self) -> bool {
+        self.len() < self.room && !self.is_full()
+    }
+
+    /// Tells whether one more padding packet may be sealed.
+    pub fn has_padding_room(&self) -> bool {
+        self.len() < self.padding_room && !self.is_full()
+    }
+
+    /// Removes every datagram. There is room for as many as the batch holds, until [`set_room`](Self::set_room) says other.
     pub fn clear(&mut self) {
+        self.lengths.clear();
+        self.marks.clear();
+        self.end = 0;
+        self.set_room(usize::MAX, usize::MAX);
+    }
+
+    /// Removes every datagram, as one that is not to leave any more; the room stays. What was written to the place of the
+    /// next one, of `length` bytes, is at the place of the first then.
+    pub(super) fn forget_but_next(&mut self, length: usize) {
+        self.buffer.copy_within(self.end..self.end + length, 0);
         self.lengths.clear();
         self.marks.clear();
         self.end = 0;
@@ -93,6 +126,11 @@ impl DatagramBatch {
         })
     }
 
+    /// Returns the datagrams from the one at `first` on, in order, each with the mark of its outer header.
+    pub fn marked_from(&self, first: usize) -> impl Iterator<Item = (&[u8], Ecn)> {
+        self.iter().zip(self.marks.iter().copied()).skip(first)
+    }
+
     /// Returns the datagrams as runs that segmentation offload can send at once: all of one size and mark, but
     /// for a last one that may be shorter; at most `max_segments` datagrams and 65,507 bytes each.
     pub fn runs(&self, max_segments: usize) -> Runs<'_> {
@@ -115,6 +153,12 @@ impl<'a> Run<'a> {
     /// Returns the datagrams, in order.
     pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.contents.chunks(self.segment_size)
+    }
+
+    /// Returns the run without its first `count` datagrams.
+    pub fn behind(&self, count: usize) -> Self {
+        let start = (count * self.segment_size).min(self.contents.len());
+        Self { contents: &self.contents[start..], ..*self }
     }
 }
 
@@ -183,6 +227,18 @@ mod tests {
             assert!(run.datagrams().count() <= 64);
         }
         assert!(batch.runs(1).all(|run| run.contents.len() == 1_452));
+    }
+
+    #[test]
+    fn room_is_for_normal_packets_and_for_padding_apart_until_the_batch_is_cleared() {
+        let mut batch = batch_of(&[100, 100]);
+        batch.set_room(2, 3);
+        assert!(!batch.has_room() && batch.has_padding_room() && !batch.is_full());
+        batch.commit(100);
+        assert!(!batch.has_padding_room() && !batch.is_full());
+        batch.clear();
+        assert!(batch.has_room() && batch.has_padding_room());
+        assert!(!batch_of(&[100; MAX_DATAGRAMS]).has_room());
     }
 
     proptest! {

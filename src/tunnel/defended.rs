@@ -88,6 +88,28 @@ impl Tunnel {
         self.defended.is_some()
     }
 
+    /// Returns the length of the largest packet that fits the one size: the smaller of both ends' MTU, as far as they told
+    /// each other; `None` without a defense.
+    pub fn one_size(&self) -> Option<usize> {
+        self.is_defended().then(|| self.size())
+    }
+
+    /// Runs `plan` in the place of the machines that were agreed on: for tests.
+    ///
+    /// # Errors
+    /// When the plan cannot run; what ran before still does.
+    #[cfg(feature = "virtual-time")]
+    pub fn run_machines(&mut self, plan: &Plan, seed: [u8; 32], now: Instant) -> Result<(), PlanError> {
+        self.run_plan(plan, seed, now)
+    }
+
+    /// Sends a padding packet as a machine that asks for one without flags does: for tests.
+    #[cfg(feature = "virtual-time")]
+    pub fn pad_once(&mut self, now: Instant, out: &mut DatagramBatch) {
+        self.run_defense(now, out);
+        self.pad(Bypass::No, Replace::No, now, out);
+    }
+
     /// Tells whether non-bypassable blocking holds everything back.
     pub fn is_closed(&self) -> bool {
         self.gate() == Gate::Closed
@@ -151,13 +173,21 @@ impl Tunnel {
 
     /// Does what a padding action asks for: the eight cells of the framework's table, and the ninth, no blocking.
     fn pad(&mut self, bypass: Bypass, replace: Replace, now: Instant, out: &mut DatagramBatch) {
-        self.end_old_sessions(now, out);
+        self.end_old_sessions(now);
+        if self.session.is_none() && self.has_alike_timers() {
+            // It waits for a session, and asks for one, just as a packet does.
+            if replace == Replace::No || self.queue.is_empty() {
+                self.queue_padding();
+            }
+            self.begin_handshake(now, out);
+            return;
+        }
         match (self.gate(), bypass, replace) {
-            (Gate::Open, _, Replace::No) => self.seal_padding(now, out),
+            (Gate::Open, _, Replace::No) => self.pad_now(now, out),
             (Gate::Open, _, Replace::Yes) => {
                 // What waits, waits for a session: it will leave before any padding could.
                 if self.queue.is_empty() {
-                    self.seal_padding(now, out);
+                    self.pad_now(now, out);
                 }
             }
             (Gate::Closed, _, Replace::No) | (Gate::Bypassable, Bypass::No, Replace::No) => self.queue_padding(),
@@ -166,19 +196,28 @@ impl Tunnel {
                     self.queue_padding();
                 }
             }
-            (Gate::Bypassable, Bypass::Yes, Replace::No) => self.seal_padding(now, out),
+            (Gate::Bypassable, Bypass::Yes, Replace::No) => self.pad_now(now, out),
             (Gate::Bypassable, Bypass::Yes, Replace::Yes) => {
                 // What cannot leave any more (a packet of a larger MTU) must not leave a gap.
                 let before = out.len();
-                while self.session.is_some() && out.len() == before && !out.is_full() {
+                while self.session.is_some() && out.len() == before && out.has_padding_room() {
                     if !self.seal_next(now, out) {
                         break;
                     }
                 }
                 if out.len() == before {
-                    self.seal_padding(now, out);
+                    self.pad_now(now, out);
                 }
             }
+        }
+    }
+
+    /// Seals padding whose instant has come. Where there is no room it is dropped: later it would be at another instant.
+    fn pad_now(&mut self, now: Instant, out: &mut DatagramBatch) {
+        if out.has_padding_room() {
+            self.seal_padding(now, out);
+        } else if let Some(defended) = &mut self.defended {
+            defended.statistics.padding_dropped += 1;
         }
     }
 
@@ -192,7 +231,7 @@ impl Tunnel {
 
     /// Sends what waited for the end of blocking.
     fn open_gate(&mut self, now: Instant, out: &mut DatagramBatch) {
-        self.end_old_sessions(now, out);
+        self.end_old_sessions(now);
         self.flush_queue(now, out);
         if self.session.is_none() && !self.queue.is_empty() {
             self.begin_handshake(now, out);
@@ -214,6 +253,13 @@ impl Tunnel {
         }
     }
 
+    /// Forgets the handshake messages that were held.
+    pub(super) fn drop_held(&mut self) {
+        if let Some(defended) = &mut self.defended {
+            defended.held.clear();
+        }
+    }
+
     /// Takes the handshake message that was written to the batch's space: it leaves, or is held until the gate opens.
     pub(super) fn emit_handshake(&mut self, length: usize, out: &mut DatagramBatch) {
         match &mut self.defended {
@@ -230,10 +276,15 @@ impl Tunnel {
     /// Sends a keepalive that nothing tells from other packets, or lets it wait.
     pub(super) fn send_covert_keepalive(&mut self, now: Instant, out: &mut DatagramBatch) {
         match self.gate() {
-            Gate::Open => self.seal_padding(now, out),
-            Gate::Bypassable | Gate::Closed if self.queue.is_empty() => self.queue_padding(),
-            Gate::Bypassable | Gate::Closed => {}
+            Gate::Open => self.seal_keepalive(now, out),
+            Gate::Bypassable | Gate::Closed => self.queue.push_keepalive(),
         }
+    }
+
+    /// Seals a keepalive: a frame of its own where the peer knows it, else padding, to which no answer is due either.
+    fn seal_keepalive(&mut self, now: Instant, out: &mut DatagramBatch) {
+        let kind = if self.has_alike_timers() { FrameKind::Keepalive } else { FrameKind::Padding };
+        self.seal_frame(&Frame::header(kind, self.size()), Content::Keepalive, now, out);
     }
 
     /// Seals what waits at the front of the queue, several small packets together where the peer takes that; `false` if
@@ -249,9 +300,10 @@ impl Tunnel {
 
     /// Seals small packets that wait as one; `false`, with nothing done, if there are not two.
     fn seal_bundle(&mut self, now: Instant, out: &mut DatagramBatch) -> bool {
+        let size = self.size();
         let Some(defended) = &mut self.defended else { return false };
         let mut frame = std::mem::take(&mut defended.bundle);
-        let packed = bundle::pack(&mut self.queue, self.mtu, &mut frame);
+        let packed = bundle::pack(&mut self.queue, size, &mut frame);
         if let Some(packets) = packed
             && self.seal_normal(&frame, frame.len() - HEADER, packets, now, out)
             && let Some(defended) = &mut self.defended
@@ -269,6 +321,7 @@ impl Tunnel {
     fn seal_item(&mut self, item: Item, now: Instant, out: &mut DatagramBatch) {
         match item {
             Item::Padding => self.seal_padding(now, out),
+            Item::Keepalive => self.seal_keepalive(now, out),
             Item::Packet(mut packet) => {
                 let length = packet.len();
                 packet.resize(length + super::PADDING_MULTIPLE - 1, 0);
@@ -280,8 +333,9 @@ impl Tunnel {
     /// Seals a packet at the one size. One that is larger was accepted under a larger MTU: it is dropped, for it would
     /// stand out.
     pub(super) fn seal_constant(&mut self, packet: &[u8], now: Instant, out: &mut DatagramBatch) {
+        let size = self.size();
         let Some(defended) = &mut self.defended else { return };
-        if packet.len() > self.mtu {
+        if packet.len() > size {
             defended.statistics.too_large += 1;
             return;
         }
@@ -298,8 +352,9 @@ impl Tunnel {
         now: Instant,
         out: &mut DatagramBatch,
     ) -> bool {
+        let size = self.size();
         let Some(defended) = &mut self.defended else { return false };
-        let plaintext = defended.fill(content, self.mtu);
+        let plaintext = defended.fill(content, size);
         let Some(length) = self.noise.seal(plaintext, out.space()) else {
             self.statistics.dropped.no_session += packets as u64;
             return false;
@@ -307,33 +362,37 @@ impl Tunnel {
         sealed::trace(content, out.space());
         out.commit(length);
         defended.statistics.normal_sent_bytes += normal as u64;
-        defended.statistics.constant_size_sent_bytes += (self.mtu - normal) as u64;
+        defended.statistics.constant_size_sent_bytes += (size - normal) as u64;
         self.statistics.sent_packets += packets as u64;
         defended.engine.follow(Event::TunnelSent);
-        self.sent(Content::Data, length, now);
+        self.sent(Content::Packets, length, now);
+        self.note_traffic(now);
+        self.rekey_if_older(REKEY_AFTER_TIME, now, out);
         true
     }
 
     fn seal_padding(&mut self, now: Instant, out: &mut DatagramBatch) {
-        self.seal_frame(&Frame::header(FrameKind::Padding, self.mtu), now, out);
+        self.seal_frame(&Frame::header(FrameKind::Padding, self.size()), Content::Frame, now, out);
+        self.note_traffic(now);
     }
 
     /// Seals a control frame, which counts as padding. One that the MTU has no room for is dropped.
     pub(super) fn seal_control(&mut self, body: &[u8], now: Instant, out: &mut DatagramBatch) {
-        let frame = [&Frame::header(FrameKind::Control, self.mtu), body].concat();
-        if frame.len() <= self.mtu {
-            self.seal_frame(&frame, now, out);
+        let frame = [&Frame::header(FrameKind::Control, self.size()), body].concat();
+        if frame.len() <= self.size() {
+            self.seal_frame(&frame, Content::Frame, now, out);
         }
     }
 
     /// Seals a frame that carries nothing of the user's.
-    fn seal_frame(&mut self, frame: &[u8], now: Instant, out: &mut DatagramBatch) {
+    fn seal_frame(&mut self, frame: &[u8], content: Content, now: Instant, out: &mut DatagramBatch) {
+        let size = self.size();
         let Some(defended) = &mut self.defended else { return };
         if self.session.is_none() || out.is_full() {
             defended.statistics.padding_dropped += 1;
             return;
         }
-        let plaintext = defended.fill(frame, self.mtu);
+        let plaintext = defended.fill(frame, size);
         let Some(length) = self.noise.seal(plaintext, out.space()) else {
             defended.statistics.padding_dropped += 1;
             return;
@@ -341,18 +400,19 @@ impl Tunnel {
         sealed::trace(frame, out.space());
         out.commit(length);
         defended.statistics.padding_sent_packets += 1;
-        defended.statistics.padding_sent_bytes += self.mtu as u64;
+        defended.statistics.padding_sent_bytes += size as u64;
         defended.engine.follow(Event::TunnelSent);
-        // Padding is no data that a plain peer would answer: it starts no wait for an answer.
-        self.sent(Content::Keepalive, length, now);
-        self.rekey_if_older(REKEY_AFTER_TIME, now, out);
+        self.sent(content, length, now);
+        if content != Content::Keepalive || !self.has_alike_timers() {
+            self.rekey_if_older(REKEY_AFTER_TIME, now, out);
+        }
     }
 
     /// Takes a packet while a defense runs.
     pub(super) fn send_defended(&mut self, buffer: &mut [u8], length: usize, now: Instant, out: &mut DatagramBatch) {
         self.run_defense(now, out);
-        self.end_old_sessions(now, out);
-        if length > self.mtu {
+        self.end_old_sessions(now);
+        if length > self.size() {
             if let Some(defended) = &mut self.defended {
                 defended.statistics.too_large += 1;
             }
@@ -367,20 +427,19 @@ impl Tunnel {
         }
         let may_bundle = self.may_bundle();
         // Two of these fit: it may share a datagram with what the owner gives next, or else leaves when it flushes.
-        let is_small = may_bundle && length <= (self.mtu - HEADER) / 2;
+        let is_small = may_bundle && length <= self.size().saturating_sub(HEADER) / 2;
         if may_bundle && !is_small {
             self.flush_queue(now, out);
         }
         let passes = self.session.is_some()
             && self.queue.is_empty()
             && self.gate() == Gate::Open
-            && !out.is_full()
+            && out.has_room()
             && !is_small
             && !self.is_held();
         if passes {
             self.trigger(Event::NormalSent, now);
             self.seal_constant(&buffer[..length], now, out);
-            self.rekey_if_older(REKEY_AFTER_TIME, now, out);
         } else if self.queue.push(&buffer[..length]).is_err() {
             self.statistics.dropped.queue_full += 1;
         } else {

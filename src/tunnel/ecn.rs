@@ -1,7 +1,8 @@
 //! Explicit congestion notification through the tunnel (RFC 6040).
 //!
 //! Outward the mark of the inner header is copied to the outer one; not while a defense runs: the outer header is then
-//! always the same. Inward a mark that the network set is passed on.
+//! always the same. Inward a mark that the network set is passed on; not between ends that agreed on a defense, whose
+//! datagrams only an attacker marks ([`Tunnel::pass_mark`](super::Tunnel::pass_mark)).
 
 use super::IpHeader;
 

@@ -25,6 +25,8 @@ pub(super) enum FrameKind {
     Bundle,
     /// A message of the [`negotiation`](crate::negotiation).
     Control,
+    /// Nothing, and no answer is due: a keepalive between ends whose timers are alike.
+    Keepalive,
     /// A kind of a later version, to be ignored.
     Unknown(u8),
 }
@@ -57,6 +59,7 @@ impl From<u8> for FrameKind {
             0 => Self::Padding,
             1 => Self::Bundle,
             2 => Self::Control,
+            3 => Self::Keepalive,
             other => Self::Unknown(other),
         }
     }
@@ -68,6 +71,7 @@ impl From<FrameKind> for u8 {
             FrameKind::Padding => 0,
             FrameKind::Bundle => 1,
             FrameKind::Control => 2,
+            FrameKind::Keepalive => 3,
             FrameKind::Unknown(other) => other,
         }
     }

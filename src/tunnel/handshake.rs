@@ -1,23 +1,21 @@
-//! When a handshake is begun, sent again, and given up (whitepaper §6.4).
-//!
-//! boringtun makes the messages and has timers of its own for them. It gives up 90 s after the *first* of several
-//! initiations it counts together, or 9 minutes after its last session, and then drops every session. So the tunnel
-//! keeps its own count, and begins again when boringtun gives up too early.
+//! When a handshake is begun, sent again, and given up (whitepaper §6.4); and when it is to be made on another network.
 
 use std::time::{Duration, Instant};
 
-use super::timers::{REKEY_AFTER_TIME, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, Timer};
-use super::{Content, DatagramBatch, Event, MAX_SESSIONS, Role, Session, Tunnel};
-
-/// Spread of the retries, in milliseconds, so that two peers that start together do not stay in step.
-const MAX_JITTER_MS: u32 = 333;
+use super::timers::{MAX_JITTER, REKEY_AFTER_TIME, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, Timer, between};
+use super::{Content, DatagramBatch, Endpoint, Event, Role, Session, Tunnel};
 
 /// A handshake that we began, and that neither completed nor was given up.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attempt {
-    pub(super) started: Instant,
-    /// Initiations sent so far.
-    sent: u32,
+    started: Instant,
+}
+
+/// Where the peer was, and the session with it, until it called from elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Away {
+    pub(super) home: Endpoint,
+    session: Session,
 }
 
 impl Tunnel {
@@ -34,13 +32,12 @@ impl Tunnel {
         }
         if let Some(answered) = self.answered.filter(|at| now.saturating_duration_since(*at) < REKEY_TIMEOUT) {
             // The peer began one just now; ours would cross it.
-            self.timers.set_first(Timer::HandshakeRetry, answered + REKEY_TIMEOUT + self.jitter());
+            let jitter = self.jitter();
+            self.timers.set_first(Timer::HandshakeRetry, answered + REKEY_TIMEOUT + jitter);
+            self.is_call_due = true;
             return;
         }
-        self.tick(now, out);
-        if self.attempt.is_none() {
-            self.initiate(now, out);
-        }
+        self.initiate(now, out);
     }
 
     /// Sends the handshake initiation that is under way again, if one is: the way to the peer may have just opened.
@@ -51,13 +48,51 @@ impl Tunnel {
         }
     }
 
+    /// Notes that this end is on another network: nothing of a session that the old network saw may be seen on the new
+    /// one, nor what is in `out`. A handshake comes first, under indices that nobody has seen; packets wait for it. It begins
+    /// at once if there was a session, or if something waits; else with the next packet.
+    pub fn network_changed(&mut self, now: Instant, out: &mut DatagramBatch) {
+        self.run_defense(now, out);
+        // What the machines just sent was sealed for the old one.
+        out.forget_but_next(0);
+        let is_wanted = self.session.is_some() || self.attempt.is_some() || self.answered.is_some();
+        self.forget_local_address();
+        self.noise.forget_sessions();
+        self.drop_held();
+        (self.attempt, self.answered, self.away) = (None, None, None);
+        self.note_sessions();
+        self.note_end_of_session();
+        if is_wanted || !self.queue.is_empty() || self.persistent_keepalive.is_some() || self.has_to_agree() {
+            self.begin_handshake(now, out);
+        }
+    }
+
+    /// Notes that the peer called from another address than before: if it is on another network, that is not to see a
+    /// session that the last one saw. Until it uses the new session, nothing is sealed; should it be heard in the old one from
+    /// where it was, somebody else has sent a copy of its call, and all is as before.
+    pub(super) fn doubt_place(&mut self) {
+        self.noise.pause();
+        if let Some(session) = self.session.take() {
+            self.away = self.endpoint.map(|home| Away { home, session });
+        }
+    }
+
+    /// Notes that the peer is where it was, after all.
+    pub(super) fn stop_doubting(&mut self) {
+        if let Some(Away { home, session }) = self.away.take() {
+            self.noise.resume();
+            self.endpoint = Some(home);
+            self.session = Some(session);
+        }
+    }
+
     /// Does what is due when a handshake message went unanswered.
     pub(super) fn retry_handshake(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.forget_local_address();
-        let Some(Attempt { started, sent }) = self.attempt else {
+        let Some(Attempt { started }) = self.attempt else {
             // Also what was put off while nothing could leave: renewal.
             self.rekey_if_older(REKEY_AFTER_TIME, now, out);
-            if self.session.is_none() && !self.queue.is_empty() {
+            if self.is_call_due || (self.session.is_none() && !self.queue.is_empty()) {
                 self.begin_handshake(now, out);
             }
             return;
@@ -66,48 +101,23 @@ impl Tunnel {
             self.give_up();
             return;
         }
-        self.tick(now, out);
-        // boringtun may have sent it just now by itself.
-        if self.attempt.is_some_and(|attempt| attempt.sent == sent) {
-            self.initiate(now, out);
-        }
-        if self.attempt.is_some() {
-            self.timers.set_first(Timer::HandshakeRetry, now + REKEY_TIMEOUT);
-        }
+        self.initiate(now, out);
+        self.timers.set_first(Timer::HandshakeRetry, now + REKEY_TIMEOUT);
     }
 
-    /// Goes on with a handshake that boringtun gave up.
-    pub(super) fn handshake_expired(&mut self, now: Instant, out: &mut DatagramBatch) {
-        let Some(attempt) = self.attempt else { return };
-        if now.saturating_duration_since(attempt.started) >= REKEY_ATTEMPT_TIME {
-            self.give_up();
-        } else {
-            self.initiate(now, out);
-        }
-    }
-
-    /// Notes that a handshake initiation of ours was sealed.
-    pub(super) fn initiated(&mut self, now: Instant) {
-        let attempt = self.attempt.get_or_insert(Attempt { started: now, sent: 0 });
-        attempt.sent += 1;
-        self.timers.set(Timer::HandshakeRetry, now + REKEY_TIMEOUT + self.jitter());
-    }
-
-    /// Notes that we answered an initiation, with the session index `index`; an attempt of ours is superseded by it.
-    pub(super) fn answered(&mut self, index: u32, now: Instant) {
+    /// Notes that we answered an initiation; an attempt of ours is superseded by it.
+    pub(super) fn answered(&mut self, now: Instant) {
         self.attempt = None;
         self.answered = Some(now);
-        if self.unconfirmed.len() == MAX_SESSIONS {
-            self.unconfirmed.remove(0);
-        }
-        self.unconfirmed.push(index);
         // Should the answer be lost, and the peer not begin anew, what waits must not wait for ever.
-        self.timers.set(Timer::HandshakeRetry, now + REKEY_TIMEOUT + self.jitter());
+        let jitter = self.jitter();
+        self.timers.set(Timer::HandshakeRetry, now + REKEY_TIMEOUT + jitter);
     }
 
     /// Takes a session into use, and seals what waited for it.
     pub(super) fn start_session(&mut self, role: Role, now: Instant, out: &mut DatagramBatch) {
-        self.answered = None;
+        (self.answered, self.away) = (None, None);
+        self.is_call_due = false;
         if role == Role::Initiator {
             self.attempt = None;
         }
@@ -119,7 +129,6 @@ impl Tunnel {
             session.role == Role::Initiator && now.saturating_duration_since(session.started) < REKEY_TIMEOUT
         };
         let role = if self.session.as_ref().is_some_and(is_crossing) { Role::Initiator } else { role };
-        self.noise.session_started();
         self.session = Some(Session { started: now, role });
         self.last_handshake = Some(now);
         self.statistics.handshakes += 1;
@@ -137,25 +146,36 @@ impl Tunnel {
     }
 
     fn initiate(&mut self, now: Instant, out: &mut DatagramBatch) {
-        if self.endpoint.is_none() || out.is_full() || self.put_off(Timer::HandshakeRetry, now) {
+        if self.endpoint.is_none() || out.is_full() {
             return;
         }
-        let Some(length) = self.noise.initiate(out.space()) else { return };
+        if self.put_off(Timer::HandshakeRetry, now) {
+            self.is_call_due = true;
+            return;
+        }
+        if self.attempt.is_none() || !self.noise.is_calling() {
+            self.noise.call(now, &mut self.rng);
+        }
+        let Some(length) = self.noise.initiate(now, out.space()) else { return };
         out.commit(length);
-        self.initiated(now);
+        self.note_sessions();
+        self.is_call_due = false;
+        self.attempt.get_or_insert(Attempt { started: now });
+        let jitter = self.jitter();
+        self.timers.set(Timer::HandshakeRetry, now + REKEY_TIMEOUT + jitter);
         self.sent(Content::Handshake, length, now);
     }
 
-    fn give_up(&mut self) {
+    pub(super) fn give_up(&mut self) {
         self.attempt = None;
+        self.is_call_due = false;
+        self.noise.hang_up();
         self.statistics.dropped.no_session += self.queue.clear() as u64;
         self.push_event(Event::HandshakeFailed);
     }
 
-    /// Returns up to 333 ms that differ from one tunnel and attempt to the next.
-    fn jitter(&self) -> Duration {
-        let sent = self.attempt.map_or(0, |attempt| attempt.sent);
-        let mixed = (self.index() ^ sent.rotate_left(16)).wrapping_mul(0x9e37_79b1);
-        Duration::from_millis(u64::from((mixed >> 8) % (MAX_JITTER_MS + 1)))
+    /// Draws what is added to the time after which an initiation is sent again.
+    fn jitter(&mut self) -> Duration {
+        between(Duration::ZERO..=MAX_JITTER, &mut self.rng)
     }
 }

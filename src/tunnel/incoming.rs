@@ -7,8 +7,8 @@ use boringtun::noise::{Packet, Tunn};
 
 use super::bundle;
 use super::frame::{Frame, FrameKind, HEADER};
-use super::noise::{KeysUsed, Message, MessageKind, Refused};
-use super::timers::{KEEPALIVE_TIMEOUT, REKEY_ON_RECEIVE, Timer};
+use super::noise::{Handshaken, Refused, Which};
+use super::timers::REKEY_ON_RECEIVE;
 use super::{Content, DATA_OVERHEAD, DatagramBatch, Endpoint, IpHeader, Role, Tunnel};
 
 /// What an authenticated payload is.
@@ -18,6 +18,8 @@ enum Accepted {
     Packets { bytes: usize, count: usize },
     /// A control frame.
     Control,
+    /// A keepalive, bare or a frame.
+    Keepalive,
     /// Padding, or nothing that may come from this peer.
     Nothing,
 }
@@ -48,15 +50,18 @@ impl Tunnel {
         match Tunn::parse_incoming_packet(datagram) {
             Ok(Packet::PacketData(data)) => {
                 let receiver = data.receiver_idx;
-                self.end_old_sessions(now, out);
+                self.end_old_sessions(now);
                 self.receive_data(datagram, receiver, from, now, source_is_allowed, packet, out)
             }
-            Ok(Packet::HandshakeInit(_) | Packet::HandshakeResponse(_) | Packet::PacketCookieReply(_)) => {
-                self.tick(now, out);
-                if out.is_full() {
-                    return None;
+            Ok(message) => {
+                let receiver = match message {
+                    Packet::HandshakeResponse(response) => Some(response.receiver_idx),
+                    Packet::PacketCookieReply(reply) => Some(reply.receiver_idx),
+                    Packet::HandshakeInit(_) | Packet::PacketData(_) => None,
+                };
+                if !out.is_full() {
+                    self.receive_handshake(datagram, receiver, from, now, out);
                 }
-                self.receive_handshake(datagram, from, now, out);
                 None
             }
             Err(_) => {
@@ -77,33 +82,44 @@ impl Tunnel {
         packet: &mut [u8],
         out: &mut DatagramBatch,
     ) -> Option<usize> {
-        let opened = match self.noise.open(datagram, packet) {
+        let opened = match self.noise.open(receiver, datagram, now, packet) {
             Ok(opened) => opened,
             Err(reason) => {
                 self.refuse(reason);
                 return None;
             }
         };
-        self.received(datagram.len(), from, now);
+        match opened.session {
+            Which::New | Which::Current => self.received_from(datagram.len(), from, now),
+            Which::Paused if self.away.is_some_and(|away| away.home.remote == from.remote) => {
+                self.stop_doubting();
+                self.received_from(datagram.len(), from, now);
+            }
+            // It may be late: it does not say where the peer is now.
+            Which::Paused | Which::Old => self.received(datagram.len(), now),
+        }
         let payload = datagram.len() - DATA_OVERHEAD;
-        let is_keepalive = payload == 0;
-        let accepted =
-            if is_keepalive { Accepted::Nothing } else { self.accept(&mut packet[..opened.length], source_is_allowed) };
+        let accepted = match payload {
+            0 => Accepted::Keepalive,
+            _ => self.accept(&mut packet[..opened.length], source_is_allowed),
+        };
         let (normal, packets) = match accepted {
             Accepted::Packets { bytes, count } => (bytes, count),
-            Accepted::Control | Accepted::Nothing => (0, 0),
+            Accepted::Control | Accepted::Keepalive | Accepted::Nothing => (0, 0),
         };
-        // One padding packet may be a keepalive that a defense hides: two sides that answered those would never be
-        // silent again. Several are answered, for a peer may count them as data.
-        if packets > 0 || (!is_keepalive && self.padding_since_sent > 0) {
-            self.timers.set_first(Timer::Keepalive, now + KEEPALIVE_TIMEOUT);
+        if self.is_answered(accepted) {
+            self.await_answer(now);
         }
-        if packets == 0 && !is_keepalive {
+        if packets == 0 && payload > 0 {
             self.padding_since_sent = self.padding_since_sent.saturating_add(1);
         }
+        match accepted {
+            Accepted::Packets { .. } | Accepted::Nothing => self.note_traffic(now),
+            Accepted::Control | Accepted::Keepalive => {}
+        }
         self.note_received(payload, normal, packets, now);
-        if opened.keys == KeysUsed::InForce && self.unconfirmed.contains(&receiver) {
-            self.unconfirmed.clear();
+        if opened.session == Which::New {
+            self.note_sessions();
             self.start_session(Role::Responder, now, out);
         }
         self.rekey_if_older(REKEY_ON_RECEIVE, now, out);
@@ -112,6 +128,18 @@ impl Tunnel {
         }
         self.run_defense(now, out);
         (packets > 0).then_some(normal)
+    }
+
+    /// Tells whether the peer awaits an answer to what it sent, by a keepalive if by nothing else.
+    fn is_answered(&self, accepted: Accepted) -> bool {
+        match accepted {
+            Accepted::Keepalive => false,
+            Accepted::Packets { .. } => true,
+            Accepted::Control | Accepted::Nothing if self.has_alike_timers() => true,
+            // One padding packet may be a keepalive that a defense hides: two sides that answered those would never be
+            // silent again. Several are answered, for a peer may count them as data.
+            Accepted::Control | Accepted::Nothing => self.padding_since_sent > 0,
+        }
     }
 
     /// Judges an authenticated payload. Packets that may come from this peer are at its start then.
@@ -142,6 +170,7 @@ impl Tunnel {
                 Accepted::Nothing
             }
             Some(FrameKind::Control) => Accepted::Control,
+            Some(FrameKind::Keepalive) => Accepted::Keepalive,
             Some(FrameKind::Bundle | FrameKind::Padding | FrameKind::Unknown(_)) => Accepted::Nothing,
             None => {
                 self.statistics.dropped.malformed += 1;
@@ -150,28 +179,37 @@ impl Tunnel {
         }
     }
 
-    fn receive_handshake(&mut self, datagram: &[u8], from: Endpoint, now: Instant, out: &mut DatagramBatch) {
-        let Message { kind, length } = match self.noise.answer(datagram, out.space()) {
-            Ok(Some(answer)) => answer,
-            // A cookie was taken: it goes into the next initiation.
-            Ok(None) => return,
+    fn receive_handshake(
+        &mut self,
+        datagram: &[u8],
+        receiver: Option<u32>,
+        from: Endpoint,
+        now: Instant,
+        out: &mut DatagramBatch,
+    ) {
+        let handshaken = match self.noise.take(receiver, datagram, now, &mut self.rng, out.space()) {
+            Ok(handshaken) => handshaken,
             Err(reason) => {
                 self.refuse(reason);
                 return;
             }
         };
-        let sender = out.space().get(4..8).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
-        self.received(datagram.len(), from, now);
-        self.remember_session(now);
-        match kind {
-            MessageKind::Response => {
+        match handshaken {
+            Handshaken::Cookie => {}
+            Handshaken::Answer(length) => {
+                if self.endpoint.is_some_and(|endpoint| endpoint.remote != from.remote) {
+                    self.doubt_place();
+                    out.forget_but_next(length);
+                }
+                self.received_from(datagram.len(), from, now);
+                self.note_sessions();
                 self.emit_handshake(length, out);
                 self.sent(Content::Handshake, length, now);
-                if let Some(index) = sender {
-                    self.answered(index, now);
-                }
+                self.answered(now);
             }
-            MessageKind::Data => {
+            Handshaken::Session(length) => {
+                self.received_from(datagram.len(), from, now);
+                self.note_sessions();
                 // boringtun confirms the session by a bare keepalive, which would stand out by its size.
                 let is_bare = self.defended.is_none();
                 if is_bare {
@@ -183,7 +221,6 @@ impl Tunnel {
                     self.send_covert_keepalive(now, out);
                 }
             }
-            MessageKind::Initiation | MessageKind::CookieReply => {}
         }
     }
 

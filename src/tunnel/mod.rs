@@ -7,7 +7,8 @@
 //! - reads [`poll_event`](Tunnel::poll_event) for what the user may want to know.
 //!
 //! The handshake, the sessions and the AEAD are the `boringtun` crate's. It reads the system's clock by itself; with the
-//! feature `virtual-time` it reads one that a test moves.
+//! feature `virtual-time` it reads one that a test moves. When a handshake begins and a keepalive leaves is the tunnel's
+//! own to say; what is random about it is drawn from [`TunnelConfig::seed`].
 //!
 //! ```
 //! use std::time::Instant;
@@ -15,7 +16,8 @@
 //! use maybetun::tunnel::{DatagramBatch, Endpoint, Tunnel, TunnelConfig};
 //!
 //! let (ours, theirs) = (PrivateKey::generate_from_os(), PrivateKey::generate_from_os());
-//! let mut tunnel = Tunnel::new(TunnelConfig::new(&ours, theirs.public_key(), 1));
+//! # let random_seed = || [7; 32];
+//! let mut tunnel = Tunnel::new(TunnelConfig::new(&ours, theirs.public_key(), random_seed()));
 //! tunnel.set_endpoint(Some(Endpoint::from("192.0.2.1:51820".parse::<std::net::SocketAddr>().unwrap())));
 //!
 //! let mut out = DatagramBatch::new();
@@ -31,9 +33,11 @@ mod batch;
 mod bundle;
 mod defended;
 mod ecn;
+mod engine;
 mod frame;
 mod handshake;
 mod incoming;
+mod indices;
 mod ip;
 mod negotiated;
 mod noise;
@@ -52,19 +56,24 @@ pub use batch::{DatagramBatch, Run, Runs};
 pub use boringtun::noise::rate_limiter::RateLimiter;
 pub use bundle::{MAX_BUNDLED, packets};
 pub use ecn::Ecn;
+pub use indices::{INDEX_BITS, SessionIndices};
 pub use ip::IpHeader;
 #[cfg(all(test, feature = "device"))]
 pub(crate) use ip::tests as ip_tests;
-pub use queue::{MAX_QUEUED_BYTES, MAX_QUEUED_PACKETS, MAX_QUEUED_PADDING};
+pub use queue::{MAX_QUEUED_BYTES, MAX_QUEUED_PACKETS};
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 use crate::settings::{Cause, Protection, Statistics};
 use defended::Defended;
-use handshake::Attempt;
+use engine::Keys;
+use handshake::{Attempt, Away};
 use negotiated::Negotiated;
 use noise::Noise;
 use queue::Queue;
@@ -88,12 +97,6 @@ const MAX_EVENTS: usize = 16;
 /// Largest handshake message, in bytes: the initiation.
 const HANDSHAKE_INITIATION: usize = 148;
 
-/// Most sessions that boringtun keeps; a new one takes the place of the oldest.
-const MAX_SESSIONS: usize = 8;
-
-/// Bits of a session index that name the tunnel; boringtun counts sessions in the other eight.
-pub const INDEX_BITS: u32 = 24;
-
 /// Where a peer is, and which of our addresses it talks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint {
@@ -110,7 +113,6 @@ impl From<SocketAddr> for Endpoint {
 }
 
 /// What a tunnel is made of.
-#[derive(Debug)]
 pub struct TunnelConfig<'a> {
     /// Our private key.
     pub private_key: &'a PrivateKey,
@@ -120,16 +122,36 @@ pub struct TunnelConfig<'a> {
     pub preshared_key: Option<&'a PresharedKey>,
     /// Seconds of silence after which a keepalive is sent; 0 turns it off.
     pub persistent_keepalive: u16,
-    /// 24 random bits that name the tunnel in session indices; the higher bits are ignored.
-    pub index: u32,
     /// MTU of the TUN device, in bytes.
     pub mtu: u16,
+    /// 32 random bytes that nobody else knows: session indices, delays and jitter are drawn from them.
+    pub seed: [u8; 32],
+    /// The table of session indices that the tunnel shares with others.
+    pub indices: SessionIndices,
+    /// What the table knows the tunnel by.
+    pub owner: u32,
+}
+
+impl std::fmt::Debug for TunnelConfig<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TunnelConfig").field("peer", &self.peer).field("mtu", &self.mtu).finish_non_exhaustive()
+    }
 }
 
 impl<'a> TunnelConfig<'a> {
-    /// Returns a configuration without a preshared key or keepalives, at the default MTU.
-    pub fn new(private_key: &'a PrivateKey, peer: PublicKey, index: u32) -> Self {
-        Self { private_key, peer, preshared_key: None, persistent_keepalive: 0, index, mtu: DEFAULT_MTU }
+    /// Returns a configuration without a preshared key or keepalives, at the default MTU, that shares its session indices
+    /// with no other tunnel. `seed` is random, and known to nobody else.
+    pub fn new(private_key: &'a PrivateKey, peer: PublicKey, seed: [u8; 32]) -> Self {
+        Self {
+            private_key,
+            peer,
+            preshared_key: None,
+            persistent_keepalive: 0,
+            mtu: DEFAULT_MTU,
+            seed,
+            indices: SessionIndices::default(),
+            owner: 0,
+        }
     }
 }
 
@@ -162,21 +184,20 @@ pub struct Tunnel {
     told: Protection,
     /// Packets received since one was sent last that held no normal packet, and were no bare keepalives.
     padding_since_sent: u32,
-    /// When boringtun's timers were last polled.
-    ticked: Option<Instant>,
     /// When the age of the session was last compared with a clock that runs while the system sleeps.
     checked: Option<Instant>,
     session: Option<Session>,
-    /// Indices of sessions that we answered for and that the peer has not used yet, at most eight.
-    unconfirmed: Vec<u32>,
     /// When we answered an initiation last, until the session is in use.
     answered: Option<Instant>,
     attempt: Option<Attempt>,
-    /// When the sessions that may still be in use were made, the oldest first; boringtun keeps eight.
-    started: VecDeque<Instant>,
+    /// Whether a handshake is to be begun that could not be yet.
+    is_call_due: bool,
+    /// The session that is paused because the peer called from elsewhere.
+    away: Option<Away>,
     last_handshake: Option<Instant>,
     statistics: Statistics,
     events: VecDeque<Event>,
+    rng: ChaCha20Rng,
 }
 
 /// The session in use.
@@ -196,7 +217,10 @@ enum Role {
 /// How a datagram that we sent counts for the timers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Content {
-    Data,
+    /// Packets of the user's.
+    Packets,
+    /// A frame that is no keepalive: it counts as packets do where the peer counts so too.
+    Frame,
     Keepalive,
     Handshake,
 }
@@ -210,9 +234,10 @@ impl std::fmt::Debug for Tunnel {
 impl Tunnel {
     /// Returns a tunnel without an endpoint or a session.
     pub fn new(config: TunnelConfig<'_>) -> Self {
-        let index = config.index & ((1 << INDEX_BITS) - 1);
+        let preshared_key = config.preshared_key.filter(|key| !key.is_zero()).cloned();
+        let keys = Keys::new(config.private_key, config.peer, preshared_key);
         Self {
-            noise: Noise::new(config.private_key, config.peer, config.preshared_key, index),
+            noise: Noise::new(keys, config.indices, config.owner),
             mtu: usize::from(config.mtu),
             endpoint: None,
             persistent_keepalive: seconds(config.persistent_keepalive),
@@ -222,16 +247,16 @@ impl Tunnel {
             negotiated: None,
             told: Protection::NotProtected(Cause::Off),
             padding_since_sent: 0,
-            ticked: None,
             checked: None,
             session: None,
-            unconfirmed: Vec::with_capacity(MAX_SESSIONS),
             answered: None,
             attempt: None,
-            started: VecDeque::with_capacity(MAX_SESSIONS),
+            is_call_due: false,
+            away: None,
             last_handshake: None,
             statistics: Statistics::default(),
             events: VecDeque::new(),
+            rng: ChaCha20Rng::from_seed(config.seed),
         }
     }
 
@@ -243,11 +268,6 @@ impl Tunnel {
     /// Names the peer.
     pub fn peer(&self) -> PublicKey {
         self.noise.peer()
-    }
-
-    /// Returns the 24 bits that name this tunnel in the receiver index of datagrams to it (index / 256).
-    pub fn index(&self) -> u32 {
-        self.noise.index()
     }
 
     /// Returns where the peer is, as far as is known.
@@ -284,12 +304,11 @@ impl Tunnel {
         if key.as_ref() == self.noise.preshared_key() {
             return;
         }
-        self.noise.set_preshared_key(key, now);
+        self.noise.set_preshared_key(key);
         self.renew_keys();
-        self.unconfirmed.clear();
         self.answered = None;
         self.attempt = None;
-        self.ticked = None;
+        self.is_call_due = false;
         if !self.queue.is_empty() {
             self.timers.set(Timer::HandshakeRetry, now);
         }
@@ -321,6 +340,12 @@ impl Tunnel {
     /// Sets the MTU of the TUN device, in bytes: padding to 16 bytes does not go beyond it.
     pub fn set_mtu(&mut self, mtu: u16) {
         self.mtu = usize::from(mtu);
+        self.renew_mtu();
+    }
+
+    /// Tells whether there is a session to seal in.
+    pub fn has_session(&self) -> bool {
+        self.session.is_some()
     }
 
     /// Returns when the last handshake completed.
@@ -328,9 +353,14 @@ impl Tunnel {
         self.last_handshake
     }
 
-    /// Returns how many packets wait to be sealed.
+    /// Returns how many packets of the user's wait to be sealed.
     pub fn queued(&self) -> usize {
         self.queue.packets()
+    }
+
+    /// Tells whether anything waits to be sealed, be it padding.
+    pub fn is_waiting(&self) -> bool {
+        !self.queue.is_empty()
     }
 
     /// Returns what the tunnel has counted.

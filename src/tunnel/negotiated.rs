@@ -11,7 +11,7 @@ use maybetun_machines::EPHEMERAL;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
-use super::{DatagramBatch, Tunnel};
+use super::{DatagramBatch, Ecn, Tunnel};
 use crate::defense::{Gate, Plan, PlanError};
 use crate::negotiation::{Agreed, Capabilities, Choice, Config, Event, Negotiation, Reason};
 use crate::seed::Stream;
@@ -22,6 +22,9 @@ use crate::settings::{
 
 /// The longest that a control frame waits for nothing but chance: an exchange must not follow on a handshake like clockwork.
 const MAX_DELAY: Duration = Duration::from_millis(50);
+
+/// The least MTU of the peer's that is taken at its word, in bytes: what every IPv4 host takes (RFC 791, section 3.1).
+const MIN_SIZE: usize = 576;
 
 /// What a tunnel has that agrees with its peer, and another has not.
 pub(super) struct Negotiated {
@@ -41,6 +44,9 @@ pub(super) struct Negotiated {
     epochs: u64,
     /// Why nothing is agreed on, while nothing is.
     cause: Cause,
+    /// Whether the peer's timers treat every datagram alike, as it said last. That an agreement was not confirmed takes
+    /// nothing back: who drops what the peer says must not learn more than before.
+    has_alike_timers: bool,
 }
 
 impl Negotiated {
@@ -102,14 +108,15 @@ impl Tunnel {
         self.run_plan(&running.plan, random(&mut rng), now)?;
         let settings = EphemeralSettings { role: Some(role), ..settings.clone() };
         let is_asked = settings.negotiation != NegotiationPolicy::Off;
-        let capabilities = if settings.bundling { Capabilities::BUNDLES } else { Capabilities::default() };
+        let bundles = if settings.bundling { Capabilities::BUNDLES } else { Capabilities::default() };
         let negotiation = is_asked.then(|| {
             Negotiation::new(Config {
                 role,
                 private_key: self.noise.private_key().clone(),
                 peer: self.noise.peer(),
                 preshared_key: self.noise.preshared_key().cloned(),
-                capabilities,
+                capabilities: bundles.with(Capabilities::TIMERS),
+                mtu: u16::try_from(self.mtu).unwrap_or(u16::MAX),
                 choice: Choice::new(settings.tier, settings.strength),
                 renewal: settings.renewal.clamp(MIN_RENEWAL, MAX_RENEWAL),
                 draw: Arc::new(Choice::draw),
@@ -127,6 +134,7 @@ impl Tunnel {
             agreed_at: None,
             epochs: 0,
             cause: if is_asked { Cause::Negotiating } else { Cause::NotNegotiated },
+            has_alike_timers: false,
         }));
         if self.session.is_some() {
             self.open_negotiation(now);
@@ -210,6 +218,41 @@ impl Tunnel {
         self.negotiated.as_ref().is_some_and(|negotiated| offers(negotiated))
     }
 
+    /// Tells whether both ends' timers treat every datagram alike, whatever it carries: they agreed to.
+    pub(super) fn has_alike_timers(&self) -> bool {
+        self.negotiated.as_ref().is_some_and(|negotiated| negotiated.has_alike_timers)
+    }
+
+    /// Returns what is to be passed inward of the mark of an outer header. Between ends that agreed on a defense nothing is:
+    /// their datagrams are not ECN-capable, so only somebody who wants to find them again behind the tunnel sets a mark.
+    pub fn pass_mark(&mut self, outer: Ecn) -> Ecn {
+        if outer == Ecn::NotCapable || self.agreed().is_none() {
+            return outer;
+        }
+        if let Some(defended) = &mut self.defended {
+            defended.statistics.marks_ignored += 1;
+        }
+        Ecn::NotCapable
+    }
+
+    /// Returns the size of plaintexts while a defense runs: the smaller of both ends' MTU, as far as they told each other.
+    pub(super) fn size(&self) -> usize {
+        let theirs = self.agreed().and_then(|agreed| agreed.mtu).map_or(usize::MAX, usize::from);
+        self.mtu.min(theirs.max(MIN_SIZE))
+    }
+
+    fn agreed(&self) -> Option<&Agreed> {
+        self.negotiated.as_ref()?.agreed()
+    }
+
+    /// Tells the peer of another MTU with the next exchange.
+    pub(super) fn renew_mtu(&mut self) {
+        let mtu = u16::try_from(self.mtu).unwrap_or(u16::MAX);
+        if let Some(negotiation) = self.negotiated.as_mut().and_then(|negotiated| negotiated.negotiation.as_mut()) {
+            negotiation.set_mtu(mtu);
+        }
+    }
+
     /// Notes new keys, from which the seeds of epochs to come are derived.
     pub(super) fn renew_keys(&mut self) {
         if let Some(negotiation) = self.negotiated.as_mut().and_then(|negotiated| negotiated.negotiation.as_mut()) {
@@ -235,6 +278,7 @@ impl Tunnel {
 
     /// Ends the talk, with a word to the peer if one can leave now.
     pub(super) fn close_negotiation(&mut self, now: Instant, out: &mut DatagramBatch) {
+        self.end_old_sessions(now);
         let Some(mut negotiated) = self.negotiated.take() else { return };
         let Some(negotiation) = &mut negotiated.negotiation else { return };
         negotiation.stop(now, &mut negotiated.rng);
@@ -255,11 +299,22 @@ impl Tunnel {
         self.run_negotiation(now, out);
     }
 
+    /// Notes traffic: a datagram, either way, that is neither a keepalive nor control.
+    pub(super) fn note_traffic(&mut self, now: Instant) {
+        if let Some(negotiated) = &mut self.negotiated
+            && let Some(negotiation) = &mut negotiated.negotiation
+        {
+            negotiation.traffic(now, &mut negotiated.rng);
+            negotiated.schedule(now);
+        }
+    }
+
     /// Does what the negotiation asks for.
     pub(super) fn run_negotiation(&mut self, now: Instant, out: &mut DatagramBatch) {
         if self.negotiated.is_none() {
             return;
         }
+        self.end_old_sessions(now);
         if self.session.is_some()
             && let Some(negotiated) = &mut self.negotiated
             && let Some(negotiation) = &mut negotiated.negotiation
@@ -307,6 +362,7 @@ impl Tunnel {
         let Some(negotiated) = &mut self.negotiated else { return };
         negotiated.agreed_at = Some(now);
         negotiated.epochs += 1;
+        negotiated.has_alike_timers = agreed.capabilities.contains(Capabilities::TIMERS);
         let framework = match negotiated.role {
             Role::Client => Stream::ClientFramework,
             Role::Relay => Stream::RelayFramework,
@@ -332,6 +388,7 @@ impl Tunnel {
         let Some(negotiated) = &mut self.negotiated else { return };
         negotiated.agreed_at = None;
         negotiated.cause = Cause::Refused(reason);
+        negotiated.has_alike_timers &= reason != Reason::Requested;
         if negotiated.is_refused() {
             self.statistics.dropped.unprotected += self.queue.clear() as u64;
         }

@@ -1,50 +1,40 @@
-//! The seam to boringtun: handshake, sessions and AEAD of one peer, and what boringtun leaves to its user.
+//! The seam to boringtun: the handshakes, sessions and AEAD of one peer.
 //!
-//! boringtun fixes the preshared key when it is made. So that a new key does not cut the session that is in use, the
-//! engine that holds it is retired: it seals until the first session under the new key, opens until its own sessions
-//! end, and refuses replays of the initiations that it has seen until its successor has seen a later one.
+//! Each attempt of ours, and each initiation that we answer, has an [engine](Engine) of its own. So each session has an
+//! index of its own at both ends, and which session is sealed in is said here: never an older one than before. boringtun's
+//! own timers are never polled: they would look at what a datagram carried. Sessions end here, 180 s after they were made.
+//!
+//! One more engine, the guard, sees every initiation first. It remembers the latest timestamp of the peer's, whatever
+//! becomes of sessions and keys, and refuses what is not later. The sessions that it makes for itself are never used.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use boringtun::noise::errors::WireGuardError;
-use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Tunn, TunnResult};
+use rand_core::RngCore;
 
-use super::timers::REJECT_AFTER_TIME;
-use super::{DATA_OVERHEAD, HANDSHAKE_INITIATION};
+use super::HANDSHAKE_INITIATION;
+use super::engine::{CALL_TIME, Engine, Keys, Stage, take};
+use super::indices::SessionIndices;
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 
-/// Most engines that are retired at once; the oldest goes first.
-const MAX_RETIRED: usize = 4;
+/// Most answers that the peer has not used yet; the oldest goes first.
+const MAX_ANSWERED: usize = 3;
 
-/// Handshake, sessions and AEAD of one peer.
+/// Most sessions; of those that are not sealed in, the oldest goes first.
+const MAX_SESSIONS: usize = 3;
+
+/// Handshakes, sessions and AEAD of one peer.
 pub(super) struct Noise {
     keys: Keys,
-    /// The engine under the keys in force.
-    tunn: Tunn,
-    /// Whether it has made a session that can be sealed with.
-    has_begun: bool,
-    /// Whether it has accepted an initiation: its timestamp guards against replays.
-    has_answered: bool,
-    /// Engines under earlier preshared keys, the newest first.
-    retired: Vec<Retired>,
-}
-
-struct Keys {
-    private: PrivateKey,
-    peer: PublicKey,
-    preshared: Option<PresharedKey>,
-    index: u32,
-}
-
-/// An engine whose preshared key is not in force any more.
-struct Retired {
-    tunn: Tunn,
-    /// When its last session ends.
-    until: Instant,
-    /// Whether it has seen initiations that its successors have not.
-    guards: bool,
+    indices: SessionIndices,
+    owner: u32,
+    /// The newest first: at most one that calls, [`MAX_ANSWERED`] and [`MAX_SESSIONS`].
+    engines: Vec<Engine>,
+    /// The bits of the session that is sealed in.
+    sealing: Option<u32>,
+    /// The bits of the session that was, until the peer was heard from elsewhere.
+    paused: Option<u32>,
+    guard: Option<Box<Tunn>>,
 }
 
 /// What an authenticated transport data message held.
@@ -52,15 +42,20 @@ struct Retired {
 pub(super) struct Opened {
     /// Bytes of the payload, at the start of the buffer; 0 for a keepalive.
     pub(super) length: usize,
-    /// Which keys the session was made under.
-    pub(super) keys: KeysUsed,
+    pub(super) session: Which,
 }
 
-/// Whether a session was made under the keys in force.
+/// Which session a message came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KeysUsed {
-    InForce,
-    Earlier,
+pub(super) enum Which {
+    /// One that we answered for: this is the first sign that the peer uses it. It is sealed in from now on.
+    New,
+    /// The one that is sealed in.
+    Current,
+    /// The one that was sealed in until the peer was heard from elsewhere.
+    Paused,
+    /// One that a newer has replaced, or that was never to be sealed in.
+    Old,
 }
 
 /// Why a datagram was not taken.
@@ -72,46 +67,25 @@ pub(super) enum Refused {
     Unauthenticated,
 }
 
-/// A message that was written to the start of the buffer.
+/// What came of a handshake message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) kind: MessageKind,
-    pub(super) length: usize,
-}
-
-/// The kinds of WireGuard messages (whitepaper §5.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum MessageKind {
-    Initiation,
-    Response,
-    CookieReply,
-    Data,
-}
-
-/// What came of time passing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Polled {
-    /// A message is to be sent.
-    Message(Message),
-    /// The handshake was given up, or the last session is long over.
-    Expired,
-    /// Nothing is to be done.
-    Nothing,
+pub(super) enum Handshaken {
+    /// The peer called; an answer of so many bytes was written.
+    Answer(usize),
+    /// The peer answered: there is a session. A bare keepalive of so many bytes was written, which would confirm it.
+    Session(usize),
+    /// A cookie was taken: it goes into the next initiation.
+    Cookie,
 }
 
 impl Noise {
-    pub(super) fn new(private: &PrivateKey, peer: PublicKey, preshared: Option<&PresharedKey>, index: u32) -> Self {
-        let preshared = preshared.filter(|key| !key.is_zero()).cloned();
-        let keys = Keys { private: private.clone(), peer, preshared, index };
-        Self { tunn: keys.engine(), keys, has_begun: false, has_answered: false, retired: Vec::new() }
+    /// Makes handshakes under these keys; their indices are `owner`'s in `indices`.
+    pub(super) fn new(keys: Keys, indices: SessionIndices, owner: u32) -> Self {
+        Self { keys, indices, owner, engines: Vec::new(), sealing: None, paused: None, guard: None }
     }
 
     pub(super) fn peer(&self) -> PublicKey {
         self.keys.peer
-    }
-
-    pub(super) fn index(&self) -> u32 {
-        self.keys.index
     }
 
     pub(super) fn private_key(&self) -> &PrivateKey {
@@ -124,38 +98,58 @@ impl Noise {
 
     /// Takes another private key; every session is gone.
     pub(super) fn set_private_key(&mut self, key: &PrivateKey) {
-        self.keys.private = key.clone();
-        self.tunn = self.keys.engine();
-        self.has_begun = false;
-        self.has_answered = false;
-        self.retired.clear();
-    }
-
-    /// Takes another preshared key, or none, for the handshakes to come; the session in use stays in use.
-    pub(super) fn set_preshared_key(&mut self, key: Option<PresharedKey>, now: Instant) {
-        self.keys.preshared = key;
-        let tunn = std::mem::replace(&mut self.tunn, self.keys.engine());
-        let guards = std::mem::take(&mut self.has_answered);
-        if std::mem::take(&mut self.has_begun) || guards {
-            self.retired.truncate(MAX_RETIRED - 1);
-            self.retired.insert(0, Retired { tunn, until: now + REJECT_AFTER_TIME, guards });
+        self.keys = Keys::new(key, self.keys.peer, self.keys.preshared.take());
+        self.forget_sessions();
+        if let Some(guard) = &mut self.guard {
+            self.keys.give(guard);
         }
     }
 
-    /// Tells whether there is a session to seal with.
+    /// Takes another preshared key, or none, for the handshakes to come; the sessions there are stay.
+    pub(super) fn set_preshared_key(&mut self, key: Option<PresharedKey>) {
+        self.keys.preshared = key;
+        self.supersede(0);
+    }
+
+    /// Forgets every session and every handshake under way.
+    pub(super) fn forget_sessions(&mut self) {
+        self.engines.clear();
+        (self.sealing, self.paused) = (None, None);
+    }
+
+    /// Seals no more in the session that there is until [`resume`](Self::resume) is called, or another one comes: the peer
+    /// seems to be elsewhere, by the initiation that was just answered. What was begun before it leads nowhere.
+    pub(super) fn pause(&mut self) {
+        self.paused = self.sealing.take().or(self.paused);
+        self.supersede(1);
+    }
+
+    /// Seals again in the session that was paused.
+    pub(super) fn resume(&mut self) {
+        self.sealing = self.paused.take();
+    }
+
+    /// Tells whether there is a session to seal in.
     pub(super) fn has_session(&self) -> bool {
-        self.sealer().is_some_and(|tunn| tunn.time_since_last_handshake().is_some())
+        self.sealing.is_some()
     }
 
-    /// Returns how long ago the last handshake under the keys in force was made, by a clock that runs while the system
-    /// sleeps; `None` if there is no session of it.
-    pub(super) fn session_age(&self) -> Option<Duration> {
-        self.sealer()?.time_since_last_handshake()
+    /// Tells whether there is one that is paused.
+    pub(super) fn has_paused(&self) -> bool {
+        self.paused.is_some()
     }
 
-    /// Says that a session under the keys in force can be sealed with: retired engines seal no more.
-    pub(super) fn session_started(&mut self) {
-        self.has_begun = true;
+    /// Returns when the first session, or handshake, is over.
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        self.engines.iter().map(Engine::ends).min()
+    }
+
+    /// Forgets the sessions and handshakes that are over.
+    pub(super) fn end_sessions(&mut self, now: Instant) {
+        self.engines.retain(|engine| !engine.is_over(now));
+        let is_there = |bits: &u32| self.engines.iter().any(|engine| engine.index.bits() == *bits);
+        self.sealing = self.sealing.filter(is_there);
+        self.paused = self.paused.filter(is_there);
     }
 
     /// Seals `plaintext` into `out`; `None` if there is no session.
@@ -163,125 +157,156 @@ impl Noise {
     /// # Panics
     /// Panics if `out` is not at least 32 bytes longer than `plaintext`, and 148.
     pub(super) fn seal(&mut self, plaintext: &[u8], out: &mut [u8]) -> Option<usize> {
-        let sealer = match self.has_begun {
-            true => &mut self.tunn,
-            false => &mut self.retired.first_mut()?.tunn,
-        };
-        match sealer.encapsulate(plaintext, out) {
-            TunnResult::WriteToNetwork(datagram) => {
-                Message::of(datagram).filter(|message| message.kind == MessageKind::Data).map(|message| message.length)
-            }
-            TunnResult::Done | TunnResult::Err(_) => None,
-            TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => None,
-        }
-    }
-
-    /// Opens a transport data message into `packet`.
-    ///
-    /// # Panics
-    /// Panics if `packet` is shorter than the datagram.
-    pub(super) fn open(&mut self, datagram: &[u8], packet: &mut [u8]) -> Result<Opened, Refused> {
-        let refused = match open_with(&mut self.tunn, datagram, packet) {
-            Ok(length) => return Ok(Opened { length, keys: KeysUsed::InForce }),
-            Err(refused) => refused,
-        };
-        // The indices of sessions start anew with each engine: another may have one of the same.
-        for retired in &mut self.retired {
-            if let Ok(length) = open_with(&mut retired.tunn, datagram, packet) {
-                return Ok(Opened { length, keys: KeysUsed::Earlier });
-            }
-        }
-        Err(refused)
-    }
-
-    /// Takes a handshake message, and writes the answer to `out` if there is one.
-    pub(super) fn answer(&mut self, datagram: &[u8], out: &mut [u8]) -> Result<Option<Message>, Refused> {
-        let is_initiation = datagram.first() == Some(&1);
-        if is_initiation && !self.retired.iter_mut().all(|retired| retired.would_answer(datagram)) {
-            return Err(Refused::Replayed);
-        }
-        let answer = match self.tunn.decapsulate(None, datagram, out) {
-            TunnResult::WriteToNetwork(answer) => Message::of(answer),
-            TunnResult::Done => None,
-            TunnResult::Err(_) => return Err(Refused::Unauthenticated),
-            TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => return Err(Refused::Unauthenticated),
-        };
-        if is_initiation && answer.is_some() {
-            self.has_answered = true;
-            for retired in &mut self.retired {
-                retired.guards = false;
-            }
-        }
-        Ok(answer)
-    }
-
-    /// Writes a handshake initiation to `out`, in the place of one that may be under way.
-    pub(super) fn initiate(&mut self, out: &mut [u8]) -> Option<usize> {
-        match self.tunn.format_handshake_initiation(out, true) {
+        let bits = self.sealing?;
+        let engine = self.engines.iter_mut().find(|engine| engine.index.bits() == bits)?;
+        match engine.tunn.encapsulate(plaintext, out) {
             TunnResult::WriteToNetwork(datagram) => Some(datagram.len()),
             TunnResult::Done | TunnResult::Err(_) => None,
             TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => None,
         }
     }
 
-    /// Lets time pass: retries, rekeying, the end of sessions.
-    pub(super) fn poll(&mut self, now: Instant, out: &mut [u8]) -> Polled {
-        for retired in &mut self.retired {
-            // Only its sessions are to end; whatever else it asks for is for the engine in force to do.
-            retired.tunn.update_timers(out);
-        }
-        self.retired.retain(|retired| retired.guards || retired.until > now);
-        match self.tunn.update_timers(out) {
-            TunnResult::WriteToNetwork(datagram) => Message::of(datagram).map_or(Polled::Nothing, Polled::Message),
-            TunnResult::Err(WireGuardError::ConnectionExpired) => Polled::Expired,
-            TunnResult::Err(_) | TunnResult::Done => Polled::Nothing,
-            TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => Polled::Nothing,
-        }
-    }
-
-    fn sealer(&self) -> Option<&Tunn> {
-        if self.has_begun { Some(&self.tunn) } else { self.retired.first().map(|retired| &retired.tunn) }
-    }
-}
-
-impl Retired {
-    /// Tells whether the initiation is later than those this engine has seen.
-    fn would_answer(&mut self, initiation: &[u8]) -> bool {
-        let mut answer = [0; HANDSHAKE_INITIATION];
-        !self.guards || matches!(self.tunn.decapsulate(None, initiation, &mut answer), TunnResult::WriteToNetwork(_))
-    }
-}
-
-impl Keys {
-    fn engine(&self) -> Tunn {
-        // The device limits handshakes before they reach a tunnel; here every message is only checked for its mac1.
-        let limiter = Arc::new(RateLimiter::new(&self.private.public_key().to_x25519(), u64::MAX));
-        let preshared = self.preshared.as_ref().map(|key| *key.as_bytes());
-        Tunn::new(self.private.to_x25519(), self.peer.to_x25519(), preshared, None, self.index, Some(limiter))
-    }
-}
-
-impl Message {
-    fn of(datagram: &[u8]) -> Option<Self> {
-        let kind = match datagram.first()? {
-            1 => MessageKind::Initiation,
-            2 => MessageKind::Response,
-            3 => MessageKind::CookieReply,
-            4 => MessageKind::Data,
-            _ => return None,
+    /// Opens a transport data message for the session `index` into `packet`.
+    ///
+    /// # Panics
+    /// Panics if `packet` is shorter than the datagram.
+    pub(super) fn open(
+        &mut self,
+        index: u32,
+        datagram: &[u8],
+        now: Instant,
+        packet: &mut [u8],
+    ) -> Result<Opened, Refused> {
+        let position = self.position_of(index)?;
+        let engine = &mut self.engines[position];
+        let length = engine.open(datagram, packet)?;
+        let (bits, stage) = (Some(engine.index.bits()), engine.stage);
+        let session = match stage {
+            // An answer that was never used has no other clock that ran while the system slept.
+            Stage::Answered(_) if engine.is_over(now) => return Err(Refused::Unauthenticated),
+            Stage::Answered(at) => {
+                engine.stage = Stage::Session(at);
+                self.take_into_use(position);
+                Which::New
+            }
+            Stage::Calling(_) | Stage::Session(_) if bits == self.sealing => Which::Current,
+            Stage::Calling(_) | Stage::Session(_) if bits == self.paused => Which::Paused,
+            Stage::Calling(_) | Stage::Session(_) => Which::Old,
         };
-        Some(Self { kind, length: datagram.len() })
+        Ok(Opened { length, session })
     }
-}
 
-/// Opens a transport data message, and returns the length of its payload.
-fn open_with(tunn: &mut Tunn, datagram: &[u8], packet: &mut [u8]) -> Result<usize, Refused> {
-    match tunn.decapsulate(None, datagram, packet) {
-        TunnResult::WriteToTunnelV4(opened, _) | TunnResult::WriteToTunnelV6(opened, _) => Ok(opened.len()),
-        TunnResult::Done => Ok(0),
-        // boringtun checks that a payload is IP only after it opened it, and leaves the plaintext in the buffer.
-        TunnResult::Err(WireGuardError::InvalidPacket) => Ok(datagram.len() - DATA_OVERHEAD),
-        TunnResult::Err(WireGuardError::DuplicateCounter | WireGuardError::InvalidCounter) => Err(Refused::Replayed),
-        TunnResult::Err(_) | TunnResult::WriteToNetwork(_) => Err(Refused::Unauthenticated),
+    /// Takes a handshake message, for `index` unless it is an initiation, and writes to `out` what comes of it.
+    pub(super) fn take(
+        &mut self,
+        index: Option<u32>,
+        message: &[u8],
+        now: Instant,
+        rng: &mut impl RngCore,
+        out: &mut [u8],
+    ) -> Result<Handshaken, Refused> {
+        let Some(index) = index else { return self.answer(message, now, rng, out) };
+        let position = self.position_of(index)?;
+        let engine = &mut self.engines[position];
+        let Stage::Calling(at) = engine.stage else { return Err(Refused::Unauthenticated) };
+        let length = take(&mut engine.tunn, message, out)?;
+        if length == 0 {
+            return Ok(Handshaken::Cookie);
+        }
+        engine.stage = Stage::Session(at);
+        if now > at + CALL_TIME || engine.is_over(now) {
+            return Err(Refused::Unauthenticated);
+        }
+        self.take_into_use(position);
+        Ok(Handshaken::Session(length))
+    }
+
+    fn answer(
+        &mut self,
+        initiation: &[u8],
+        now: Instant,
+        rng: &mut impl RngCore,
+        out: &mut [u8],
+    ) -> Result<Handshaken, Refused> {
+        let guard = self.guard.get_or_insert_with(|| self.keys.engine(0).0);
+        if take(guard, initiation, &mut [0; HANDSHAKE_INITIATION])? == 0 {
+            return Err(Refused::Unauthenticated);
+        }
+        let mut engine = Engine::new(&self.keys, self.indices.lease(self.owner, rng), Stage::Answered(now), now);
+        let length = take(&mut engine.tunn, initiation, out)?;
+        self.engines.insert(0, engine);
+        self.bound();
+        Ok(Handshaken::Answer(length))
+    }
+
+    /// Begins to call: the initiations from now on have an index that nobody has seen.
+    pub(super) fn call(&mut self, now: Instant, rng: &mut impl RngCore) {
+        self.hang_up();
+        let engine = Engine::new(&self.keys, self.indices.lease(self.owner, rng), Stage::Calling(now), now);
+        self.engines.insert(0, engine);
+    }
+
+    /// Tells whether a call can be taken up again.
+    pub(super) fn is_calling(&self) -> bool {
+        self.engines.iter().any(|engine| matches!(engine.stage, Stage::Calling(_)))
+    }
+
+    /// Writes an initiation of the present call to `out`.
+    pub(super) fn initiate(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
+        let engine = self.engines.iter_mut().find(|engine| matches!(engine.stage, Stage::Calling(_)))?;
+        engine.stage = Stage::Calling(now);
+        match engine.tunn.format_handshake_initiation(out, true) {
+            TunnResult::WriteToNetwork(datagram) => Some(datagram.len()),
+            TunnResult::Done | TunnResult::Err(_) => None,
+            TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => None,
+        }
+    }
+
+    /// Forgets the call: an answer to it is not taken any more.
+    pub(super) fn hang_up(&mut self) {
+        self.engines.retain(|engine| !matches!(engine.stage, Stage::Calling(_)));
+    }
+
+    fn position_of(&self, index: u32) -> Result<usize, Refused> {
+        let position = self.engines.iter().position(|engine| engine.index.names(index));
+        position.ok_or(Refused::Unauthenticated)
+    }
+
+    /// Takes the session of the engine at `position` into use: all that was begun before it leads nowhere.
+    fn take_into_use(&mut self, position: usize) {
+        self.sealing = Some(self.engines[position].index.bits());
+        self.paused = None;
+        self.supersede(position + 1);
+    }
+
+    /// Has the handshakes under way, from the engine at `from` on, make no session to be sealed in; what we answered may
+    /// still bring something.
+    fn supersede(&mut self, from: usize) {
+        for engine in self.engines.iter_mut().skip(from) {
+            if let Stage::Answered(at) = engine.stage {
+                engine.stage = Stage::Session(at);
+            }
+        }
+        let mut position = 0;
+        self.engines.retain(|engine| {
+            position += 1;
+            position <= from || !matches!(engine.stage, Stage::Calling(_))
+        });
+        self.bound();
+    }
+
+    /// Keeps to the bounds.
+    fn bound(&mut self) {
+        let (mut answered, mut sessions) = (0, 0);
+        let kept = self.sealing.or(self.paused);
+        self.engines.retain(|engine| {
+            let (count, most) = match engine.stage {
+                Stage::Calling(_) => return true,
+                Stage::Answered(_) => (&mut answered, MAX_ANSWERED),
+                Stage::Session(_) => (&mut sessions, MAX_SESSIONS),
+            };
+            *count += 1;
+            *count <= most || Some(engine.index.bits()) == kept
+        });
     }
 }

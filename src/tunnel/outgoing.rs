@@ -29,10 +29,9 @@ impl Tunnel {
             self.send_defended(buffer, length, now, out);
             return;
         }
-        self.end_old_sessions(now, out);
-        if self.session.is_some() && self.queue.is_empty() && !out.is_full() {
+        self.end_old_sessions(now);
+        if self.session.is_some() && self.queue.is_empty() && out.has_room() {
             self.seal(buffer, length, now, out);
-            self.rekey_if_older(REKEY_AFTER_TIME, now, out);
             return;
         }
         if self.queue.push(&buffer[..length]).is_err() {
@@ -43,7 +42,7 @@ impl Tunnel {
         }
     }
 
-    /// Tells whether packets wait that could be sealed now: they found the batch full, or are small and may go together.
+    /// Tells whether packets wait that could be sealed now: they found no room in the batch, or are small and may go together.
     pub fn has_ready(&self) -> bool {
         self.has_sealable() || self.has_releasable()
     }
@@ -52,13 +51,13 @@ impl Tunnel {
         self.session.is_some() && !self.queue.is_empty() && self.gate() == Gate::Open && !self.is_held()
     }
 
-    /// Seals waiting packets into `out` until it is full or none may leave.
+    /// Seals waiting packets into `out` until it has no room or none may leave.
     pub fn flush(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.run_defense(now, out);
         if let Some(defended) = &mut self.defended {
             defended.engine.resume(now);
         }
-        self.end_old_sessions(now, out);
+        self.end_old_sessions(now);
         self.flush_queue(now, out);
         self.run_defense(now, out);
     }
@@ -66,18 +65,25 @@ impl Tunnel {
     /// Does the same, as part of what happens at the machines' present instant.
     pub(super) fn flush_queue(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.release_held(out);
-        while self.has_sealable() && !out.is_full() {
+        while self.has_sealable() && out.has_room() {
             self.seal_next(now, out);
         }
     }
 
     /// Sends a keepalive, or begins a handshake if there is no session to send it in.
     pub fn send_keepalive(&mut self, now: Instant, out: &mut DatagramBatch) {
+        self.answer_by_keepalive(now, out);
+        self.rekey_if_older(REKEY_AFTER_TIME, now, out);
+    }
+
+    /// Does the same when it is due as an answer. Between ends whose timers are alike it does not renew the session, so
+    /// that a tunnel that nobody uses falls silent.
+    pub(super) fn answer_by_keepalive(&mut self, now: Instant, out: &mut DatagramBatch) {
         if self.endpoint.is_none() {
             return;
         }
         self.run_defense(now, out);
-        self.end_old_sessions(now, out);
+        self.end_old_sessions(now);
         if self.session.is_none() {
             self.begin_handshake(now, out);
             return;
@@ -91,7 +97,9 @@ impl Tunnel {
             out.commit(length);
             self.sent(Content::Keepalive, length, now);
         }
-        self.rekey_if_older(REKEY_AFTER_TIME, now, out);
+        if !self.has_alike_timers() {
+            self.rekey_if_older(REKEY_AFTER_TIME, now, out);
+        }
     }
 
     /// Pads and seals the packet; there is a session, and room in the batch.
@@ -109,6 +117,7 @@ impl Tunnel {
         };
         out.commit_marked(length, mark);
         self.statistics.sent_packets += 1;
-        self.sent(Content::Data, length, now);
+        self.sent(Content::Packets, length, now);
+        self.rekey_if_older(REKEY_AFTER_TIME, now, out);
     }
 }

@@ -2,19 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use super::noise::{MessageKind, Polled};
-use super::timers::{FORGET_AFTER, REJECT_AFTER_TIME, SILENCE_TIMEOUT, Timer, Timers};
-use super::{Content, DatagramBatch, Endpoint, Event, MAX_SESSIONS, Tunnel};
-
-/// boringtun's own view of time is brought up to date when it is older than this.
-const TICK: Duration = Duration::from_secs(1);
-
+use super::timers::{KEEPALIVE_TIMEOUT, KEEPALIVE_TIMEOUTS, SILENCE_TIMEOUT, SILENCE_TIMEOUTS, Timer, Timers, between};
+use super::{Content, DatagramBatch, Endpoint, Event, Tunnel};
 use crate::defense::Gate;
+
+/// How often the age of the session is compared with a clock that runs while the system sleeps, at most.
+const CHECK: Duration = Duration::from_secs(1);
+
+/// A session may be used at the instant it ends, and is forgotten after it.
+const TICK: Duration = Duration::from_nanos(1);
 
 impl Tunnel {
     /// Does what has become due: retries, keepalives, the end of sessions.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.run_defense(now, out);
+        self.end_old_sessions(now);
         self.run_negotiation(now, out);
         while !out.is_full() {
             let timer = if self.gate() == Gate::Closed {
@@ -25,7 +27,7 @@ impl Tunnel {
             let Some(timer) = timer else { return };
             match timer {
                 Timer::HandshakeRetry => self.retry_handshake(now, out),
-                Timer::Keepalive => self.send_keepalive(now, out),
+                Timer::Keepalive => self.answer_by_keepalive(now, out),
                 Timer::PersistentKeepalive => {
                     if let Some(interval) = self.persistent_keepalive {
                         self.timers.set(Timer::PersistentKeepalive, now + interval);
@@ -36,17 +38,16 @@ impl Tunnel {
                     self.forget_local_address();
                     self.begin_handshake(now, out);
                 }
-                Timer::Forget => self.poll_boringtun(now, out),
+                Timer::Forget => self.forget_old_sessions(now),
             }
         }
     }
 
-    /// Does what is due while nothing can be sent: keys are forgotten in time, and nothing else. What is in `out`
-    /// afterwards is to be thrown away.
-    pub fn handle_timeout_mute(&mut self, now: Instant, out: &mut DatagramBatch) {
+    /// Does what is due while nothing can be sent: keys are forgotten in time, and nothing else.
+    pub fn handle_timeout_mute(&mut self, now: Instant) {
         while let Some(timer) = self.timers.expire(now) {
-            if timer == Timer::Forget && !out.is_full() {
-                self.poll_boringtun(now, out);
+            if timer == Timer::Forget {
+                self.forget_old_sessions(now);
             }
         }
     }
@@ -64,73 +65,42 @@ impl Tunnel {
         machines.into_iter().chain(own).chain(self.negotiation_timeout()).min()
     }
 
-    /// Lets boringtun end the sessions that are too old to be used.
-    ///
-    /// It is polled for nothing else while data flows: it takes any packet sent after a silence for an unanswered one.
-    pub(super) fn end_old_sessions(&mut self, now: Instant, out: &mut DatagramBatch) {
-        if out.is_full() {
-            return;
-        }
-        if self.checked.is_none_or(|checked| now.saturating_duration_since(checked) >= TICK) {
-            self.checked = Some(now);
-            if self.noise.session_age().is_some_and(|age| age > REJECT_AFTER_TIME) {
-                // The system slept, and the clock we are told of with it.
-                self.started.clear();
-                self.poll_boringtun(now, out);
-                return;
-            }
-        }
-        let is_old = |started: &Instant| now.saturating_duration_since(*started) > REJECT_AFTER_TIME;
-        if self.started.front().is_none_or(|started| !is_old(started)) {
-            return;
-        }
-        self.started.retain(|started| !is_old(started));
-        self.poll_boringtun(now, out);
-    }
-
-    /// Brings boringtun's view of time up to date, before it makes or reads a handshake message.
-    pub(super) fn tick(&mut self, now: Instant, out: &mut DatagramBatch) {
-        if self.ticked.is_none_or(|ticked| now.saturating_duration_since(ticked) >= TICK) && !out.is_full() {
-            self.poll_boringtun(now, out);
+    /// Ends the sessions that are too old to be used.
+    pub(super) fn end_old_sessions(&mut self, now: Instant) {
+        // A clock that runs while the system sleeps is looked at once a second.
+        let is_checked = self.checked.is_some_and(|checked| now.saturating_duration_since(checked) < CHECK);
+        if !is_checked || self.timers.get(Timer::Forget).is_some_and(|at| at <= now) {
+            self.forget_old_sessions(now);
         }
     }
 
-    fn poll_boringtun(&mut self, now: Instant, out: &mut DatagramBatch) {
-        self.ticked = Some(now);
-        match self.noise.poll(now, out.space()) {
-            Polled::Message(message) if self.endpoint.is_some() => {
-                match message.kind {
-                    // A bare keepalive would stand out by its size.
-                    MessageKind::Data if self.defended.is_some() => self.send_covert_keepalive(now, out),
-                    MessageKind::Data => {
-                        out.commit(message.length);
-                        self.sent(Content::Keepalive, message.length, now);
-                    }
-                    MessageKind::Initiation | MessageKind::Response | MessageKind::CookieReply => {
-                        self.emit_handshake(message.length, out);
-                        self.initiated(now);
-                        self.sent(Content::Handshake, message.length, now);
-                    }
-                }
-            }
-            Polled::Message(_) | Polled::Nothing => {}
-            Polled::Expired => self.handshake_expired(now, out),
+    fn forget_old_sessions(&mut self, now: Instant) {
+        self.checked = Some(now);
+        self.noise.end_sessions(now);
+        self.note_sessions();
+        if !self.noise.has_paused() {
+            self.away = None;
         }
-        if self.session.is_some() && !self.noise.has_session() {
-            self.session = None;
+        if !self.noise.has_session() {
+            self.note_end_of_session();
+        }
+    }
+
+    /// Sees to it that each session ends in time.
+    pub(super) fn note_sessions(&mut self) {
+        match self.noise.next_end() {
+            Some(end) => self.timers.set(Timer::Forget, end + TICK),
+            None => self.timers.cancel(Timer::Forget),
+        }
+    }
+
+    /// Notes that there is no session to seal in any more.
+    pub(super) fn note_end_of_session(&mut self) {
+        if self.session.take().is_some() {
             self.timers.cancel(Timer::Keepalive);
             self.timers.cancel(Timer::Silence);
             self.push_event(Event::SessionEnded);
         }
-    }
-
-    /// Notes that a session was made, so that it ends in time.
-    pub(super) fn remember_session(&mut self, now: Instant) {
-        if self.started.len() == MAX_SESSIONS {
-            self.started.pop_front();
-        }
-        self.started.push_back(now);
-        self.timers.set(Timer::Forget, now + FORGET_AFTER + TICK);
     }
 
     /// Keeps the books for a datagram that was sealed.
@@ -141,33 +111,50 @@ impl Tunnel {
         if let Some(interval) = self.persistent_keepalive {
             self.timers.set(Timer::PersistentKeepalive, now + interval);
         }
-        match content {
-            Content::Data => self.timers.set_first(Timer::Silence, now + SILENCE_TIMEOUT),
-            Content::Handshake | Content::Keepalive => {}
+        let is_alike = self.has_alike_timers();
+        let is_awaited = match content {
+            Content::Packets => true,
+            Content::Frame => is_alike,
+            Content::Handshake | Content::Keepalive => false,
+        };
+        if is_awaited && self.timers.get(Timer::Silence).is_none() {
+            let wait = if is_alike { between(SILENCE_TIMEOUTS, &mut self.rng) } else { SILENCE_TIMEOUT };
+            self.timers.set(Timer::Silence, now + wait);
         }
     }
 
-    /// Keeps the books for a datagram that authenticated.
-    pub(super) fn received(&mut self, length: usize, from: Endpoint, now: Instant) {
-        self.statistics.received_bytes += length as u64;
+    /// Keeps the books for a datagram that authenticated, and shows where the peer is.
+    pub(super) fn received_from(&mut self, length: usize, from: Endpoint, now: Instant) {
         if self.endpoint.map(|endpoint| endpoint.remote) != Some(from.remote) {
             self.push_event(Event::EndpointChanged(from.remote));
         }
         self.endpoint = Some(from);
+        self.received(length, now);
+    }
+
+    /// Keeps the books for a datagram that authenticated.
+    pub(super) fn received(&mut self, length: usize, now: Instant) {
+        self.statistics.received_bytes += length as u64;
         self.timers.cancel(Timer::Silence);
         if let Some(interval) = self.persistent_keepalive {
             self.timers.set(Timer::PersistentKeepalive, now + interval);
         }
     }
 
+    /// Keeps the books for a datagram that carried data to the timers: an answer is due.
+    pub(super) fn await_answer(&mut self, now: Instant) {
+        if self.timers.get(Timer::Keepalive).is_none() {
+            let is_alike = self.has_alike_timers();
+            let wait = if is_alike { between(KEEPALIVE_TIMEOUTS, &mut self.rng) } else { KEEPALIVE_TIMEOUT };
+            self.timers.set(Timer::Keepalive, now + wait);
+        }
+    }
+
     /// Forgets every session and what was due for it.
     pub(super) fn forget_sessions(&mut self, now: Instant) {
         self.session = None;
-        self.unconfirmed.clear();
-        self.answered = None;
-        self.attempt = None;
-        self.started.clear();
-        self.ticked = None;
+        (self.answered, self.attempt, self.away) = (None, None, None);
+        self.is_call_due = false;
         self.timers = Timers::default();
         if !self.queue.is_empty() {
             self.timers.set(Timer::HandshakeRetry, now);

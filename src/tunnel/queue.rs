@@ -5,14 +5,12 @@
 
 use std::collections::VecDeque;
 
-/// Most normal packets that wait for one peer.
+/// Most packets that wait for one peer, normal and padding together, so that the number that leaves in the end does not say
+/// which they were: a normal packet that finds no room takes the place of the last padding.
 pub const MAX_QUEUED_PACKETS: usize = 1_024;
 
 /// Most bytes of normal packets that wait for one peer: 1,024 packets of Ethernet size.
 pub const MAX_QUEUED_BYTES: usize = MAX_QUEUED_PACKETS * 1_500;
-
-/// Most padding packets that wait for one peer: what a machine may leave behind while it blocks.
-pub const MAX_QUEUED_PADDING: usize = 256;
 
 /// What waits to be sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +19,8 @@ pub(super) enum Item {
     Packet(Vec<u8>),
     /// A padding packet, which needs no bytes until it is sealed.
     Padding,
+    /// A keepalive that waits for the gate.
+    Keepalive,
 }
 
 /// A bounded first-in, first-out queue.
@@ -61,6 +61,11 @@ impl Queue {
         if self.packets == MAX_QUEUED_PACKETS || self.bytes + packet.len() > MAX_QUEUED_BYTES {
             return Err(QueueFull);
         }
+        if self.items.len() >= MAX_QUEUED_PACKETS
+            && let Some(last) = self.items.iter().rposition(|item| !matches!(item, Item::Packet(_)))
+        {
+            self.items.remove(last);
+        }
         self.packets += 1;
         self.bytes += packet.len();
         self.high_water = self.high_water.max(self.packets);
@@ -70,18 +75,25 @@ impl Queue {
 
     /// Appends a padding packet.
     pub(super) fn push_padding(&mut self) -> Result<(), QueueFull> {
-        if self.items.len() - self.packets == MAX_QUEUED_PADDING {
+        if self.items.len() >= MAX_QUEUED_PACKETS {
             return Err(QueueFull);
         }
         self.items.push_back(Item::Padding);
         Ok(())
     }
 
+    /// Appends a keepalive, if nothing waits: whatever waits serves as one.
+    pub(super) fn push_keepalive(&mut self) {
+        if self.items.is_empty() {
+            self.items.push_back(Item::Keepalive);
+        }
+    }
+
     /// Returns how many normal packets at the front have at most `room` bytes together; no more than `most`.
     pub(super) fn fitting(&self, room: usize, most: usize) -> usize {
         let lengths = self.items.iter().map_while(|item| match item {
             Item::Packet(packet) => Some(packet.len()),
-            Item::Padding => None,
+            Item::Padding | Item::Keepalive => None,
         });
         let mut left = room;
         let fits = |length: &usize| left.checked_sub(*length).map(|rest| left = rest).is_some();
@@ -106,9 +118,9 @@ impl Queue {
         Some(item)
     }
 
-    /// Removes what is padding.
+    /// Removes what is no packet of the user's.
     pub(super) fn drop_padding(&mut self) {
-        self.items.retain(|item| *item != Item::Padding);
+        self.items.retain(|item| matches!(item, Item::Packet(_)));
     }
 
     /// Empties the queue, and returns how many normal packets were in it.
@@ -158,14 +170,15 @@ mod tests {
     }
 
     #[test]
-    fn padding_is_bounded_by_itself_and_can_be_dropped() {
+    fn padding_has_the_room_that_packets_leave_and_can_be_dropped() {
         let mut queue = Queue::default();
         queue.push(&[7; 20]).unwrap();
-        for _ in 0..MAX_QUEUED_PADDING {
+        for _ in 1..MAX_QUEUED_PACKETS {
             queue.push_padding().unwrap();
         }
         assert_eq!(queue.push_padding(), Err(QueueFull));
         assert_eq!(queue.push(&[8; 20]), Ok(()));
+        assert_eq!((queue.items.len(), queue.packets()), (MAX_QUEUED_PACKETS, 2), "in the place of padding");
         queue.drop_padding();
         let items: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(items, [Item::Packet(vec![7; 20]), Item::Packet(vec![8; 20])]);

@@ -24,6 +24,7 @@ fn kind(content: &[u8]) -> &'static str {
         Some(FrameKind::Padding) => "padding",
         Some(FrameKind::Bundle) => "bundle",
         Some(FrameKind::Control) => "control",
+        Some(FrameKind::Keepalive) => "keepalive",
         Some(FrameKind::Unknown(_)) => "other",
     }
 }

@@ -22,7 +22,7 @@ impl Pair {
         let tunnel = |own: usize| {
             let config = TunnelConfig {
                 preshared_key: preshared_keys[own].as_ref(),
-                ..TunnelConfig::new(&keys[own], keys[1 - own].public_key(), 0x0a_0b0c + own as u32)
+                ..TunnelConfig::new(&keys[own], keys[1 - own].public_key(), [own as u8; 32])
             };
             let mut tunnel = Tunnel::new(config);
             tunnel.set_endpoint(Some(address(1 - own)));
@@ -86,11 +86,39 @@ fn the_first_packet_waits_for_the_handshake_and_then_arrives() {
     assert_eq!(pair.tunnels[1].poll_event(), Some(Event::SessionStarted));
 }
 
+/// Reads the 24 bits of an index that do not change within a session, which stands at `at`.
+fn bits(datagram: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(datagram[at..at + 4].try_into().unwrap()) >> 8
+}
+
 #[test]
-fn the_index_names_the_tunnel_in_handshake_messages() {
+fn the_table_knows_whose_each_session_is_and_no_two_sessions_share_an_index() {
+    let table = SessionIndices::default();
+    let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
+    let config = TunnelConfig {
+        indices: table.clone(),
+        owner: 77,
+        ..TunnelConfig::new(&keys[0], keys[1].public_key(), [3; 32])
+    };
     let mut pair = Pair::new();
-    let initiation = pair.send(0, &ipv4(A, B, b"")).remove(0);
-    assert_eq!(u32::from_le_bytes(initiation[4..8].try_into().unwrap()) >> 8, pair.tunnels[0].index());
+    pair.tunnels[0] = Tunnel::new(config);
+    pair.tunnels[0].set_endpoint(Some(address(1)));
+    pair.tunnels[1] = Tunnel::new(TunnelConfig::new(&keys[1], keys[0].public_key(), [4; 32]));
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..20 {
+        let initiation = pair.send(0, &ipv4(A, B, b"")).into_iter().find(|datagram| datagram[0] == 1).unwrap();
+        assert_eq!(table.owner_of(u32::from_le_bytes(initiation[4..8].try_into().unwrap())), Some(77));
+        assert!(seen.insert(bits(&initiation, 4)));
+        let response = pair.receive(1, &initiation).1.remove(0);
+        assert!(seen.insert(bits(&response, 4)), "nor do those of the other end");
+        pair.exchange(1, vec![response]);
+        let (now, mut out) = (pair.now, DatagramBatch::new());
+        pair.tunnels[0].network_changed(now, &mut out);
+        // The next call is made by the packet that waits.
+        pair.tunnels[0].give_up();
+    }
+    drop(pair);
+    assert!(seen.into_iter().all(|bits| table.owner_of(bits << 8).is_none()), "nothing is left of a tunnel");
 }
 
 #[test]

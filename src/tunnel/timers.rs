@@ -1,10 +1,16 @@
 //! The timers of one tunnel: a small enum and one table (whitepaper §6).
 //!
-//! The handshake, its retries and the end of sessions are boringtun's; these timers say when to ask it, so that an idle
-//! tunnel sleeps. The two keepalives and the check for a peer that fell silent are ours: boringtun counts in whole
-//! polls, and would need several a second to be as exact.
+//! boringtun makes the messages; when is said here, so that an idle tunnel sleeps.
+//!
+//! An observer who drops what one side sends sees what the timers make of it. Between ends that agreed to
+//! ([`Capabilities::TIMERS`](crate::negotiation::Capabilities::TIMERS)) they tell him nothing of what a datagram carried:
+//! every transport datagram but a keepalive frame is data to them, and a keepalive frame is neither answered nor awaited.
+//! How long they wait is drawn anew each time, so that no exact interval names the timer.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
+
+use rand_core::RngCore;
 
 /// An initiator makes a new session when it sends and the session is this old.
 pub(super) const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
@@ -15,6 +21,9 @@ pub(super) const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
 /// A handshake initiation is sent again after this long, plus jitter.
 pub(super) const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The most jitter, so that two peers that start together do not stay in step.
+pub(super) const MAX_JITTER: Duration = Duration::from_millis(333);
+
 /// A handshake that was not answered for this long is given up.
 pub(super) const REKEY_ATTEMPT_TIME: Duration = Duration::from_secs(90);
 
@@ -24,15 +33,15 @@ pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Data sent and unanswered for this long means that the session is lost.
 pub(super) const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The same two between ends whose timers are alike: a peer that waits as long as it may has its answer in time.
+pub(super) const KEEPALIVE_TIMEOUTS: RangeInclusive<Duration> = Duration::from_secs(5)..=KEEPALIVE_TIMEOUT;
+pub(super) const SILENCE_TIMEOUTS: RangeInclusive<Duration> = SILENCE_TIMEOUT..=Duration::from_secs(20);
+
 /// An initiator makes a new session when it receives and the session is this old.
 pub(super) const REKEY_ON_RECEIVE: Duration = Duration::from_secs(165);
 
-/// Keys are forgotten this long after the last session was made.
-pub(super) const FORGET_AFTER: Duration = Duration::from_secs(540);
-
 const _: () = assert!(SILENCE_TIMEOUT.as_secs() == KEEPALIVE_TIMEOUT.as_secs() + REKEY_TIMEOUT.as_secs());
 const _: () = assert!(REKEY_ON_RECEIVE.as_secs() == REJECT_AFTER_TIME.as_secs() - SILENCE_TIMEOUT.as_secs());
-const _: () = assert!(FORGET_AFTER.as_secs() == REJECT_AFTER_TIME.as_secs() * 3);
 
 /// What a tunnel waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +54,15 @@ pub(super) enum Timer {
     PersistentKeepalive,
     /// Data was sent and nothing received since: the session may be lost.
     Silence,
-    /// The keys of the last session are to be forgotten.
+    /// A session is over: its keys are to be forgotten.
     Forget,
+}
+
+/// Draws a duration, to the microsecond.
+pub(super) fn between(range: RangeInclusive<Duration>, rng: &mut impl RngCore) -> Duration {
+    let micros = (*range.end() - *range.start()).as_micros() as u64 + 1;
+    // A remainder prefers some of 2^64 values by one part in 2^40: nobody can see that.
+    *range.start() + Duration::from_micros(rng.next_u64() % micros)
 }
 
 const TIMERS: [Timer; 5] =
@@ -119,6 +135,18 @@ mod tests {
         assert_eq!(timers.expire(start + SILENCE_TIMEOUT), Some(Timer::Silence));
         assert_eq!(timers.expire(start + SILENCE_TIMEOUT), None);
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn what_is_drawn_fills_its_range_and_nothing_else() {
+        use rand_core::SeedableRng as _;
+        let mut rng = rand_chacha::ChaCha20Rng::from_seed([1; 32]);
+        let drawn: Vec<_> = (0..1_000).map(|_| between(KEEPALIVE_TIMEOUTS, &mut rng)).collect();
+        assert!(drawn.iter().all(|wait| KEEPALIVE_TIMEOUTS.contains(wait)));
+        let (least, most) = (drawn.iter().min().unwrap(), drawn.iter().max().unwrap());
+        assert!(*least < Duration::from_millis(5_100) && *most > Duration::from_millis(9_900));
+        let only = Duration::from_secs(1);
+        assert_eq!(between(only..=only, &mut rng), only);
     }
 
     #[test]

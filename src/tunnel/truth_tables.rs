@@ -37,7 +37,7 @@ impl Bench {
     fn new(machines: Vec<Machine>) -> Self {
         let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
         let tunnels = [0, 1].map(|own: usize| {
-            let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), 5 + own as u32));
+            let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), [own as u8; 32]));
             tunnel.set_endpoint(Some(address(1 - own)));
             tunnel
         });

@@ -41,13 +41,14 @@ pub(super) const DAITA: [Counter<DefenseStatistics>; 4] = [
 ];
 
 /// The other counters of a defense.
-pub(super) const DEFENSE: [Counter<DefenseStatistics>; 14] = [
+pub(super) const DEFENSE: [Counter<DefenseStatistics>; 15] = [
     ("maybetun_defense_rx_normal_bytes", |statistics| &mut statistics.normal_received_bytes),
     ("maybetun_defense_tx_normal_bytes", |statistics| &mut statistics.normal_sent_bytes),
     ("maybetun_defense_rx_padding_packets", |statistics| &mut statistics.padding_received_packets),
     ("maybetun_defense_tx_padding_packets", |statistics| &mut statistics.padding_sent_packets),
     ("maybetun_defense_padding_dropped", |statistics| &mut statistics.padding_dropped),
     ("maybetun_defense_too_large", |statistics| &mut statistics.too_large),
+    ("maybetun_defense_marks_ignored", |statistics| &mut statistics.marks_ignored),
     ("maybetun_defense_tx_bundles", |statistics| &mut statistics.bundles_sent),
     ("maybetun_defense_tx_bundled_packets", |statistics| &mut statistics.bundled_sent_packets),
     ("maybetun_defense_rx_bundles", |statistics| &mut statistics.bundles_received),

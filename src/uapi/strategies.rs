@@ -234,6 +234,6 @@ pub(super) fn status() -> impl Strategy<Value = Status> {
         .prop_map(|(private_key, listen_port, fwmark, drops, peers)| {
             let [no_route, unknown, rate_limited, send_failed, congested] = drops;
             let dropped = DeviceDrops { no_route, unknown, rate_limited, send_failed, congested };
-            Status { private_key, listen_port, fwmark, dropped, peers }
+            Status { private_key, listen_port, is_port_fixed: false, fwmark, dropped, peers }
         })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use maybetun::defense::Event as MachineEvent;
 use maybetun::negotiation::Reason;
 use maybetun::settings::{Cause, EphemeralSettings, EpochStatus, NegotiationPolicy, Protection};
-use maybetun::tunnel::{DatagramBatch, Event};
+use maybetun::tunnel::{DatagramBatch, Ecn, Event};
 use maybetun_machines::{Strength, Tier};
 
 use crate::network::{Fate, Network, number, packet};
@@ -294,4 +294,46 @@ fn nothing_is_bundled_for_a_peer_that_does_not_say_it_knows() {
     let sent = send_batch(&mut network, 40, 52);
     network.run_for(Duration::from_secs(1));
     assert_eq!((sent, network.delivered[1].len()), (40, 40));
+}
+
+#[test]
+fn the_one_size_is_the_smaller_of_both_ends_mtu() {
+    for mtus in [[1_280, 1_500], [1_420, 1_280], [9_000, 1_400]] {
+        let mut network = Network::new();
+        for (side, mtu) in mtus.into_iter().enumerate() {
+            network.tunnels[side].set_mtu(mtu);
+            network.agree(side, &settings(NegotiationPolicy::Prefer, Tier::Padding));
+        }
+        network.send(0, &packet(0, 1, 100));
+        network.run_for(Duration::from_secs(2));
+        network.seen.clear();
+        let smaller = usize::from(*mtus.iter().min().unwrap());
+        for side in [0, 1] {
+            assert_eq!(network.tunnels[side].one_size(), Some(smaller));
+            network.send(side, &packet(side, 2, smaller));
+            network.send(side, &packet(side, 3, smaller + 1));
+        }
+        network.run_for(Duration::from_secs(2));
+        assert!(network.seen.iter().all(|seen| seen.kind < 4 || seen.length == smaller + 32));
+        for side in [0, 1] {
+            assert_eq!(network.delivered[side].last(), Some(&packet(1 - side, 2, smaller)));
+            assert_eq!(network.tunnels[side].defense_statistics(network.instant()).unwrap().too_large, 1);
+        }
+    }
+}
+
+#[test]
+fn a_congestion_mark_is_passed_inward_until_both_have_agreed() {
+    let mut network = Network::new();
+    network.agree(0, &settings(NegotiationPolicy::Prefer, Tier::Size));
+    assert_eq!(network.tunnels[0].pass_mark(Ecn::Congested), Ecn::Congested, "the peer may be plain");
+    network.agree(1, &settings(NegotiationPolicy::Prefer, Tier::Size));
+    network.send(0, &packet(0, 1, 100));
+    network.run_for(Duration::from_secs(2));
+    for side in [0, 1] {
+        for mark in [Ecn::Congested, Ecn::Capable0, Ecn::NotCapable] {
+            assert_eq!(network.tunnels[side].pass_mark(mark), Ecn::NotCapable);
+        }
+        assert_eq!(network.tunnels[side].defense_statistics(network.instant()).unwrap().marks_ignored, 2);
+    }
 }

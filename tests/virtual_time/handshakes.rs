@@ -121,8 +121,8 @@ fn an_initiation_cannot_be_replayed_after_a_change_of_the_preshared_key() {
     let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
     let here = Endpoint::from(SocketAddr::from(([192, 0, 2, 1], 1)));
     let elsewhere = Endpoint::from(SocketAddr::from(([203, 0, 113, 9], 9)));
-    let mut client = Tunnel::new(TunnelConfig::new(&keys[0], keys[1].public_key(), 1));
-    let mut relay = Tunnel::new(TunnelConfig::new(&keys[1], keys[0].public_key(), 2));
+    let mut client = Tunnel::new(TunnelConfig::new(&keys[0], keys[1].public_key(), [1; 32]));
+    let mut relay = Tunnel::new(TunnelConfig::new(&keys[1], keys[0].public_key(), [2; 32]));
     client.set_endpoint(Some(here));
     let (now, mut out, mut packet) = (Instant::now(), DatagramBatch::new(), vec![0; 256]);
     client.start_handshake(now, &mut out);

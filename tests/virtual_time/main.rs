@@ -1,13 +1,15 @@
 //! Two tunnels on a network that loses, reorders and repeats, in virtual time.
 
 mod agreement;
+mod alike;
+mod attacks;
 mod constant_size;
 mod defended;
 mod fail_closed;
 mod handshakes;
 mod machines;
 mod network;
+mod networks;
 mod one_way;
 mod properties;
-
 mod timers;

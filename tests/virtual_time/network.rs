@@ -31,6 +31,20 @@ pub(crate) struct Sighting {
     pub(crate) length: usize,
     /// The first byte: 1 initiation, 2 response, 3 cookie, 4 data.
     pub(crate) kind: u8,
+    /// The session indices in it: the sender's of a handshake message, and the receiver's.
+    pub(crate) indices: [Option<u32>; 2],
+    /// The network of side 0 that it was seen on: the last byte but one of the address.
+    pub(crate) network: u8,
+}
+
+/// Reads the session indices of a datagram (whitepaper §5.4).
+fn indices(datagram: &[u8]) -> [Option<u32>; 2] {
+    let at = |at: usize| Some(u32::from_le_bytes(datagram[at..at + 4].try_into().unwrap()));
+    match datagram[0] {
+        1 => [at(4), None],
+        2 => [at(4), at(8)],
+        _ => [None, at(4)],
+    }
 }
 
 /// Two sides, each with a tunnel, the wire between them and the clock of both.
@@ -41,11 +55,15 @@ pub(crate) struct Network {
     pub(crate) tunnels: [Tunnel; 2],
     wire: BTreeMap<(Duration, u64), (usize, Vec<u8>)>,
     serial: u64,
+    /// The network that side 0 is on: part of its address.
+    network: u8,
     /// Time that a datagram takes from one side to the other.
     pub(crate) delay: Duration,
     /// Decides what becomes of each datagram.
     pub(crate) fate: Box<dyn FnMut(usize) -> Fate>,
     pub(crate) seen: Vec<Sighting>,
+    /// Every datagram, and who sent it.
+    pub(crate) raw: Vec<(usize, Vec<u8>)>,
     /// Packets that came out at each side.
     pub(crate) delivered: [Vec<Vec<u8>>; 2],
     pub(crate) events: [Vec<Event>; 2],
@@ -55,9 +73,14 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn new() -> Self {
+        Self::seeded(0)
+    }
+
+    /// Returns a network whose tunnels draw from `seed`.
+    pub(crate) fn seeded(seed: u8) -> Self {
         MockClock::set_time(Duration::ZERO);
         let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
-        let tunnels = [tunnel(&keys, 0), tunnel(&keys, 1)];
+        let tunnels = [tunnel(&keys, 0, seed), tunnel(&keys, 1, seed)];
         Self {
             start: Instant::now(),
             now: Duration::ZERO,
@@ -65,9 +88,11 @@ impl Network {
             tunnels,
             wire: BTreeMap::new(),
             serial: 0,
+            network: 2,
             delay: DELAY,
             fate: Box::new(|_| Fate::Deliver),
             seen: Vec::new(),
+            raw: Vec::new(),
             delivered: [Vec::new(), Vec::new()],
             events: [Vec::new(), Vec::new()],
             wakeups: [0; 2],
@@ -84,7 +109,7 @@ impl Network {
 
     /// Makes the tunnel of a side anew, as a restarted process would.
     pub(crate) fn restart(&mut self, side: usize) {
-        self.tunnels[side] = tunnel(&self.keys, side);
+        self.tunnels[side] = tunnel(&self.keys, side, 99);
         self.tunnels[side].set_endpoint(None);
     }
 
@@ -145,15 +170,40 @@ impl Network {
 
     /// Has a side agree on a defense: side 0 as the client, side 1 as the relay.
     pub(crate) fn agree(&mut self, side: usize, settings: &EphemeralSettings) {
-        let mut out = DatagramBatch::new();
-        let (now, role) = (self.instant(), [Role::Client, Role::Relay][side]);
         // Numbers that no other network has.
         static SERIAL: AtomicU64 = AtomicU64::new(0);
+        self.agree_by(side, settings, SERIAL.fetch_add(1, Ordering::Relaxed));
+    }
+
+    /// Does the same with delays that are drawn from `serial`: two networks with the same have the same.
+    pub(crate) fn agree_by(&mut self, side: usize, settings: &EphemeralSettings, serial: u64) {
+        let mut out = DatagramBatch::new();
+        let (now, role) = (self.instant(), [Role::Client, Role::Relay][side]);
         let mut seed = [side as u8; 32];
-        seed[8..16].copy_from_slice(&SERIAL.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        seed[8..16].copy_from_slice(&serial.to_le_bytes());
         self.tunnels[side].start_ephemeral(settings, role, seed, now, &mut out).expect("it runs");
         self.put_on_wire(side, &out);
         self.flush(side);
+    }
+
+    /// Has a side send a padding packet.
+    pub(crate) fn pad(&mut self, side: usize) {
+        let mut out = DatagramBatch::new();
+        let now = self.instant();
+        self.tunnels[side].pad_once(now, &mut out);
+        self.put_on_wire(side, &out);
+        self.flush(side);
+    }
+
+    /// Takes side 0 to another network, and tells it; what was under way to it and from it is lost.
+    pub(crate) fn change_network(&mut self) {
+        self.network += 1;
+        self.wire.clear();
+        let mut out = DatagramBatch::new();
+        let now = self.instant();
+        self.tunnels[0].network_changed(now, &mut out);
+        self.put_on_wire(0, &out);
+        self.flush(0);
     }
 
     /// Ends the defense of a side.
@@ -170,23 +220,40 @@ impl Network {
         self.set_time(self.now + time);
     }
 
+    /// Lets the system sleep: the clock that boringtun reads counts on, the one that tunnels are told of does not.
+    pub(crate) fn suspend(&mut self, time: Duration) {
+        MockClock::set_time(self.now + time);
+    }
+
     fn set_time(&mut self, now: Duration) {
         self.now = now;
         MockClock::set_time(now);
     }
 
-    fn deliver(&mut self, to: usize, datagram: &[u8]) {
+    /// Delivers a datagram to side 0 from another address than the relay's.
+    pub(crate) fn deliver_as_relay_of(&mut self, datagram: &[u8], network: u8) {
+        let (now, mut out, mut packet) = (self.instant(), DatagramBatch::new(), vec![0; datagram.len()]);
+        self.tunnels[0].receive(datagram, address_on(network, 1), now, |_| true, &mut packet, &mut out);
+        // What it sends goes to the wrong address.
+    }
+
+    /// Delivers a datagram to side 1 from an address on `network`, or to side 0 from the relay's.
+    pub(crate) fn deliver_from(&mut self, to: usize, datagram: &[u8], network: u8) {
         let mut out = DatagramBatch::new();
         let mut packet = vec![0; datagram.len()];
         let now = self.instant();
         let allowed = IpAddr::from([10, 0, 0, 2 - to as u8]);
-        let length =
-            self.tunnels[to].receive(datagram, address(1 - to), now, |source| source == allowed, &mut packet, &mut out);
+        let from = if to == 0 { address(1) } else { address_on(network, 0) };
+        let length = self.tunnels[to].receive(datagram, from, now, |source| source == allowed, &mut packet, &mut out);
         if let Some(length) = length {
             self.delivered[to].extend(packets(&packet[..length]).map(<[u8]>::to_vec));
         }
         self.put_on_wire(to, &out);
         self.flush(to);
+    }
+
+    fn deliver(&mut self, to: usize, datagram: &[u8]) {
+        self.deliver_from(to, datagram, self.network);
     }
 
     /// Sends what found the batch full.
@@ -203,9 +270,17 @@ impl Network {
         while let Some(event) = self.tunnels[from].poll_event() {
             self.events[from].push(event);
         }
+        let believed = self.tunnels[1].endpoint().map(|endpoint| endpoint.remote);
+        let network = match believed {
+            Some(SocketAddr::V4(address)) if from == 1 => address.ip().octets()[2],
+            _ => self.network,
+        };
         for datagram in out.iter() {
-            self.seen.push(Sighting { at: self.now, from, length: datagram.len(), kind: datagram[0] });
+            self.raw.push((from, datagram.to_vec()));
+            let (length, kind) = (datagram.len(), datagram[0]);
+            self.seen.push(Sighting { at: self.now, from, length, kind, indices: indices(datagram), network });
             let (copies, delay) = match (self.fate)(from) {
+                _ if network != self.network => (0, self.delay),
                 Fate::Deliver => (1, self.delay),
                 Fate::Lose => (0, self.delay),
                 Fate::Repeat => (2, self.delay),
@@ -219,14 +294,18 @@ impl Network {
     }
 }
 
-fn tunnel(keys: &[PrivateKey; 2], own: usize) -> Tunnel {
-    let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), 7 + own as u32));
+fn tunnel(keys: &[PrivateKey; 2], own: usize, seed: u8) -> Tunnel {
+    let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), [2 * seed + own as u8; 32]));
     tunnel.set_endpoint(Some(address(1 - own)));
     tunnel
 }
 
 pub(crate) fn address(side: usize) -> Endpoint {
-    Endpoint::from(SocketAddr::from(([192, 0, 2, side as u8 + 1], 51_820)))
+    address_on(2, side)
+}
+
+fn address_on(network: u8, side: usize) -> Endpoint {
+    Endpoint::from(SocketAddr::from(([192, 0, network, side as u8 + 1], 51_820)))
 }
 
 /// Builds an IPv4 packet from a side to the other, of 24 bytes or more, that carries a number.

@@ -212,3 +212,17 @@ fn a_preshared_key_that_only_one_changes_ends_the_traffic_with_the_session() {
     let last = number(network.delivered[1].last().unwrap());
     assert!((100..=181).contains(&last), "traffic went on until second {last}");
 }
+
+#[test]
+fn a_session_ends_after_three_minutes_also_when_it_was_used_just_before() {
+    let mut network = connected();
+    let made = network.tunnels[0].last_handshake().unwrap() - network.instant().checked_sub(network.now()).unwrap();
+    network.fate = Box::new(|_| Fate::Lose);
+    for before in [900, 500, 100] {
+        network.run_until(made + seconds(180) - Duration::from_millis(before));
+        network.send(1, &packet(1, 1, 100));
+    }
+    network.events[1].clear();
+    network.run_for(seconds(2));
+    assert!(network.events[1].contains(&Event::SessionEnded), "{:?}", network.events[1]);
+}

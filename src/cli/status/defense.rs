@@ -132,6 +132,7 @@ pub(super) fn describe(block: &mut Block, running: &DefenseStatus) {
         padding_received_bytes,
         padding_dropped,
         too_large,
+        marks_ignored,
         bundles_sent,
         bundled_sent_packets,
         bundles_received,
@@ -174,6 +175,7 @@ pub(super) fn describe(block: &mut Block, running: &DefenseStatus) {
         block.line("timers late", format_args!("{median} \u{b5}s (median), {most} \u{b5}s (99th percentile)"));
     }
     block.optional_line("defense dropped", counts(&[(padding_dropped, "padding"), (too_large, "larger than the MTU")]));
+    block.optional_line("marks ignored", counts(&[(marks_ignored, "set by somebody on the path")]));
 }
 
 /// Returns what runs, in one line.

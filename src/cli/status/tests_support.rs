@@ -53,6 +53,7 @@ pub(super) fn defense() -> DefenseStatus {
             padding_received_bytes: 8,
             padding_dropped: 9,
             too_large: 10,
+            marks_ignored: 19,
             bundles_sent: 16,
             bundled_sent_packets: 17,
             bundles_received: 18,
@@ -111,6 +112,7 @@ pub(super) fn sample() -> Named {
     let status = Status {
         private_key: Some(private_key),
         listen_port: 51_820,
+        is_port_fixed: true,
         fwmark: 51_820,
         dropped: DeviceDrops { unknown: 3, ..DeviceDrops::default() },
         peers: vec![silent, busy],

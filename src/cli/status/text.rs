@@ -206,6 +206,7 @@ peer: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
   blocked: 14.000 ms, at most 15 packets waiting
   timers late: 20 \u{b5}s (median), 125 \u{b5}s (99th percentile)
   defense dropped: 9 padding, 10 larger than the MTU
+  marks ignored: 19 set by somebody on the path
   protection: both ends run a defense that only they know
   negotiation: prefer, padding, medium, anew after 1 hour
   epoch: 4, agreed on 1 minute, 1 second ago: padding, high

@@ -64,7 +64,8 @@ fn current(snapshot: &Snapshot<'_>) -> Config {
         interface.private_key = key.clone();
     }
     interface.addresses = addresses.to_vec();
-    interface.listen_port = Some(status.listen_port).filter(|&port| port != 0);
+    // A port that was drawn would be the same on every network if it were kept.
+    interface.listen_port = Some(status.listen_port).filter(|&port| port != 0 && status.is_port_fixed);
     interface.fwmark = Some(status.fwmark).filter(|&mark| mark != 0 && Some(mark) != *own_mark);
     Config { interface, peers: status.peers.iter().map(|status| peer(source, status)).collect() }
 }
@@ -122,7 +123,13 @@ PersistentKeepalive = 25
             protection: None,
         };
         let private_key = PrivateKey::from_base64("dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=").unwrap();
-        Status { private_key: Some(private_key), listen_port: 51_820, peers: vec![peer], ..Status::default() }
+        Status {
+            private_key: Some(private_key),
+            listen_port: 51_820,
+            is_port_fixed: true,
+            peers: vec![peer],
+            ..Status::default()
+        }
     }
 
     fn saved(status: &Status, own_mark: Option<u32>) -> Config {
@@ -155,6 +162,12 @@ PersistentKeepalive = 25
         assert_eq!(config.peers[0].preshared_key, None);
         assert_eq!(config.interface.dns_search, ["example.org"]);
         assert!(config.interface.save_config);
+    }
+
+    #[test]
+    fn a_port_that_nobody_asked_for_is_not_fixed_by_saving_it() {
+        let drawn = Status { is_port_fixed: false, ..status() };
+        assert_eq!(saved(&drawn, None).interface.listen_port, None);
     }
 
     #[test]
