@@ -102,8 +102,8 @@ impl Datagram {
         self.ip.more_fragments || self.ip.fragment_offset > 0
     }
 
-    /// Reads an IP packet that was captured at `at`, and returns its UDP payload as far as it was captured; `None` if it
-    /// is not UDP.
+    /// Reads an IP packet that was captured at `at`, and returns its UDP payload as far as it was captured; `None` if
+    /// it is not UDP.
     fn parse(at: Duration, packet: &[u8]) -> Option<(Self, &[u8])> {
         let (source, destination, ip, protocol, payload) = match packet.first()? >> 4 {
             4 => parse_v4(packet)?,
