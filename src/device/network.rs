@@ -229,13 +229,14 @@ fn move_peers(shared: &Shared, peers: &[Arc<Peer>]) {
         if state.tunnel.endpoint().is_none() {
             continue;
         }
-        state.outbox.forget();
         out.clear();
         state.tunnel.network_changed(Instant::now(), &mut out);
+        // The end of the session takes along what waits: the handshake comes after it.
+        shared.settle(peer, &mut state);
+        state.outbox.forget();
         if !is_silent {
             state.outbox.append(&out);
         }
-        shared.settle(peer, &mut state);
     }
     if let Some(fresh) = fresh {
         take(shared, fresh);
