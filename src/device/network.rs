@@ -229,11 +229,11 @@ fn move_peers(shared: &Shared, peers: &[Arc<Peer>]) {
         if state.tunnel.endpoint().is_none() {
             continue;
         }
-        state.outbox.forget();
         out.clear();
         state.tunnel.network_changed(Instant::now(), &mut out);
-        // It also forgets what was sealed in the session that ended.
+        // The end of the session takes along what waits: the handshake comes after it.
         shared.settle(peer, &mut state);
+        state.outbox.forget();
         if !is_silent {
             state.outbox.append(&out);
         }

@@ -103,7 +103,9 @@ async fn on_another_network_the_port_is_another_and_a_handshake_comes_first() {
     a.device.network_changed();
     let after = a.device.status().listen_port;
     assert_ne!(after, before);
+    let start = std::time::Instant::now();
     until("a new session without a packet", || handshakes(&a) == 2).await;
+    assert!(start.elapsed() < Duration::from_secs(4), "the first initiation is heard, before it would be sent again");
     exchange(&mut a, &mut b, b"moved").await;
     let seen: Vec<_> = observer.seen().into_iter().filter(|(port, _)| *port == after).collect();
     assert_eq!(seen[0].1[0], 1, "the first is a handshake initiation");
