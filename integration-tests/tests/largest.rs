@@ -57,7 +57,7 @@ fn a_transfer_goes_through_at_the_size_of_the_other_end_and_nothing_on_the_wire_
     down.advance(MEGABYTE);
     up.finish();
     down.finish();
-    let data = capture.finish().into_iter().filter(|datagram| datagram.is_data).collect::<Vec<_>>();
+    let data = capture.finish().into_iter().filter(|datagram| datagram.is_data()).collect::<Vec<_>>();
     let others = data.iter().filter(|datagram| datagram.length % ONE_SIZE != 0).count();
     assert!(data.len() > 1_000 && others == 0, "{others} of {}", data.len());
 }
