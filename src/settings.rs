@@ -214,7 +214,7 @@ pub struct DefenseStatistics {
     pub padding_received_packets: u64,
     /// Bytes of those, after opening.
     pub padding_received_bytes: u64,
-    /// Padding packets that were not sent: there was no session, or too many waited.
+    /// Padding packets that were not sent: there was no session, too many waited, or the socket was full.
     pub padding_dropped: u64,
     /// Normal packets dropped because they were larger than the MTU.
     pub too_large: u64,

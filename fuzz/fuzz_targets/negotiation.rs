@@ -94,7 +94,10 @@ fuzz_target!(|input: (bool, Vec<Turn>)| {
             Turn::Lose { end } => drop(ends[usize::from(end)].poll_message(&mut Vec::new())),
             Turn::Pass { by } => {
                 now += Duration::from_millis(by.into());
-                ends.iter_mut().for_each(|end| end.handle_timeout(now, &mut rng));
+                ends.iter_mut().for_each(|end| {
+                    end.handle_timeout(now, &mut rng);
+                    end.traffic(now, &mut rng);
+                });
             }
             Turn::Session => ends.iter_mut().for_each(|end| end.session_started(now, &mut rng)),
             Turn::Renew => ends[0].renew(now, &mut rng),

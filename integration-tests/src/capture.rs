@@ -102,8 +102,8 @@ impl Datagram {
         self.ip.more_fragments || self.ip.fragment_offset > 0
     }
 
-    /// Reads an IP packet that was captured at `at`, and returns its UDP payload as far as it was captured; `None` if it
-    /// is not UDP.
+    /// Reads an IP packet that was captured at `at`, and returns its UDP payload as far as it was captured; `None` if
+    /// it is not UDP.
     fn parse(at: Duration, packet: &[u8]) -> Option<(Self, &[u8])> {
         let (source, destination, ip, protocol, payload) = match packet.first()? >> 4 {
             4 => parse_v4(packet)?,
@@ -284,10 +284,9 @@ impl Capture {
         records(&self.file()).map(|(_, packet)| packet[link..].to_vec()).collect()
     }
 
-    /// Does the same, and tells when each passed, since 1970.
+    /// Does the same at once, while more may pass, and tells when each passed, since 1970.
     #[track_caller]
     pub fn timed_packets(self, link: usize) -> Vec<(Duration, Vec<u8>)> {
-        self.settle();
         records(&self.file()).map(|(at, packet)| (at, packet[link..].to_vec())).collect()
     }
 

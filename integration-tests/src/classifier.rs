@@ -1,7 +1,8 @@
 //! A classifier that sees what an observer sees of a datagram, and says how well it tells normal packets from padding.
 //!
-//! Times are allowed to tell: a burst of data is a burst. So datagrams are compared only with those of the same cell, whose
-//! gaps to the datagrams before and behind them are alike: what is told within a cell is told by something else.
+//! Times are allowed to tell: a burst of data is a burst. So datagrams are compared only with those of the same cell,
+//! whose gaps to the datagrams before and behind them, and whose distances from the last handshake, are alike: what is
+//! told within a cell is told by something else.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -27,8 +28,8 @@ pub struct Sample {
 /// How well normal packets were told from padding.
 #[derive(Debug)]
 pub struct Told {
-    /// The area under the classifier's curve: how often, of a normal packet and a padding packet of one cell, the normal one
-    /// has the higher score. 0.5 is chance.
+    /// The area under the classifier's curve: how often, of a normal packet and a padding packet of one cell, the
+    /// normal one has the higher score. 0.5 is chance.
     pub area: f64,
     /// The interval in which the area lies with a confidence of 99 %.
     pub interval: [f64; 2],
@@ -43,7 +44,7 @@ const FIELDS: [&str; COLUMNS] = [
     "version",
     "total length",
     "traffic class",
-    "id",
+    "has an id",
     "DF",
     "MF",
     "fragment offset",
@@ -53,13 +54,14 @@ const FIELDS: [&str; COLUMNS] = [
     "UDP length",
     "has a UDP checksum",
     "reserved bytes",
-    "receiver",
     "counter",
     "time since the handshake",
     "gap before",
     "gap behind",
     "id, to the one before",
     "id, to the one behind",
+    "session, to the one before",
+    "session, to the one behind",
     "counter, to the one before",
     "counter, to the one behind",
     "DF, to the one before",
@@ -70,17 +72,17 @@ const FIELDS: [&str; COLUMNS] = [
     "length, to the one behind",
 ];
 
-const COLUMNS: usize = 28;
+const COLUMNS: usize = 29;
 
-/// Gaps below this are alike: at 200 Mbit/s a datagram takes about as long itself, so that behind any link what was sent
-/// together, in one call or in several, is as far apart.
+/// Gaps below this are alike: at 200 Mbit/s a datagram takes about as long itself, so that behind any link what was
+/// sent together, in one call or in several, is as far apart.
 const TOGETHER: Duration = Duration::from_micros(64);
 
-/// Times since a handshake from this on are alike.
-const LONG_AGO: Duration = Duration::from_secs(1);
+/// Times since a handshake from this on are alike: later, a session is as old as any.
+const LONG_AGO: Duration = Duration::from_millis(50);
 
 /// Counters from this on are alike.
-const MANY: f32 = 1_024.0;
+const MANY: f32 = 100.0;
 
 /// How long a block of the bootstrap is: longer than a burst.
 const BLOCK: Duration = Duration::from_millis(50);
@@ -99,9 +101,12 @@ const FOREST: RandomForestRegressorParameters = RandomForestRegressorParameters 
     seed: 12,
 };
 
+/// What is alike of datagrams that are compared: who judged them, both gaps, and the time since the last handshake.
+type Cell = (usize, u8, u8, u8);
+
 /// A datagram as it is compared.
 struct Judged {
-    cell: (usize, u8, u8),
+    cell: Cell,
     block: (usize, u128),
     score: f64,
     is_normal: bool,
@@ -144,7 +149,9 @@ fn judge(forest: &Forest, stretch: &[Sample], half: usize, index: usize) -> Vec<
     let Some(first) = stretch.first() else { return Vec::new() };
     let rows: Vec<_> = rows(stretch).collect();
     let scores = forest.predict(&matrix(&rows)).expect("rows as it has learnt");
-    let cells = stretch.windows(3).map(|three| (half, gap(&three[0], &three[1]), gap(&three[1], &three[2])));
+    let cells = stretch
+        .windows(3)
+        .map(|three| -> Cell { (half, gap(&three[0], &three[1]), gap(&three[1], &three[2]), age(&three[1])) });
     let judged = inner(stretch).iter().zip(cells).zip(scores).map(|((sample, cell), score)| Judged {
         cell,
         block: (index, (sample.seen.at - first.seen.at).as_nanos() / BLOCK.as_nanos()),
@@ -169,7 +176,8 @@ fn rows(stretch: &[Sample]) -> impl Iterator<Item = [f32; COLUMNS]> {
     (1..stretch.len().saturating_sub(1)).map(move |at| row(&stretch[at - 1..=at + 1], &displaced[at - 1..=at + 1]))
 }
 
-/// Returns what the classifier sees of the middle one of three datagrams.
+/// Returns what the classifier sees of the middle one of three datagrams. What counts up, identifications and counters,
+/// it sees by the steps.
 fn row(three: &[Sample], displaced: &[i64]) -> [f32; COLUMNS] {
     let [before, this, behind] = [0, 1, 2].map(|at| &three[at].seen);
     let ip = this.ip;
@@ -178,6 +186,7 @@ fn row(three: &[Sample], displaced: &[i64]) -> [f32; COLUMNS] {
         (true, Some(counter)) => b.message.counter.map_or(0.0, |other| other.wrapping_sub(counter) as i64 as f32),
         _ => 0.0,
     };
+    let session = |a: &Datagram, b: &Datagram| flag(a.message.receiver != b.message.receiver);
     let fragments = |a: &Datagram, b: &Datagram| flag(b.ip.dont_fragment) - flag(a.ip.dont_fragment);
     let length = |a: &Datagram, b: &Datagram| b.length as f32 - a.length as f32;
     let [first, second, third] = this.message.reserved;
@@ -185,7 +194,7 @@ fn row(three: &[Sample], displaced: &[i64]) -> [f32; COLUMNS] {
         flag(this.source.is_ipv6()),
         ip.total_length as f32,
         ip.traffic_class.into(),
-        ip.id as f32,
+        flag(ip.id != 0),
         flag(ip.dont_fragment),
         flag(ip.more_fragments),
         ip.fragment_offset as f32,
@@ -195,13 +204,14 @@ fn row(three: &[Sample], displaced: &[i64]) -> [f32; COLUMNS] {
         this.udp_length.into(),
         flag(this.udp_checksum != 0),
         u32::from_le_bytes([first, second, third, 0]) as f32,
-        this.message.receiver.unwrap_or(0) as f32,
         (this.message.counter.unwrap_or(0) as f32).min(MANY),
-        step(three[1].since_handshake.min(LONG_AGO)).into(),
+        age(&three[1]).into(),
         gap(&three[0], &three[1]).into(),
         gap(&three[1], &three[2]).into(),
         id(before, this),
         id(this, behind),
+        session(before, this),
+        session(this, behind),
         counter(before, this),
         counter(this, behind),
         fragments(before, this),
@@ -239,6 +249,11 @@ fn gap(before: &Sample, this: &Sample) -> u8 {
     step(this.seen.at.saturating_sub(before.seen.at))
 }
 
+/// Returns the step of the time since the last handshake.
+fn age(sample: &Sample) -> u8 {
+    step(sample.since_handshake.min(LONG_AGO))
+}
+
 /// Measures a time in steps: two to a doubling, the first one [`TOGETHER`].
 fn step(time: Duration) -> u8 {
     (2.0 * time.div_duration_f64(TOGETHER).max(0.5).log2() + 2.0) as u8
@@ -274,8 +289,8 @@ fn compare(judged: &mut [Judged]) -> (f64, [f64; 2], usize) {
     (area(judged, |_| 1.0), [areas[tail], areas[REPLICATES - 1 - tail]], both)
 }
 
-/// Returns the share of pairs of a normal and a padding packet of one cell in which the normal one has the higher score; a
-/// tie counts half. What is judged is in order of cell and score.
+/// Returns the share of pairs of a normal and a padding packet of one cell in which the normal one has the higher
+/// score; a tie counts half. What is judged is in order of cell and score.
 fn area(judged: &[Judged], weight: impl Fn(usize) -> f64) -> f64 {
     let (mut right, mut pairs, mut at) = (0.0, 0.0, 0);
     for cell in judged.chunk_by(|a, b| a.cell == b.cell) {

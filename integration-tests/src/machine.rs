@@ -24,14 +24,15 @@ pub fn random_padding(mean: f64) -> String {
     endless(action, Event::PaddingSent)
 }
 
-/// Pads in bursts, of `packets` on average and 10 µs apart, that begin `mean` microseconds apart, once a packet was sent
-/// or received.
+/// Pads in bursts, of `packets` on average and 10 µs apart, that begin `mean` microseconds apart, once a packet was
+/// sent or received.
 pub fn padding_bursts(mean: f64, packets: f64) -> String {
     let padding = |timeout| Action::SendPadding { bypass: false, replace: false, timeout, limit: None };
     let goes_on = (1.0 - 1.0 / packets) as f32;
     let start = State::new(enum_map! { Event::NormalSent | Event::NormalRecv => vec![Trans(1, 1.0)], _ => vec![] });
     let next = || {
-        enum_map! { of => if of == Event::PaddingSent { vec![Trans(2, goes_on), Trans(1, 1.0 - goes_on)] } else { vec![] } }
+        let either = || vec![Trans(2, goes_on), Trans(1, 1.0 - goes_on)];
+        enum_map! { of => if of == Event::PaddingSent { either() } else { vec![] } }
     };
     let (mut wait, mut burst) = (State::new(next()), State::new(next()));
     (wait.action, burst.action) = (Some(padding(exponential(mean))), Some(padding(constant(10.0))));

@@ -35,7 +35,10 @@ pub struct Read {
     pub carried: Carried,
 }
 
-/// The relay of one client. It answers handshakes and keepalives, and delivers nothing.
+/// The first byte of a transport data message.
+const DATA: u8 = 4;
+
+/// The relay of one client. It answers handshakes and nothing else: after 15 s its client asks for another session.
 #[derive(Debug)]
 pub struct PlayedRelay {
     stop: Arc<AtomicBool>,
@@ -73,30 +76,32 @@ impl Drop for PlayedRelay {
     }
 }
 
+/// Receives until it is to stop. What carries data is opened afterwards, so that it does not slow anything down.
 fn play(socket: &UdpSocket, mut tunnel: Tunnel, stop: &AtomicBool) -> Vec<Read> {
-    let (mut reads, mut buffer, mut packet) = (Vec::new(), vec![0; 1 << 16], vec![0; 1 << 16]);
-    let mut out = DatagramBatch::new();
+    let (mut came, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
+    let (mut packet, mut out) = (vec![0; 1 << 16], DatagramBatch::new());
     while !stop.load(Ordering::Relaxed) {
-        if let Some((length, from, at)) = receive(socket, &mut buffer) {
-            let datagram = &buffer[..length];
-            let came = tunnel.receive(datagram, Endpoint::from(from), Instant::now(), |_| true, &mut packet, &mut out);
-            let carried = match (datagram.first(), came) {
-                (Some(&4), Some(_)) => Carried::Packets,
-                (Some(&4), None) => Carried::Padding,
-                (Some(_) | None, _) => Carried::Handshake,
-            };
-            reads.push(Read { at, carried });
-        }
-        tunnel.handle_timeout(Instant::now(), &mut out);
-        if let Some(client) = tunnel.endpoint() {
-            for datagram in out.iter() {
+        let Some((length, from, at)) = receive(socket, &mut buffer) else { continue };
+        let datagram = &buffer[..length];
+        if datagram.first() != Some(&DATA) {
+            tunnel.receive(datagram, Endpoint::from(from), Instant::now(), |_| true, &mut packet, &mut out);
+            for answer in out.iter() {
                 // As on any network, some may be lost.
-                socket.send_to(datagram, client.remote).ok();
+                socket.send_to(answer, from).ok();
             }
+            out.clear();
+        }
+        came.push((at, from, datagram.to_vec()));
+    }
+    let read = |(at, from, datagram): (Duration, SocketAddr, Vec<u8>)| {
+        if datagram.first() != Some(&DATA) {
+            return Read { at, carried: Carried::Handshake };
         }
         out.clear();
-    }
-    reads
+        let packets = tunnel.receive(&datagram, Endpoint::from(from), Instant::now(), |_| true, &mut packet, &mut out);
+        Read { at, carried: if packets.is_some() { Carried::Packets } else { Carried::Padding } }
+    };
+    came.into_iter().map(read).collect()
 }
 
 /// Receives one datagram, if one comes in time.
@@ -105,9 +110,9 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, SocketAddr, 
     let mut space = nix::cmsg_space!(TimeSpec);
     let flags = MsgFlags::empty();
     let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags).ok()?;
-    let at = message.cmsgs().ok()?.find_map(|control| match control {
-        ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
-        _ => None,
+    let at = message.cmsgs().ok()?.find_map(|control| {
+        let ControlMessageOwned::ScmTimestampns(at) = control else { return None };
+        Some(Duration::from(at))
     })?;
     let from = message.address?;
     let from = match (from.as_sockaddr_in(), from.as_sockaddr_in6()) {

@@ -90,8 +90,8 @@ fn table_and_page() {
     assert!(!html.contains("src=\"http") && !html.contains("href=\"http"), "the page is self-contained");
 }
 
-/// Runs the demo as a user without rights, in a mount namespace of its own whose `/dev/net/tun` has `mode`. Whatever the
-/// machine's own device allows, this is what the demo finds; it is gone with the process.
+/// Runs the demo as a user without rights, in a mount namespace of its own whose `/dev/net/tun` has `mode`. Whatever
+/// the machine's own device allows, this is what the demo finds; it is gone with the process.
 fn without_privileges(mode: &str) -> Finished {
     // Where an unprivileged user can read it.
     let directory = tempfile::tempdir().unwrap();

@@ -103,7 +103,7 @@ fn peer_status(registry: &Registry, peer: &Peer, now: Instant, clock: SystemTime
         preshared_key: tunnel.preshared_key().cloned(),
         endpoint: tunnel.endpoint().map(|endpoint| endpoint.remote),
         persistent_keepalive: tunnel.persistent_keepalive(),
-        allowed_ips: registry.allowed_ips.prefixes_of(peer.index),
+        allowed_ips: registry.allowed_ips.prefixes_of(peer.id),
         last_handshake: age.and_then(|age| clock.checked_sub(age)),
         last_handshake_age: age,
         statistics: tunnel.statistics(),
@@ -171,7 +171,7 @@ fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, n
             registry.remove(&update.public_key);
             let peer = known?;
             if let Some(deadline) = peer.state.lock().scheduled.take() {
-                shared.schedule.cancel(peer.index, deadline);
+                shared.schedule.cancel(peer.id, deadline);
             }
             return None;
         }
@@ -180,12 +180,12 @@ fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, n
         (PeerAction::AddOrUpdate, None) => registry.add(update.public_key, shared.mtu())?,
     };
     if update.replace_allowed_ips {
-        registry.allowed_ips.remove_owner(peer.index);
+        registry.allowed_ips.remove_owner(peer.id);
     }
     for change in update.allowed_ips {
         match change {
-            AllowedIpChange::Add(prefix) => drop(registry.allowed_ips.insert(prefix, peer.index)),
-            AllowedIpChange::Remove(prefix) => registry.allowed_ips.remove(prefix, peer.index),
+            AllowedIpChange::Add(prefix) => drop(registry.allowed_ips.insert(prefix, peer.id)),
+            AllowedIpChange::Remove(prefix) => registry.allowed_ips.remove(prefix, peer.id),
         }
     }
     let mut state = peer.state.lock();
@@ -200,7 +200,7 @@ fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, n
         && tunnel.endpoint().map(|endpoint| endpoint.remote) != Some(remote)
     {
         tunnel.set_endpoint(Some(Endpoint::from(remote)));
-        shared.network.ask(peer.index);
+        shared.network.ask(peer.id);
     }
     let mut wake = tunnel.is_waiting();
     if let Some(interval) = update.persistent_keepalive

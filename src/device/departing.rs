@@ -124,7 +124,7 @@ pub(super) fn depart<R>(
         } else if !waiting.is_empty() || !out.is_empty() {
             let dispatch = Dispatch {
                 sockets: sockets.as_deref(),
-                peer: peer.index,
+                peer: peer.id,
                 endpoint: state.tunnel.endpoint(),
                 is_defended: state.tunnel.is_defended(),
             };
@@ -178,7 +178,7 @@ pub(super) fn slice(state: &PeerState) -> usize {
 /// Returns how much the peer's tunnel may seal at `now`.
 pub(super) fn room(shared: &Shared, sockets: Option<&Sockets>, peer: &Peer, state: &PeerState, now: Instant) -> Room {
     let endpoint = state.tunnel.endpoint();
-    let socket = endpoint.and_then(|to| sockets?.towards(to.remote, peer.index));
+    let socket = endpoint.and_then(|to| sockets?.towards(to.remote, peer.id));
     match socket {
         Some(_) if !state.outbox.waiting.is_empty() => Room { normal: 0, padding: MAX_PASSED },
         Some(socket) => {
@@ -198,7 +198,7 @@ fn note_sent(shared: &Shared, peer: &Peer, state: &mut PeerState, sent: Sent) {
     }
     if sent.local_address_is_stale {
         state.way.lose();
-        shared.network.ask(peer.index);
+        shared.network.ask(peer.id);
     }
 }
 

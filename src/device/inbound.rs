@@ -207,7 +207,7 @@ fn open_run(
     let mut is_allowed = |source| match last {
         Some((address, is_allowed)) if address == source => is_allowed,
         _ => {
-            let is_allowed = registry.allowed_ips.owner_of(source) == Some(peer.index);
+            let is_allowed = registry.allowed_ips.owner_of(source) == Some(peer.id);
             last = Some((source, is_allowed));
             is_allowed
         }

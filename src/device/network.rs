@@ -102,7 +102,7 @@ pub(super) async fn follow(shared: &Shared) {
             () = network.is_due.notified() => {
                 let due = std::mem::take(&mut *network.due.lock());
                 let registry = shared.registry.read();
-                let peers: Vec<_> = due.iter().filter_map(|index| registry.by_index(*index).cloned()).collect();
+                let peers: Vec<_> = due.iter().filter_map(|index| registry.by_id(*index).cloned()).collect();
                 drop(registry);
                 look(shared, &peers);
             }

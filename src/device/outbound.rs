@@ -213,8 +213,9 @@ fn is_full(shared: &Shared, sockets: &Sockets, peer: &Peer, state: &PeerState) -
 
 /// Tells whether what is read now finds room: see [`wait_for_room`].
 fn has_room(shared: &Shared) -> bool {
+    let has_sockets = shared.sockets.borrow().is_some();
     let is_room = |peer: &Arc<Peer>| matches!(Outlook::of(shared, peer), Outlook::Room);
-    shared.sockets.borrow().is_some() && shared.registry.read().only_peer().is_none_or(is_room)
+    has_sockets && shared.registry.read().only_peer().is_none_or(is_room)
 }
 
 /// With one peer, waits until there is room for what it would read. With several, none must wait for another: a full
@@ -229,11 +230,16 @@ async fn wait_for_room(shared: &Shared) {
             Outlook::QueueFull => drained.await,
             Outlook::SocketFull(sockets) => {
                 let endpoint = peer.state.lock().tunnel.endpoint();
-                let socket = endpoint.and_then(|endpoint| sockets.towards(endpoint.remote, peer.index));
+                let socket = endpoint.and_then(|endpoint| sockets.towards(endpoint.remote, peer.id));
                 let Some(socket) = socket else { return };
-                if let Err(error) = socket.writable().await {
-                    tracing::debug!(%error, "cannot wait for a socket");
-                    tokio::time::sleep(PAUSE).await;
+                match socket.writable().await {
+                    // What waits to leave does so as the next is sent.
+                    Ok(true) => return,
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::debug!(%error, "cannot wait for a socket");
+                        tokio::time::sleep(PAUSE).await;
+                    }
                 }
             }
         }

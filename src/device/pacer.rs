@@ -28,7 +28,7 @@ pub(super) fn spawn(shared: Arc<Shared>) -> JoinHandle<()> {
 fn run(shared: &Shared) {
     let mut out = DatagramBatch::new();
     while let Some(index) = shared.schedule.wait(shared.options.timer_slack) {
-        let Some(peer) = shared.registry.read().by_index(index).cloned() else { continue };
+        let Some(peer) = shared.registry.read().by_id(index).cloned() else { continue };
         call(shared, &peer, &mut out);
     }
 }

@@ -1,4 +1,4 @@
-//! The peers of a device, by key, by session index and by inner address.
+//! The peers of a device, by name, by key, by session index and by inner address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -23,7 +23,7 @@ const MAX_PEERS: usize = 1 << (INDEX_BITS - 4);
 #[derive(Debug)]
 pub(super) struct Peer {
     /// The peer's name within the device; nobody outside learns it.
-    pub(super) index: u32,
+    pub(super) id: u32,
     pub(super) public_key: PublicKey,
     pub(super) state: Mutex<PeerState>,
     /// Tells whoever waits for it that the tunnel's queue has room, or that the peer is gone.
@@ -55,7 +55,7 @@ pub(super) struct PeerState {
 pub(super) struct Registry {
     identity: Option<Identity>,
     handshakes_per_second: u64,
-    by_index: HashMap<u32, Arc<Peer>>,
+    by_id: HashMap<u32, Arc<Peer>>,
     /// Which peer each session index is of.
     indices: SessionIndices,
     by_key: HashMap<PublicKey, Arc<Peer>>,
@@ -83,7 +83,7 @@ impl Registry {
         Self {
             identity: None,
             handshakes_per_second,
-            by_index: HashMap::new(),
+            by_id: HashMap::new(),
             indices: SessionIndices::default(),
             by_key: HashMap::new(),
             allowed_ips: AllowedIps::default(),
@@ -96,13 +96,13 @@ impl Registry {
         self.identity.as_ref()
     }
 
-    pub(super) fn by_index(&self, index: u32) -> Option<&Arc<Peer>> {
-        self.by_index.get(&index)
+    pub(super) fn by_id(&self, id: u32) -> Option<&Arc<Peer>> {
+        self.by_id.get(&id)
     }
 
     /// Returns the peer that the receiver index of a datagram names.
     pub(super) fn by_session(&self, receiver: u32) -> Option<&Arc<Peer>> {
-        self.by_index(self.indices.owner_of(receiver)?)
+        self.by_id(self.indices.owner_of(receiver)?)
     }
 
     pub(super) fn by_key(&self, key: &PublicKey) -> Option<&Arc<Peer>> {
@@ -111,18 +111,18 @@ impl Registry {
 
     /// Returns the peer that cryptokey routing leads to.
     pub(super) fn route(&self, destination: IpAddr) -> Option<&Arc<Peer>> {
-        self.by_index(self.allowed_ips.owner_of(destination)?)
+        self.by_id(self.allowed_ips.owner_of(destination)?)
     }
 
     /// Returns the peer, if there is just one.
     pub(super) fn only_peer(&self) -> Option<&Arc<Peer>> {
-        let mut peers = self.by_index.values();
+        let mut peers = self.by_id.values();
         peers.next().filter(|_| peers.next().is_none())
     }
 
     /// Returns the peers, in no order.
     pub(super) fn peers(&self) -> impl Iterator<Item = &Arc<Peer>> {
-        self.by_index.values()
+        self.by_id.values()
     }
 
     /// Returns the peers in the order they were added.
@@ -145,27 +145,23 @@ impl Registry {
             self.remove(&own);
         }
         let key = self.tunnel_key();
-        for peer in self.by_index.values() {
+        for peer in self.by_id.values() {
             peer.state.lock().tunnel.set_private_key(&key, now);
         }
     }
 
     /// Adds a peer; `None` if the key is our own or there are too many peers.
     pub(super) fn add(&mut self, public_key: PublicKey, mtu: u16) -> Option<Arc<Peer>> {
-        if self.own_public_key() == Some(public_key) || self.by_index.len() >= MAX_PEERS {
+        if self.own_public_key() == Some(public_key) || self.by_id.len() >= MAX_PEERS {
             return None;
         }
-        let index = self.free_index();
+        let id = self.free_id();
         let (key, mut seed) = (self.tunnel_key(), [0; 32]);
         OsRng.unwrap_err().fill_bytes(&mut seed);
-        let config = TunnelConfig {
-            mtu,
-            indices: self.indices.clone(),
-            owner: index,
-            ..TunnelConfig::new(&key, public_key, seed)
-        };
+        let config =
+            TunnelConfig { mtu, indices: self.indices.clone(), owner: id, ..TunnelConfig::new(&key, public_key, seed) };
         let peer = Arc::new(Peer {
-            index,
+            id,
             public_key,
             state: Mutex::new(PeerState {
                 tunnel: Tunnel::new(config),
@@ -181,7 +177,7 @@ impl Registry {
             sequence: self.sequence,
         });
         self.sequence += 1;
-        self.by_index.insert(index, Arc::clone(&peer));
+        self.by_id.insert(id, Arc::clone(&peer));
         self.by_key.insert(public_key, Arc::clone(&peer));
         Some(peer)
     }
@@ -189,16 +185,16 @@ impl Registry {
     pub(super) fn remove(&mut self, key: &PublicKey) {
         let Some(peer) = self.by_key.remove(key) else { return };
         peer.drained.notify_waiters();
-        self.by_index.remove(&peer.index);
-        self.allowed_ips.remove_owner(peer.index);
+        self.by_id.remove(&peer.id);
+        self.allowed_ips.remove_owner(peer.id);
     }
 
     pub(super) fn remove_all(&mut self) {
-        for peer in self.by_index.values() {
+        for peer in self.by_id.values() {
             peer.drained.notify_waiters();
         }
         self.by_key.clear();
-        self.by_index.clear();
+        self.by_id.clear();
         self.allowed_ips = AllowedIps::default();
     }
 
@@ -214,11 +210,11 @@ impl Registry {
         }
     }
 
-    fn free_index(&self) -> u32 {
+    fn free_id(&self) -> u32 {
         loop {
-            let index = OsRng.unwrap_err().next_u32();
-            if !self.by_index.contains_key(&index) {
-                return index;
+            let id = OsRng.unwrap_err().next_u32();
+            if !self.by_id.contains_key(&id) {
+                return id;
             }
         }
     }
@@ -242,11 +238,11 @@ mod tests {
     fn a_removed_peer_owns_no_address() {
         let key = PrivateKey::generate_from_os().public_key();
         let mut registry = Registry::new(100);
-        let index = registry.add(key, 1_420).unwrap().index;
-        registry.allowed_ips.insert("10.0.0.0/8".parse().unwrap(), index);
+        let id = registry.add(key, 1_420).unwrap().id;
+        registry.allowed_ips.insert("10.0.0.0/8".parse().unwrap(), id);
         assert!(registry.route(IpAddr::from([10, 0, 0, 1])).is_some());
         registry.remove(&key);
         assert!(registry.route(IpAddr::from([10, 0, 0, 1])).is_none());
-        assert!(registry.by_index(index).is_none() && registry.by_key(&key).is_none());
+        assert!(registry.by_id(id).is_none() && registry.by_key(&key).is_none());
     }
 }

@@ -148,7 +148,7 @@ impl Shared {
         }
         while let Some(event) = state.tunnel.poll_event() {
             if matches!(event, Event::SessionStarted | Event::Protection(_)) {
-                self.network.ask(peer.index);
+                self.network.ask(peer.id);
             }
             match event {
                 Event::SessionStarted => tracing::debug!(peer = ?peer.public_key, "session started"),
@@ -158,6 +158,10 @@ impl Shared {
                 }
                 Event::HandshakeFailed => tracing::info!(peer = ?peer.public_key, "no answer to the handshake"),
                 Event::EndpointChanged(endpoint) => {
+                    if !state.tunnel.has_session() {
+                        // It called from elsewhere: what was sealed before is not to be seen there.
+                        state.outbox.forget();
+                    }
                     tracing::debug!(peer = ?peer.public_key, %endpoint, "endpoint changed")
                 }
                 Event::Protection(protection) => tell_protection(peer, protection),
@@ -170,7 +174,7 @@ impl Shared {
     /// Keeps the next deadline of a tunnel that cannot send; all others are kept again once it can.
     pub(super) fn settle_mute(&self, peer: &Peer, state: &mut PeerState) {
         if let Some(deadline) = state.tunnel.next_timeout_mute() {
-            self.schedule.set(peer.index, state.scheduled, deadline);
+            self.schedule.set(peer.id, state.scheduled, deadline);
             state.scheduled = Some(deadline);
         }
     }
@@ -178,7 +182,7 @@ impl Shared {
     /// Has the tunnel called at `deadline`, if it is not sooner anyway.
     pub(super) fn call_by(&self, peer: &Peer, state: &mut PeerState, deadline: Instant) {
         if state.scheduled.is_none_or(|scheduled| deadline < scheduled) {
-            self.schedule.set(peer.index, state.scheduled, deadline);
+            self.schedule.set(peer.id, state.scheduled, deadline);
             state.scheduled = Some(deadline);
         }
     }

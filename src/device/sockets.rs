@@ -254,11 +254,14 @@ impl BoundSocket {
         true
     }
 
-    /// Waits until the socket is writable; at most as long as a look at it may change something.
-    pub(super) async fn writable(&self) -> io::Result<()> {
+    /// Waits until the socket is writable, and says whether it is: it waits no longer than until another look at the socket
+    /// may tell more.
+    pub(super) async fn writable(&self) -> io::Result<bool> {
         let waiter = self.registered()?;
-        // Over time, what does not leave is not waited for.
-        tokio::time::timeout(WRITABLE_PATIENCE, waiter.writable()).await.unwrap_or(Ok(()))
+        match tokio::time::timeout(WRITABLE_PATIENCE, waiter.writable()).await {
+            Ok(result) => result.map(|()| true),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Sends the datagrams of the run from the first on, until the kernel takes no more, and returns how many it took or

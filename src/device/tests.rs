@@ -4,18 +4,24 @@ mod moving;
 mod sizes;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use enum_map::enum_map;
+use maybenot::Machine;
+use maybenot::dist::{Dist, DistType};
+use maybenot::state::{State, Trans};
 use maybetun_tun::TunEvent;
 use maybetun_tun::memory::{self, MemoryHost};
 
 use super::*;
+use crate::defense::Plan;
 use crate::keys::{PresharedKey, PrivateKey};
 use crate::settings::{
     AllowedIpChange, Cause, DefenseChange, DefenseSettings, EphemeralSettings, Fraction, PeerAction, PeerUpdate,
     Protection, Role,
 };
 use crate::tunnel::ip_tests::ipv4;
+use crate::tunnel::{DatagramBatch, Endpoint, Tunnel, TunnelConfig};
 
 const A: [u8; 4] = [10, 0, 0, 1];
 const B: [u8; 4] = [10, 0, 0, 2];
@@ -336,4 +342,74 @@ async fn an_app_is_told_how_far_it_is_protected() {
     apply(&a, PeerUpdate { defense: Some(DefenseChange::Off), ..PeerUpdate::new(b.key.public_key()) });
     assert_eq!(told().await, Protection::NotProtected(Cause::Off));
     assert!(a.device.status().peers[0].negotiation.is_none());
+}
+
+/// A handshake initiation with a valid first MAC, from someone whom the device does not know.
+fn initiation(to: PublicKey) -> Vec<u8> {
+    let mut tunnel = Tunnel::new(TunnelConfig::new(&PrivateKey::generate_from_os(), to, [1; 32]));
+    tunnel.set_endpoint(Some(Endpoint::from(SocketAddr::from(([192, 0, 2, 1], 1)))));
+    let mut out = DatagramBatch::new();
+    tunnel.start_handshake(Instant::now(), &mut out);
+    out.iter().next().unwrap().to_vec()
+}
+
+/// A machine that blocks everything, for longer than a test runs, as soon as a packet is to be sent.
+fn blocking_for_ever() -> DefenseSettings {
+    let constant = |value| Dist::new(DistType::Uniform { low: value, high: value }, 0.0, 0.0);
+    let start = State::new(enum_map! { maybenot::event::Event::NormalSent => vec![Trans(1, 1.0)], _ => vec![] });
+    let mut block = State::new(enum_map! { _ => vec![] });
+    block.action = Some(maybenot::action::Action::BlockOutgoing {
+        bypass: false,
+        replace: false,
+        timeout: constant(0.0),
+        duration: constant(1e9),
+        limit: None,
+    });
+    let machine = Machine::new(u64::MAX, 0.0, u64::MAX, 0.0, vec![start, block]).unwrap();
+    let mut settings = catalogued("constant-size", Role::Client);
+    settings.plan = Plan::new([machine]);
+    settings
+}
+
+#[tokio::test]
+async fn a_cookie_reply_does_not_tell_whose_address_it_is_or_whether_that_peer_blocks() {
+    // Under load from the first message on.
+    let a = Side::with(Options { handshakes_per_second: 0, ..Options::default() }).await;
+    let own = a.key.public_key();
+    let to = a.listening().await;
+    // Addresses of their own, so that none has another's share: of a peer that blocks, of one that does not, of nobody.
+    let sockets = [2, 3, 4].map(|last| std::net::UdpSocket::bind((Ipv4Addr::new(127, 0, 0, last), 0)).unwrap());
+    let peers = [B, [10, 0, 0, 3]].map(|address| (address, PrivateKey::generate_from_os().public_key()));
+    for ((address, key), socket) in peers.iter().zip(&sockets) {
+        let peer = PeerUpdate {
+            endpoint: Some(socket.local_addr().unwrap()),
+            allowed_ips: vec![AllowedIpChange::Add(IpAddr::from(*address).into())],
+            ..PeerUpdate::new(*key)
+        };
+        a.device.apply(Update { peers: vec![peer], ..Update::default() }).unwrap();
+    }
+    let blocking = DefenseChange::On(blocking_for_ever());
+    let peer = PeerUpdate { defense: Some(blocking), ..PeerUpdate::new(peers[0].1) };
+    a.device.apply(Update { peers: vec![peer], ..Update::default() }).unwrap();
+    a.host.send_packet(ipv4(A, B, b"it blocks now")).await.unwrap();
+    while !a.device.shared.registry.read().by_key(&peers[0].1).unwrap().state.lock().tunnel.is_closed() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let replies = sockets.map(|socket| {
+        socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let mut replies = 0;
+        for _ in 0..10 {
+            socket.send_to(&initiation(own), to).unwrap();
+            let mut reply = [0; 256];
+            // What the device sends of itself, calling its peers, does not count.
+            while let Ok((length, _)) = socket.recv_from(&mut reply) {
+                if length == 64 && reply[0] == 3 {
+                    replies += 1;
+                    break;
+                }
+            }
+        }
+        replies
+    });
+    assert_eq!(replies, [10; 3]);
 }

@@ -288,13 +288,21 @@ impl Client {
                 }
                 None => self.fail(Reason::Unanswered, common, now, rng),
             }
-        } else if self.ask_at.is_some_and(|at| at <= now) {
+        } else if self.active.is_none() && self.ask_at.is_some_and(|at| at <= now) {
+            self.call(common, now, rng);
+        }
+    }
+
+    /// Renews what runs, if that is due.
+    pub(super) fn traffic(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        if self.active.is_some() && self.attempt.is_none() && self.ask_at.is_some_and(|at| at <= now) {
             self.call(common, now, rng);
         }
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let attempt = self.attempt.as_ref().map(|(_, retry)| retry.at).or(self.ask_at);
+        let ask_at = self.ask_at.filter(|_| self.active.is_none());
+        let attempt = self.attempt.as_ref().map(|(_, retry)| retry.at).or(ask_at);
         attempt.into_iter().chain(self.unconfirmed.map(|retry| retry.at)).min()
     }
 }

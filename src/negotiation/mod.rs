@@ -21,7 +21,8 @@
 //! The owner of a [`Negotiation`]
 //! - says when a session begins ([`session_started`](Negotiation::session_started)) and hands over what control frames
 //!   bring ([`receive`](Negotiation::receive));
-//! - calls [`handle_timeout`](Negotiation::handle_timeout) when [`next_timeout`](Negotiation::next_timeout) has come;
+//! - calls [`handle_timeout`](Negotiation::handle_timeout) when [`next_timeout`](Negotiation::next_timeout) has come, and
+//!   [`traffic`](Negotiation::traffic) when there is any;
 //! - sends what [`poll_message`](Negotiation::poll_message) gives, and does what [`poll_event`](Negotiation::poll_event)
 //!   says.
 
@@ -200,6 +201,14 @@ impl Negotiation {
         match &mut self.end {
             End::Client(client) => client.handle_timeout(&mut self.common, now, rng),
             End::Relay(relay) => relay.handle_timeout(&mut self.common, now, rng),
+        }
+    }
+
+    /// Notes that there is traffic, whatever it carries but for keepalives and what the ends say to agree: an epoch that is
+    /// due is renewed with it, and not before, so that a tunnel that nobody uses falls silent.
+    pub fn traffic(&mut self, now: Instant, rng: &mut impl CryptoRng) {
+        if let End::Client(client) = &mut self.end {
+            client.traffic(&mut self.common, now, rng);
         }
     }
 

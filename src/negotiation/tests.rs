@@ -161,6 +161,7 @@ impl World {
             }
             for end in &mut self.ends {
                 end.handle_timeout(now, &mut self.rng);
+                end.traffic(now, &mut self.rng);
             }
             self.collect();
         }

@@ -366,11 +366,14 @@ impl Tunnel {
         self.statistics.sent_packets += packets as u64;
         defended.engine.follow(Event::TunnelSent);
         self.sent(Content::Packets, length, now);
+        self.note_traffic(now);
+        self.rekey_if_older(REKEY_AFTER_TIME, now, out);
         true
     }
 
     fn seal_padding(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.seal_frame(&Frame::header(FrameKind::Padding, self.size()), Content::Frame, now, out);
+        self.note_traffic(now);
     }
 
     /// Seals a control frame, which counts as padding. One that the MTU has no room for is dropped.
@@ -437,7 +440,6 @@ impl Tunnel {
         if passes {
             self.trigger(Event::NormalSent, now);
             self.seal_constant(&buffer[..length], now, out);
-            self.rekey_if_older(REKEY_AFTER_TIME, now, out);
         } else if self.queue.push(&buffer[..length]).is_err() {
             self.statistics.dropped.queue_full += 1;
         } else {

@@ -10,8 +10,16 @@ use boringtun::noise::{Tunn, TunnResult};
 use super::DATA_OVERHEAD;
 use super::indices::Lease;
 use super::noise::Refused;
-use super::timers::REJECT_AFTER_TIME;
+use super::timers::{MAX_JITTER, REJECT_AFTER_TIME, REKEY_TIMEOUT};
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
+
+/// The counter from which on a session takes no more messages: the kernel's, and 64 times the window that replays are looked
+/// for in.
+const REJECT_AFTER_MESSAGES: u64 = u64::MAX - (1 << 13);
+
+/// How long an answer to an initiation is waited for: until it is sent again at the latest.
+pub(super) const CALL_TIME: Duration =
+    Duration::from_millis(REKEY_TIMEOUT.as_millis() as u64 + MAX_JITTER.as_millis() as u64);
 
 /// What handshakes are made under.
 pub(super) struct Keys {
@@ -28,40 +36,48 @@ impl Keys {
         Self { private: private.clone(), peer, preshared, limiter }
     }
 
-    /// Makes an engine whose session indices begin with these 24 bits.
-    pub(super) fn engine(&self, bits: u32) -> Box<Tunn> {
+    /// Makes an engine whose session indices begin with these 24 bits; and says how old it takes itself to be.
+    pub(super) fn engine(&self, bits: u32) -> (Box<Tunn>, Duration) {
         let preshared = self.preshared.as_ref().map(|key| *key.as_bytes());
         let limiter = Some(Arc::clone(&self.limiter));
         let make = || Tunn::new(self.private.to_x25519(), self.peer.to_x25519(), preshared, None, bits, limiter);
-        Box::new(on_a_steady_clock(make))
+        let (engine, age) = on_a_steady_clock(make);
+        (Box::new(engine), age)
+    }
+
+    /// Gives an engine the private key in force; what it knows of the peer's timestamps stays.
+    pub(super) fn give(&self, engine: &mut Tunn) {
+        let limiter = Some(Arc::clone(&self.limiter));
+        engine.set_static_private(self.private.to_x25519(), self.private.public_key().to_x25519(), limiter);
     }
 }
 
 /// Makes an engine. It reads the wall clock now and counts on from there, by a clock that tests move: for them, all engines
 /// begin at its zero, or a later one would lag behind by what was moved.
 #[cfg(feature = "virtual-time")]
-fn on_a_steady_clock(make: impl FnOnce() -> Tunn) -> Tunn {
+fn on_a_steady_clock(make: impl FnOnce() -> Tunn) -> (Tunn, Duration) {
     use mock_instant::MockClock;
     let now = MockClock::time();
     MockClock::set_time(Duration::ZERO);
     let engine = make();
     MockClock::set_time(now);
-    engine
+    (engine, now)
 }
 
 #[cfg(not(feature = "virtual-time"))]
-fn on_a_steady_clock(make: impl FnOnce() -> Tunn) -> Tunn {
-    make()
+fn on_a_steady_clock(make: impl FnOnce() -> Tunn) -> (Tunn, Duration) {
+    (make(), Duration::ZERO)
 }
 
 /// How far a handshake has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// We sent an initiation.
-    Calling,
+    /// We sent an initiation at this instant, the last of one attempt.
+    Calling(Instant),
     /// We answered one at this instant, and the peer has not used the session yet.
     Answered(Instant),
-    /// There is a session, made at this instant. Whether it is sealed in is [`Noise`](super::noise::Noise)'s to say.
+    /// There is a session. It is as old as the initiation, or the answer, that we sent at this instant. Whether it is sealed in
+    /// is [`Noise`](super::noise::Noise)'s to say.
     Session(Instant),
 }
 
@@ -70,41 +86,41 @@ pub(super) struct Engine {
     pub(super) tunn: Box<Tunn>,
     pub(super) index: Lease,
     pub(super) stage: Stage,
-    /// When the session was taken into use, and how old boringtun thought it then: it counts on while the system sleeps.
-    used: Option<(Instant, Duration)>,
+    /// When it was made, and how old boringtun took it to be then.
+    made: (Instant, Duration),
 }
 
 impl Engine {
-    pub(super) fn new(keys: &Keys, index: Lease, stage: Stage) -> Self {
-        Self { tunn: keys.engine(index.bits()), index, stage, used: None }
+    pub(super) fn new(keys: &Keys, index: Lease, stage: Stage, now: Instant) -> Self {
+        let (tunn, age) = keys.engine(index.bits());
+        Self { tunn, index, stage, made: (now, age) }
     }
 
-    /// Returns when the session ends, or could have begun to: an answer that nobody uses does not stay longer.
-    pub(super) fn ends(&self) -> Option<Instant> {
+    /// Returns when the handshake, or its session, is over: an answer is not taken when the call was long sent again, nor
+    /// used when the session that it made could not be any more.
+    pub(super) fn ends(&self) -> Instant {
         match self.stage {
-            Stage::Calling => None,
-            Stage::Answered(made) | Stage::Session(made) => Some(made + REJECT_AFTER_TIME),
+            Stage::Calling(at) => at + CALL_TIME,
+            Stage::Answered(at) | Stage::Session(at) => at + REJECT_AFTER_TIME,
         }
     }
 
-    /// Notes that the session is in use from `now` on.
-    pub(super) fn take_into_use(&mut self, now: Instant) {
-        if let Stage::Answered(made) = self.stage {
-            self.stage = Stage::Session(made);
-        }
-        self.used = self.tunn.time_since_last_handshake().map(|age| (now, age));
-    }
-
-    /// Returns how long the system slept since the session was taken into use.
-    pub(super) fn slept(&self, now: Instant) -> Duration {
-        let Some((since, age)) = self.used else { return Duration::ZERO };
-        let by_the_clock_that_sleeps = now.saturating_duration_since(since);
-        let by_the_other = self.tunn.time_since_last_handshake().map_or(Duration::ZERO, |now| now.saturating_sub(age));
-        by_the_other.saturating_sub(by_the_clock_that_sleeps)
+    /// Tells whether it is over at `now`, by a clock that runs while the system sleeps, as far as there is a session to tell
+    /// that time by.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        let (made, age) = self.made;
+        let awake = now.saturating_duration_since(made);
+        let slept = self.tunn.time_since_last_handshake().map(|now| now.saturating_sub(age).saturating_sub(awake));
+        now + slept.unwrap_or_default() > self.ends()
     }
 
     /// Opens a transport data message into `packet`, and returns the length of its payload.
     pub(super) fn open(&mut self, datagram: &[u8], packet: &mut [u8]) -> Result<usize, Refused> {
+        // boringtun counts on from a counter without a look at its end; WireGuard takes none from here on (whitepaper §6.1).
+        let counter = datagram.get(8..16).and_then(|bytes| bytes.try_into().ok()).map_or(u64::MAX, u64::from_le_bytes);
+        if counter >= REJECT_AFTER_MESSAGES {
+            return Err(Refused::Replayed);
+        }
         match self.tunn.decapsulate(None, datagram, packet) {
             TunnResult::WriteToTunnelV4(opened, _) | TunnResult::WriteToTunnelV6(opened, _) => Ok(opened.len()),
             TunnResult::Done => Ok(0),
@@ -116,11 +132,6 @@ impl Engine {
             TunnResult::Err(_) | TunnResult::WriteToNetwork(_) => Err(Refused::Unauthenticated),
         }
     }
-
-    /// Hands over a handshake message; returns the length of what boringtun wrote to `out`, 0 if nothing.
-    pub(super) fn take(&mut self, message: &[u8], out: &mut [u8]) -> Result<usize, Refused> {
-        take(&mut self.tunn, message, out)
-    }
 }
 
 /// Hands a handshake message to an engine; returns the length of its answer, 0 if there is none.
@@ -130,5 +141,42 @@ pub(super) fn take(tunn: &mut Tunn, message: &[u8], out: &mut [u8]) -> Result<us
         TunnResult::Done => Ok(0),
         TunnResult::Err(_) => Err(Refused::Unauthenticated),
         TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => Err(Refused::Unauthenticated),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng as _;
+
+    use super::super::indices::SessionIndices;
+    use super::*;
+
+    #[test]
+    fn counters_near_their_end_are_refused_before_boringtun_counts_on_from_them() {
+        let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let mut engine = |own: usize, stage| {
+            let keys = Keys::new(&keys[own], keys[1 - own].public_key(), None);
+            let index = SessionIndices::default().lease(0, &mut rng);
+            Engine::new(&keys, index, stage, Instant::now())
+        };
+        let now = Instant::now();
+        let (mut caller, mut answerer) = (engine(0, Stage::Calling(now)), engine(1, Stage::Answered(now)));
+        let (mut call, mut answer, mut confirmation) = ([0; 148], [0; 148], [0; 148]);
+        caller.tunn.format_handshake_initiation(&mut call, true);
+        let length = take(&mut answerer.tunn, &call, &mut answer).unwrap();
+        let length = take(&mut caller.tunn, &answer[..length], &mut confirmation).unwrap();
+        let mut opened = [0; 148];
+        assert_eq!(answerer.open(&confirmation[..length], &mut opened), Ok(0));
+        // Whether they authenticate is not looked at.
+        for (counter, refused) in [
+            (REJECT_AFTER_MESSAGES - 1, Refused::Unauthenticated),
+            (REJECT_AFTER_MESSAGES, Refused::Replayed),
+            (u64::MAX, Refused::Replayed),
+        ] {
+            confirmation[8..16].copy_from_slice(&counter.to_le_bytes());
+            assert_eq!(answerer.open(&confirmation[..length], &mut opened), Err(refused), "{counter:x}");
+        }
     }
 }

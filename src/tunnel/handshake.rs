@@ -3,12 +3,19 @@
 use std::time::{Duration, Instant};
 
 use super::timers::{MAX_JITTER, REKEY_AFTER_TIME, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, Timer, between};
-use super::{Content, DatagramBatch, Event, Role, Session, Tunnel};
+use super::{Content, DatagramBatch, Endpoint, Event, Role, Session, Tunnel};
 
 /// A handshake that we began, and that neither completed nor was given up.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attempt {
     started: Instant,
+}
+
+/// Where the peer was, and the session with it, until it called from elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Away {
+    pub(super) home: Endpoint,
+    session: Session,
 }
 
 impl Tunnel {
@@ -27,6 +34,7 @@ impl Tunnel {
             // The peer began one just now; ours would cross it.
             let jitter = self.jitter();
             self.timers.set_first(Timer::HandshakeRetry, answered + REKEY_TIMEOUT + jitter);
+            self.is_call_due = true;
             return;
         }
         self.initiate(now, out);
@@ -41,27 +49,41 @@ impl Tunnel {
     }
 
     /// Notes that this end is on another network: nothing of a session that the old network saw may be seen on the new
-    /// one. A handshake comes first, under indices that nobody has seen; packets wait for it. It begins at once if there was
-    /// a session, or if something waits; else with the next packet.
+    /// one, nor what is in `out`. A handshake comes first, under indices that nobody has seen; packets wait for it. It begins
+    /// at once if there was a session, or if something waits; else with the next packet.
     pub fn network_changed(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.run_defense(now, out);
         // What the machines just sent was sealed for the old one.
         out.forget_but_next(0);
         let is_wanted = self.session.is_some() || self.attempt.is_some() || self.answered.is_some();
         self.forget_local_address();
-        self.noise.forget_handshakes();
+        self.noise.forget_sessions();
         self.drop_held();
-        (self.attempt, self.answered) = (None, None);
-        self.leave_session();
+        (self.attempt, self.answered, self.away) = (None, None, None);
+        self.note_sessions();
+        self.note_end_of_session();
         if is_wanted || !self.queue.is_empty() || self.persistent_keepalive.is_some() || self.has_to_agree() {
             self.begin_handshake(now, out);
         }
     }
 
-    /// Seals no more in the session that there is, if there is one.
-    pub(super) fn leave_session(&mut self) {
-        self.noise.stop_sealing();
-        self.note_end_of_session();
+    /// Notes that the peer called from another address than before: if it is on another network, that is not to see a
+    /// session that the last one saw. Until it uses the new session, nothing is sealed; should it be heard in the old one from
+    /// where it was, somebody else has sent a copy of its call, and all is as before.
+    pub(super) fn doubt_place(&mut self) {
+        self.noise.pause();
+        if let Some(session) = self.session.take() {
+            self.away = self.endpoint.map(|home| Away { home, session });
+        }
+    }
+
+    /// Notes that the peer is where it was, after all.
+    pub(super) fn stop_doubting(&mut self) {
+        if let Some(Away { home, session }) = self.away.take() {
+            self.noise.resume();
+            self.endpoint = Some(home);
+            self.session = Some(session);
+        }
     }
 
     /// Does what is due when a handshake message went unanswered.
@@ -70,7 +92,7 @@ impl Tunnel {
         let Some(Attempt { started }) = self.attempt else {
             // Also what was put off while nothing could leave: renewal.
             self.rekey_if_older(REKEY_AFTER_TIME, now, out);
-            if self.session.is_none() && !self.queue.is_empty() {
+            if self.is_call_due || (self.session.is_none() && !self.queue.is_empty()) {
                 self.begin_handshake(now, out);
             }
             return;
@@ -94,7 +116,8 @@ impl Tunnel {
 
     /// Takes a session into use, and seals what waited for it.
     pub(super) fn start_session(&mut self, role: Role, now: Instant, out: &mut DatagramBatch) {
-        self.answered = None;
+        (self.answered, self.away) = (None, None);
+        self.is_call_due = false;
         if role == Role::Initiator {
             self.attempt = None;
         }
@@ -123,14 +146,20 @@ impl Tunnel {
     }
 
     fn initiate(&mut self, now: Instant, out: &mut DatagramBatch) {
-        if self.endpoint.is_none() || out.is_full() || self.put_off(Timer::HandshakeRetry, now) {
+        if self.endpoint.is_none() || out.is_full() {
             return;
         }
-        if self.attempt.is_none() {
-            self.noise.call(&mut self.rng);
+        if self.put_off(Timer::HandshakeRetry, now) {
+            self.is_call_due = true;
+            return;
         }
-        let Some(length) = self.noise.initiate(out.space()) else { return };
+        if self.attempt.is_none() || !self.noise.is_calling() {
+            self.noise.call(now, &mut self.rng);
+        }
+        let Some(length) = self.noise.initiate(now, out.space()) else { return };
         out.commit(length);
+        self.note_sessions();
+        self.is_call_due = false;
         self.attempt.get_or_insert(Attempt { started: now });
         let jitter = self.jitter();
         self.timers.set(Timer::HandshakeRetry, now + REKEY_TIMEOUT + jitter);
@@ -139,6 +168,7 @@ impl Tunnel {
 
     pub(super) fn give_up(&mut self) {
         self.attempt = None;
+        self.is_call_due = false;
         self.noise.hang_up();
         self.statistics.dropped.no_session += self.queue.clear() as u64;
         self.push_event(Event::HandshakeFailed);

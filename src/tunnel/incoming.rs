@@ -7,7 +7,7 @@ use boringtun::noise::{Packet, Tunn};
 
 use super::bundle;
 use super::frame::{Frame, FrameKind, HEADER};
-use super::noise::{Handshaken, Refused};
+use super::noise::{Handshaken, Refused, Which};
 use super::timers::REKEY_ON_RECEIVE;
 use super::{Content, DATA_OVERHEAD, DatagramBatch, Endpoint, IpHeader, Role, Tunnel};
 
@@ -89,7 +89,15 @@ impl Tunnel {
                 return None;
             }
         };
-        self.received(datagram.len(), from, now);
+        match opened.session {
+            Which::New | Which::Current => self.received_from(datagram.len(), from, now),
+            Which::Paused if self.away.is_some_and(|away| away.home.remote == from.remote) => {
+                self.stop_doubting();
+                self.received_from(datagram.len(), from, now);
+            }
+            // It may be late: it does not say where the peer is now.
+            Which::Paused | Which::Old => self.received(datagram.len(), now),
+        }
         let payload = datagram.len() - DATA_OVERHEAD;
         let accepted = match payload {
             0 => Accepted::Keepalive,
@@ -105,8 +113,13 @@ impl Tunnel {
         if packets == 0 && payload > 0 {
             self.padding_since_sent = self.padding_since_sent.saturating_add(1);
         }
+        match accepted {
+            Accepted::Packets { .. } | Accepted::Nothing => self.note_traffic(now),
+            Accepted::Control | Accepted::Keepalive => {}
+        }
         self.note_received(payload, normal, packets, now);
-        if opened.confirms {
+        if opened.session == Which::New {
+            self.note_sessions();
             self.start_session(Role::Responder, now, out);
         }
         self.rekey_if_older(REKEY_ON_RECEIVE, now, out);
@@ -185,18 +198,17 @@ impl Tunnel {
             Handshaken::Cookie => {}
             Handshaken::Answer(length) => {
                 if self.endpoint.is_some_and(|endpoint| endpoint.remote != from.remote) {
-                    // The peer is on another network, which is not to see a session that the last one saw.
-                    self.leave_session();
+                    self.doubt_place();
                     out.forget_but_next(length);
                 }
-                self.received(datagram.len(), from, now);
+                self.received_from(datagram.len(), from, now);
                 self.note_sessions();
                 self.emit_handshake(length, out);
                 self.sent(Content::Handshake, length, now);
                 self.answered(now);
             }
             Handshaken::Session(length) => {
-                self.received(datagram.len(), from, now);
+                self.received_from(datagram.len(), from, now);
                 self.note_sessions();
                 // boringtun confirms the session by a bare keepalive, which would stand out by its size.
                 let is_bare = self.defended.is_none();

@@ -60,7 +60,7 @@ pub use indices::{INDEX_BITS, SessionIndices};
 pub use ip::IpHeader;
 #[cfg(all(test, feature = "device"))]
 pub(crate) use ip::tests as ip_tests;
-pub use queue::{MAX_QUEUED_BYTES, MAX_QUEUED_PACKETS, MAX_QUEUED_PADDING};
+pub use queue::{MAX_QUEUED_BYTES, MAX_QUEUED_PACKETS};
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -73,7 +73,7 @@ use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 use crate::settings::{Cause, Protection, Statistics};
 use defended::Defended;
 use engine::Keys;
-use handshake::Attempt;
+use handshake::{Attempt, Away};
 use negotiated::Negotiated;
 use noise::Noise;
 use queue::Queue;
@@ -190,6 +190,10 @@ pub struct Tunnel {
     /// When we answered an initiation last, until the session is in use.
     answered: Option<Instant>,
     attempt: Option<Attempt>,
+    /// Whether a handshake is to be begun that could not be yet.
+    is_call_due: bool,
+    /// The session that is paused because the peer called from elsewhere.
+    away: Option<Away>,
     last_handshake: Option<Instant>,
     statistics: Statistics,
     events: VecDeque<Event>,
@@ -247,6 +251,8 @@ impl Tunnel {
             session: None,
             answered: None,
             attempt: None,
+            is_call_due: false,
+            away: None,
             last_handshake: None,
             statistics: Statistics::default(),
             events: VecDeque::new(),
@@ -302,6 +308,7 @@ impl Tunnel {
         self.renew_keys();
         self.answered = None;
         self.attempt = None;
+        self.is_call_due = false;
         if !self.queue.is_empty() {
             self.timers.set(Timer::HandshakeRetry, now);
         }
@@ -334,6 +341,11 @@ impl Tunnel {
     pub fn set_mtu(&mut self, mtu: u16) {
         self.mtu = usize::from(mtu);
         self.renew_mtu();
+    }
+
+    /// Tells whether there is a session to seal in.
+    pub fn has_session(&self) -> bool {
+        self.session.is_some()
     }
 
     /// Returns when the last handshake completed.

@@ -278,6 +278,7 @@ impl Tunnel {
 
     /// Ends the talk, with a word to the peer if one can leave now.
     pub(super) fn close_negotiation(&mut self, now: Instant, out: &mut DatagramBatch) {
+        self.end_old_sessions(now);
         let Some(mut negotiated) = self.negotiated.take() else { return };
         let Some(negotiation) = &mut negotiated.negotiation else { return };
         negotiation.stop(now, &mut negotiated.rng);
@@ -298,11 +299,22 @@ impl Tunnel {
         self.run_negotiation(now, out);
     }
 
+    /// Notes traffic: a datagram, either way, that is neither a keepalive nor control.
+    pub(super) fn note_traffic(&mut self, now: Instant) {
+        if let Some(negotiated) = &mut self.negotiated
+            && let Some(negotiation) = &mut negotiated.negotiation
+        {
+            negotiation.traffic(now, &mut negotiated.rng);
+            negotiated.schedule(now);
+        }
+    }
+
     /// Does what the negotiation asks for.
     pub(super) fn run_negotiation(&mut self, now: Instant, out: &mut DatagramBatch) {
         if self.negotiated.is_none() {
             return;
         }
+        self.end_old_sessions(now);
         if self.session.is_some()
             && let Some(negotiated) = &mut self.negotiated
             && let Some(negotiation) = &mut negotiated.negotiation

@@ -1,11 +1,11 @@
 //! The seam to boringtun: the handshakes, sessions and AEAD of one peer.
 //!
 //! Each attempt of ours, and each initiation that we answer, has an [engine](Engine) of its own. So each session has an
-//! index of its own at both ends, and which session is sealed in is the tunnel's to choose. boringtun's own timers are
-//! never polled: they would look at what a datagram carried. Sessions end here, 180 s after they were made.
+//! index of its own at both ends, and which session is sealed in is said here: never an older one than before. boringtun's
+//! own timers are never polled: they would look at what a datagram carried. Sessions end here, 180 s after they were made.
 //!
 //! One more engine, the guard, sees every initiation first. It remembers the latest timestamp of the peer's, whatever
-//! becomes of the sessions, and refuses what is not later. The sessions that it makes for itself are never used.
+//! becomes of sessions and keys, and refuses what is not later. The sessions that it makes for itself are never used.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use boringtun::noise::{Tunn, TunnResult};
 use rand_core::RngCore;
 
 use super::HANDSHAKE_INITIATION;
-use super::engine::{Engine, Keys, Stage, take};
+use super::engine::{CALL_TIME, Engine, Keys, Stage, take};
 use super::indices::SessionIndices;
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 
@@ -32,6 +32,8 @@ pub(super) struct Noise {
     engines: Vec<Engine>,
     /// The bits of the session that is sealed in.
     sealing: Option<u32>,
+    /// The bits of the session that was, until the peer was heard from elsewhere.
+    paused: Option<u32>,
     guard: Option<Box<Tunn>>,
 }
 
@@ -40,8 +42,20 @@ pub(super) struct Noise {
 pub(super) struct Opened {
     /// Bytes of the payload, at the start of the buffer; 0 for a keepalive.
     pub(super) length: usize,
-    /// Whether it is the first sign that the peer uses a session that we answered for.
-    pub(super) confirms: bool,
+    pub(super) session: Which,
+}
+
+/// Which session a message came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// One that we answered for: this is the first sign that the peer uses it. It is sealed in from now on.
+    New,
+    /// The one that is sealed in.
+    Current,
+    /// The one that was sealed in until the peer was heard from elsewhere.
+    Paused,
+    /// One that a newer has replaced, or that was never to be sealed in.
+    Old,
 }
 
 /// Why a datagram was not taken.
@@ -67,7 +81,7 @@ pub(super) enum Handshaken {
 impl Noise {
     /// Makes handshakes under these keys; their indices are `owner`'s in `indices`.
     pub(super) fn new(keys: Keys, indices: SessionIndices, owner: u32) -> Self {
-        Self { keys, indices, owner, engines: Vec::new(), sealing: None, guard: None }
+        Self { keys, indices, owner, engines: Vec::new(), sealing: None, paused: None, guard: None }
     }
 
     pub(super) fn peer(&self) -> PublicKey {
@@ -85,31 +99,34 @@ impl Noise {
     /// Takes another private key; every session is gone.
     pub(super) fn set_private_key(&mut self, key: &PrivateKey) {
         self.keys = Keys::new(key, self.keys.peer, self.keys.preshared.take());
-        self.engines.clear();
-        self.sealing = None;
-        self.guard = None;
+        self.forget_sessions();
+        if let Some(guard) = &mut self.guard {
+            self.keys.give(guard);
+        }
     }
 
     /// Takes another preshared key, or none, for the handshakes to come; the sessions there are stay.
     pub(super) fn set_preshared_key(&mut self, key: Option<PresharedKey>) {
         self.keys.preshared = key;
-        self.forget_handshakes();
+        self.supersede(0);
     }
 
-    /// Seals no more in the session that there is; what it still brings is opened.
-    pub(super) fn stop_sealing(&mut self) {
-        self.sealing = None;
+    /// Forgets every session and every handshake under way.
+    pub(super) fn forget_sessions(&mut self) {
+        self.engines.clear();
+        (self.sealing, self.paused) = (None, None);
     }
 
-    /// Forgets the handshake that we began, and does not wait for the peer to use what we answered; it may all the same.
-    pub(super) fn forget_handshakes(&mut self) {
-        self.hang_up();
-        for engine in &mut self.engines {
-            if let Stage::Answered(made) = engine.stage {
-                engine.stage = Stage::Session(made);
-            }
-        }
-        self.bound();
+    /// Seals no more in the session that there is until [`resume`](Self::resume) is called, or another one comes: the peer
+    /// seems to be elsewhere, by the initiation that was just answered. What was begun before it leads nowhere.
+    pub(super) fn pause(&mut self) {
+        self.paused = self.sealing.take().or(self.paused);
+        self.supersede(1);
+    }
+
+    /// Seals again in the session that was paused.
+    pub(super) fn resume(&mut self) {
+        self.sealing = self.paused.take();
     }
 
     /// Tells whether there is a session to seal in.
@@ -117,16 +134,22 @@ impl Noise {
         self.sealing.is_some()
     }
 
-    /// Returns when the first session ends, or answer that nobody used.
-    pub(super) fn next_end(&self) -> Option<Instant> {
-        self.engines.iter().filter_map(Engine::ends).min()
+    /// Tells whether there is one that is paused.
+    pub(super) fn has_paused(&self) -> bool {
+        self.paused.is_some()
     }
 
-    /// Forgets the sessions, and answers that nobody used, that have come to their end.
+    /// Returns when the first session, or handshake, is over.
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        self.engines.iter().map(Engine::ends).min()
+    }
+
+    /// Forgets the sessions and handshakes that are over.
     pub(super) fn end_sessions(&mut self, now: Instant) {
-        // While the system slept the session aged, and the clock that we are told of did not.
-        self.engines.retain(|engine| engine.ends().is_none_or(|ends| now + engine.slept(now) <= ends));
-        self.sealing = self.sealing.filter(|bits| self.engines.iter().any(|engine| engine.index.bits() == *bits));
+        self.engines.retain(|engine| !engine.is_over(now));
+        let is_there = |bits: &u32| self.engines.iter().any(|engine| engine.index.bits() == *bits);
+        self.sealing = self.sealing.filter(is_there);
+        self.paused = self.paused.filter(is_there);
     }
 
     /// Seals `plaintext` into `out`; `None` if there is no session.
@@ -154,16 +177,23 @@ impl Noise {
         now: Instant,
         packet: &mut [u8],
     ) -> Result<Opened, Refused> {
-        let engine =
-            self.engines.iter_mut().find(|engine| engine.index.names(index)).ok_or(Refused::Unauthenticated)?;
+        let position = self.position_of(index)?;
+        let engine = &mut self.engines[position];
         let length = engine.open(datagram, packet)?;
-        let confirms = matches!(engine.stage, Stage::Answered(_));
-        if confirms {
-            engine.take_into_use(now);
-            self.sealing = Some(engine.index.bits());
-            self.bound();
-        }
-        Ok(Opened { length, confirms })
+        let (bits, stage) = (Some(engine.index.bits()), engine.stage);
+        let session = match stage {
+            // An answer that was never used has no other clock that ran while the system slept.
+            Stage::Answered(_) if engine.is_over(now) => return Err(Refused::Unauthenticated),
+            Stage::Answered(at) => {
+                engine.stage = Stage::Session(at);
+                self.take_into_use(position);
+                Which::New
+            }
+            Stage::Calling(_) | Stage::Session(_) if bits == self.sealing => Which::Current,
+            Stage::Calling(_) | Stage::Session(_) if bits == self.paused => Which::Paused,
+            Stage::Calling(_) | Stage::Session(_) => Which::Old,
+        };
+        Ok(Opened { length, session })
     }
 
     /// Takes a handshake message, for `index` unless it is an initiation, and writes to `out` what comes of it.
@@ -176,18 +206,19 @@ impl Noise {
         out: &mut [u8],
     ) -> Result<Handshaken, Refused> {
         let Some(index) = index else { return self.answer(message, now, rng, out) };
-        let is_meant = |engine: &&mut Engine| engine.index.names(index) && engine.stage == Stage::Calling;
-        let engine = self.engines.iter_mut().find(is_meant).ok_or(Refused::Unauthenticated)?;
-        match engine.take(message, out)? {
-            0 => Ok(Handshaken::Cookie),
-            length => {
-                engine.stage = Stage::Session(now);
-                engine.take_into_use(now);
-                self.sealing = Some(engine.index.bits());
-                self.bound();
-                Ok(Handshaken::Session(length))
-            }
+        let position = self.position_of(index)?;
+        let engine = &mut self.engines[position];
+        let Stage::Calling(at) = engine.stage else { return Err(Refused::Unauthenticated) };
+        let length = take(&mut engine.tunn, message, out)?;
+        if length == 0 {
+            return Ok(Handshaken::Cookie);
         }
+        engine.stage = Stage::Session(at);
+        if now > at + CALL_TIME || engine.is_over(now) {
+            return Err(Refused::Unauthenticated);
+        }
+        self.take_into_use(position);
+        Ok(Handshaken::Session(length))
     }
 
     fn answer(
@@ -197,27 +228,33 @@ impl Noise {
         rng: &mut impl RngCore,
         out: &mut [u8],
     ) -> Result<Handshaken, Refused> {
-        let guard = self.guard.get_or_insert_with(|| self.keys.engine(0));
+        let guard = self.guard.get_or_insert_with(|| self.keys.engine(0).0);
         if take(guard, initiation, &mut [0; HANDSHAKE_INITIATION])? == 0 {
             return Err(Refused::Unauthenticated);
         }
-        let mut engine = Engine::new(&self.keys, self.indices.lease(self.owner, rng), Stage::Answered(now));
-        let length = engine.take(initiation, out)?;
+        let mut engine = Engine::new(&self.keys, self.indices.lease(self.owner, rng), Stage::Answered(now), now);
+        let length = take(&mut engine.tunn, initiation, out)?;
         self.engines.insert(0, engine);
         self.bound();
         Ok(Handshaken::Answer(length))
     }
 
     /// Begins to call: the initiations from now on have an index that nobody has seen.
-    pub(super) fn call(&mut self, rng: &mut impl RngCore) {
+    pub(super) fn call(&mut self, now: Instant, rng: &mut impl RngCore) {
         self.hang_up();
-        let engine = Engine::new(&self.keys, self.indices.lease(self.owner, rng), Stage::Calling);
+        let engine = Engine::new(&self.keys, self.indices.lease(self.owner, rng), Stage::Calling(now), now);
         self.engines.insert(0, engine);
     }
 
+    /// Tells whether a call can be taken up again.
+    pub(super) fn is_calling(&self) -> bool {
+        self.engines.iter().any(|engine| matches!(engine.stage, Stage::Calling(_)))
+    }
+
     /// Writes an initiation of the present call to `out`.
-    pub(super) fn initiate(&mut self, out: &mut [u8]) -> Option<usize> {
-        let engine = self.engines.iter_mut().find(|engine| engine.stage == Stage::Calling)?;
+    pub(super) fn initiate(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
+        let engine = self.engines.iter_mut().find(|engine| matches!(engine.stage, Stage::Calling(_)))?;
+        engine.stage = Stage::Calling(now);
         match engine.tunn.format_handshake_initiation(out, true) {
             TunnResult::WriteToNetwork(datagram) => Some(datagram.len()),
             TunnResult::Done | TunnResult::Err(_) => None,
@@ -227,21 +264,49 @@ impl Noise {
 
     /// Forgets the call: an answer to it is not taken any more.
     pub(super) fn hang_up(&mut self) {
-        self.engines.retain(|engine| engine.stage != Stage::Calling);
+        self.engines.retain(|engine| !matches!(engine.stage, Stage::Calling(_)));
+    }
+
+    fn position_of(&self, index: u32) -> Result<usize, Refused> {
+        let position = self.engines.iter().position(|engine| engine.index.names(index));
+        position.ok_or(Refused::Unauthenticated)
+    }
+
+    /// Takes the session of the engine at `position` into use: all that was begun before it leads nowhere.
+    fn take_into_use(&mut self, position: usize) {
+        self.sealing = Some(self.engines[position].index.bits());
+        self.paused = None;
+        self.supersede(position + 1);
+    }
+
+    /// Has the handshakes under way, from the engine at `from` on, make no session to be sealed in; what we answered may
+    /// still bring something.
+    fn supersede(&mut self, from: usize) {
+        for engine in self.engines.iter_mut().skip(from) {
+            if let Stage::Answered(at) = engine.stage {
+                engine.stage = Stage::Session(at);
+            }
+        }
+        let mut position = 0;
+        self.engines.retain(|engine| {
+            position += 1;
+            position <= from || !matches!(engine.stage, Stage::Calling(_))
+        });
+        self.bound();
     }
 
     /// Keeps to the bounds.
     fn bound(&mut self) {
         let (mut answered, mut sessions) = (0, 0);
-        let sealing = self.sealing;
+        let kept = self.sealing.or(self.paused);
         self.engines.retain(|engine| {
             let (count, most) = match engine.stage {
-                Stage::Calling => return true,
+                Stage::Calling(_) => return true,
                 Stage::Answered(_) => (&mut answered, MAX_ANSWERED),
                 Stage::Session(_) => (&mut sessions, MAX_SESSIONS),
             };
             *count += 1;
-            *count <= most || Some(engine.index.bits()) == sealing
+            *count <= most || Some(engine.index.bits()) == kept
         });
     }
 }

@@ -32,7 +32,6 @@ impl Tunnel {
         self.end_old_sessions(now);
         if self.session.is_some() && self.queue.is_empty() && out.has_room() {
             self.seal(buffer, length, now, out);
-            self.rekey_if_older(REKEY_AFTER_TIME, now, out);
             return;
         }
         if self.queue.push(&buffer[..length]).is_err() {
@@ -119,5 +118,6 @@ impl Tunnel {
         out.commit_marked(length, mark);
         self.statistics.sent_packets += 1;
         self.sent(Content::Packets, length, now);
+        self.rekey_if_older(REKEY_AFTER_TIME, now, out);
     }
 }

@@ -16,6 +16,7 @@ impl Tunnel {
     /// Does what has become due: retries, keepalives, the end of sessions.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.run_defense(now, out);
+        self.end_old_sessions(now);
         self.run_negotiation(now, out);
         while !out.is_full() {
             let timer = if self.gate() == Gate::Closed {
@@ -77,6 +78,9 @@ impl Tunnel {
         self.checked = Some(now);
         self.noise.end_sessions(now);
         self.note_sessions();
+        if !self.noise.has_paused() {
+            self.away = None;
+        }
         if !self.noise.has_session() {
             self.note_end_of_session();
         }
@@ -119,13 +123,18 @@ impl Tunnel {
         }
     }
 
-    /// Keeps the books for a datagram that authenticated.
-    pub(super) fn received(&mut self, length: usize, from: Endpoint, now: Instant) {
-        self.statistics.received_bytes += length as u64;
+    /// Keeps the books for a datagram that authenticated, and shows where the peer is.
+    pub(super) fn received_from(&mut self, length: usize, from: Endpoint, now: Instant) {
         if self.endpoint.map(|endpoint| endpoint.remote) != Some(from.remote) {
             self.push_event(Event::EndpointChanged(from.remote));
         }
         self.endpoint = Some(from);
+        self.received(length, now);
+    }
+
+    /// Keeps the books for a datagram that authenticated.
+    pub(super) fn received(&mut self, length: usize, now: Instant) {
+        self.statistics.received_bytes += length as u64;
         self.timers.cancel(Timer::Silence);
         if let Some(interval) = self.persistent_keepalive {
             self.timers.set(Timer::PersistentKeepalive, now + interval);
@@ -144,8 +153,8 @@ impl Tunnel {
     /// Forgets every session and what was due for it.
     pub(super) fn forget_sessions(&mut self, now: Instant) {
         self.session = None;
-        self.answered = None;
-        self.attempt = None;
+        (self.answered, self.attempt, self.away) = (None, None, None);
+        self.is_call_due = false;
         self.timers = Timers::default();
         if !self.queue.is_empty() {
             self.timers.set(Timer::HandshakeRetry, now);

@@ -5,15 +5,12 @@
 
 use std::collections::VecDeque;
 
-/// Most normal packets that wait for one peer.
+/// Most packets that wait for one peer, normal and padding together, so that the number that leaves in the end does not say
+/// which they were: a normal packet that finds no room takes the place of the last padding.
 pub const MAX_QUEUED_PACKETS: usize = 1_024;
 
 /// Most bytes of normal packets that wait for one peer: 1,024 packets of Ethernet size.
 pub const MAX_QUEUED_BYTES: usize = MAX_QUEUED_PACKETS * 1_500;
-
-/// Most padding packets that wait for one peer, for a session or the end of blocking: as many as normal packets, so that
-/// the number that leaves then does not say which they were.
-pub const MAX_QUEUED_PADDING: usize = MAX_QUEUED_PACKETS;
 
 /// What waits to be sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +61,11 @@ impl Queue {
         if self.packets == MAX_QUEUED_PACKETS || self.bytes + packet.len() > MAX_QUEUED_BYTES {
             return Err(QueueFull);
         }
+        if self.items.len() >= MAX_QUEUED_PACKETS
+            && let Some(last) = self.items.iter().rposition(|item| !matches!(item, Item::Packet(_)))
+        {
+            self.items.remove(last);
+        }
         self.packets += 1;
         self.bytes += packet.len();
         self.high_water = self.high_water.max(self.packets);
@@ -73,7 +75,7 @@ impl Queue {
 
     /// Appends a padding packet.
     pub(super) fn push_padding(&mut self) -> Result<(), QueueFull> {
-        if self.items.len() - self.packets == MAX_QUEUED_PADDING {
+        if self.items.len() >= MAX_QUEUED_PACKETS {
             return Err(QueueFull);
         }
         self.items.push_back(Item::Padding);
@@ -168,14 +170,15 @@ mod tests {
     }
 
     #[test]
-    fn padding_is_bounded_by_itself_and_can_be_dropped() {
+    fn padding_has_the_room_that_packets_leave_and_can_be_dropped() {
         let mut queue = Queue::default();
         queue.push(&[7; 20]).unwrap();
-        for _ in 0..MAX_QUEUED_PADDING {
+        for _ in 1..MAX_QUEUED_PACKETS {
             queue.push_padding().unwrap();
         }
         assert_eq!(queue.push_padding(), Err(QueueFull));
         assert_eq!(queue.push(&[8; 20]), Ok(()));
+        assert_eq!((queue.items.len(), queue.packets()), (MAX_QUEUED_PACKETS, 2), "in the place of padding");
         queue.drop_padding();
         let items: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(items, [Item::Packet(vec![7; 20]), Item::Packet(vec![8; 20])]);

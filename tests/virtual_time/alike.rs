@@ -96,7 +96,7 @@ fn play(what: What, steps: &[Step], meddling: &Meddling) -> Vec<Sighting> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn padding_and_packets_have_the_same_consequences(steps in steps(), meddling in meddling()) {

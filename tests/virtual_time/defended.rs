@@ -6,7 +6,7 @@ use maybenot::Timer;
 use maybenot::action::Action;
 use maybenot_gen::random_machine::RandomMachineConfig;
 use maybetun::defense::{Event, Machine, Plan};
-use maybetun::tunnel::{DatagramBatch, MAX_QUEUED_PACKETS, MAX_QUEUED_PADDING};
+use maybetun::tunnel::{DatagramBatch, MAX_QUEUED_PACKETS};
 use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
@@ -283,7 +283,7 @@ fn hostile_machines_cost_no_more_than_the_cap_and_can_be_stopped() {
         assert!(network.wakeups[0] <= 2 * 11 * CAP as usize, "{name}: woken {} times", network.wakeups[0]);
         let sent = network.seen.iter().filter(|seen| seen.from == 0 && seen.at > start).count();
         assert!(sent <= 11 * CAP as usize + 200, "{name}: {sent} datagrams");
-        assert!(network.tunnels[0].queued() <= MAX_QUEUED_PACKETS + MAX_QUEUED_PADDING);
+        assert!(network.tunnels[0].queued() <= MAX_QUEUED_PACKETS);
 
         network.stop_defense(0);
         network.send(0, &packet(0, 1_000, 100));

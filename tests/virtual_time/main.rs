@@ -2,6 +2,7 @@
 
 mod agreement;
 mod alike;
+mod attacks;
 mod constant_size;
 mod defended;
 mod fail_closed;
@@ -11,5 +12,4 @@ mod network;
 mod networks;
 mod one_way;
 mod properties;
-
 mod timers;

@@ -62,6 +62,8 @@ pub(crate) struct Network {
     /// Decides what becomes of each datagram.
     pub(crate) fate: Box<dyn FnMut(usize) -> Fate>,
     pub(crate) seen: Vec<Sighting>,
+    /// Every datagram, and who sent it.
+    pub(crate) raw: Vec<(usize, Vec<u8>)>,
     /// Packets that came out at each side.
     pub(crate) delivered: [Vec<Vec<u8>>; 2],
     pub(crate) events: [Vec<Event>; 2],
@@ -90,6 +92,7 @@ impl Network {
             delay: DELAY,
             fate: Box::new(|_| Fate::Deliver),
             seen: Vec::new(),
+            raw: Vec::new(),
             delivered: [Vec::new(), Vec::new()],
             events: [Vec::new(), Vec::new()],
             wakeups: [0; 2],
@@ -217,23 +220,40 @@ impl Network {
         self.set_time(self.now + time);
     }
 
+    /// Lets the system sleep: the clock that boringtun reads counts on, the one that tunnels are told of does not.
+    pub(crate) fn suspend(&mut self, time: Duration) {
+        MockClock::set_time(self.now + time);
+    }
+
     fn set_time(&mut self, now: Duration) {
         self.now = now;
         MockClock::set_time(now);
     }
 
-    fn deliver(&mut self, to: usize, datagram: &[u8]) {
+    /// Delivers a datagram to side 0 from another address than the relay's.
+    pub(crate) fn deliver_as_relay_of(&mut self, datagram: &[u8], network: u8) {
+        let (now, mut out, mut packet) = (self.instant(), DatagramBatch::new(), vec![0; datagram.len()]);
+        self.tunnels[0].receive(datagram, address_on(network, 1), now, |_| true, &mut packet, &mut out);
+        // What it sends goes to the wrong address.
+    }
+
+    /// Delivers a datagram to side 1 from an address on `network`, or to side 0 from the relay's.
+    pub(crate) fn deliver_from(&mut self, to: usize, datagram: &[u8], network: u8) {
         let mut out = DatagramBatch::new();
         let mut packet = vec![0; datagram.len()];
         let now = self.instant();
         let allowed = IpAddr::from([10, 0, 0, 2 - to as u8]);
-        let from = if to == 0 { address(1) } else { address_on(self.network, 0) };
+        let from = if to == 0 { address(1) } else { address_on(network, 0) };
         let length = self.tunnels[to].receive(datagram, from, now, |source| source == allowed, &mut packet, &mut out);
         if let Some(length) = length {
             self.delivered[to].extend(packets(&packet[..length]).map(<[u8]>::to_vec));
         }
         self.put_on_wire(to, &out);
         self.flush(to);
+    }
+
+    fn deliver(&mut self, to: usize, datagram: &[u8]) {
+        self.deliver_from(to, datagram, self.network);
     }
 
     /// Sends what found the batch full.
@@ -256,6 +276,7 @@ impl Network {
             _ => self.network,
         };
         for datagram in out.iter() {
+            self.raw.push((from, datagram.to_vec()));
             let (length, kind) = (datagram.len(), datagram[0]);
             self.seen.push(Sighting { at: self.now, from, length, kind, indices: indices(datagram), network });
             let (copies, delay) = match (self.fate)(from) {
