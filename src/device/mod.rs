@@ -3,8 +3,8 @@
 //! [`Device::start`] starts a thread for each direction of traffic, one for deadlines, and a task that follows the TUN
 //! interface: sockets are open while it is up. Everything is configured through [`Device::apply`] while it runs.
 //!
-//! Locks are taken in this order: the registry of peers, then the right to send for one, then its tunnel, then the
-//! schedule or the link. Datagrams leave through one function, `departing::depart`.
+//! Locks are taken in this order: the turn of `network`, the registry of peers, then the right to send for one, then its
+//! tunnel, then the schedule or the link. Datagrams leave through one function, `departing::depart`.
 
 mod configure;
 mod departing;
