@@ -224,6 +224,12 @@ impl Capture {
         Self::begin(host, interface, "16384", DATAGRAMS)
     }
 
+    /// Starts to capture the ICMP messages of both IP versions that quote a packet; for [`packets`](Self::packets).
+    #[track_caller]
+    pub fn start_errors(host: &Host, interface: &str) -> Self {
+        Self::begin(host, interface, "16384", "icmp[0] == 3 or icmp[0] == 11 or (icmp6 and ip6[40] < 128)")
+    }
+
     /// Starts to capture every packet, up to 16,384 bytes of it, but for what hosts say of themselves; for
     /// [`packets`](Self::packets).
     #[track_caller]

@@ -6,7 +6,7 @@
 //!
 //! Whether the network is another is asked of the system: from which address would datagrams leave for a peer?
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,10 +22,13 @@ use super::registry::Peer;
 use super::shared::Shared;
 use super::sockets::Sockets;
 use crate::settings::{Cause, Role};
-use crate::tunnel::{DATA_OVERHEAD, DatagramBatch, Tunnel};
+use crate::tunnel::{DATA_OVERHEAD, DatagramBatch, REJECT_AFTER_TIME, Tunnel};
 
 /// Pause before another port is asked for again, where the system gave none.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Most sockets of earlier networks that stay open; the oldest go first.
+const MAX_LEFT: usize = 4;
 
 /// Bytes of an outer header: IPv4 or IPv6, and UDP.
 const V4_HEADERS: usize = 28;
@@ -43,6 +46,8 @@ pub(super) struct Network {
     opened: Mutex<Weak<Sockets>>,
     /// The system gave no other port.
     wants_port: AtomicBool,
+    /// Sockets of earlier networks, and when they were left.
+    left: Mutex<VecDeque<(Instant, Arc<Sockets>)>>,
 }
 
 impl Network {
@@ -50,6 +55,29 @@ impl Network {
     pub(super) fn ask(&self, peer: u32) {
         self.due.lock().insert(peer);
         self.is_due.notify_one();
+    }
+
+    /// Keeps sockets open that are not used any more, for as long as a peer may send to them: to a port that is closed the system
+    /// says so, in a message that quotes the datagram, and leaves by the network that there is now.
+    fn leave(&self, sockets: Arc<Sockets>) {
+        sockets.be_deaf();
+        let mut left = self.left.lock();
+        left.push_back((Instant::now(), sockets));
+        if left.len() > MAX_LEFT {
+            left.pop_front();
+        }
+    }
+
+    /// Closes the sockets to which nobody sends any more, and says when the next of them are to be closed.
+    fn close_left(&self) -> Option<Instant> {
+        let mut left = self.left.lock();
+        left.retain(|(since, _)| since.elapsed() < REJECT_AFTER_TIME);
+        left.front().map(|(since, _)| *since + REJECT_AFTER_TIME)
+    }
+
+    /// Closes all sockets of earlier networks.
+    pub(super) fn close_all(&self) {
+        self.left.lock().clear();
     }
 
     /// Tells whether the peers were called when these sockets were opened.
@@ -98,7 +126,10 @@ impl Way {
 pub(super) async fn follow(shared: &Shared) {
     let network = &shared.network;
     loop {
+        let close = network.close_left();
+        let pause = close.map_or(RETRY, |at| at.saturating_duration_since(Instant::now()));
         tokio::select! {
+            () = tokio::time::sleep(pause), if close.is_some() => {}
             () = network.is_due.notified() => {
                 let due = std::mem::take(&mut *network.due.lock());
                 let registry = shared.registry.read();
@@ -298,7 +329,10 @@ fn take(shared: &Shared, sockets: Sockets) {
     link.port = sockets.port();
     let sockets = Arc::new(sockets);
     *shared.network.opened.lock() = Arc::downgrade(&sockets);
-    shared.sockets.send_replace(Some(sockets));
+    if let Some(before) = shared.sockets.send_replace(Some(sockets)) {
+        shared.network.leave(before);
+        shared.network.is_due.notify_one();
+    }
     tracing::debug!(port = link.port, "listening on another port");
     drop(link);
     if shared.is_stopping() {

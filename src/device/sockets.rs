@@ -115,6 +115,15 @@ impl Sockets {
         Ok(sockets)
     }
 
+    /// Has the system throw away what comes in: nobody reads it. The port stays ours.
+    pub(super) fn be_deaf(&self) {
+        for socket in self.v4.iter().chain(&self.v6) {
+            if let Err(error) = socket2::SockRef::from(&socket.socket).set_recv_buffer_size(0) {
+                tracing::debug!(%error, "what comes to a port that was left takes memory");
+            }
+        }
+    }
+
     pub(super) fn port(&self) -> u16 {
         self.port
     }

@@ -69,6 +69,7 @@ async fn supervise<T: Tun>(queues: Vec<Arc<T>>, shared: &Arc<Shared>) -> StopRea
     drop(ending);
     workers.join().await;
     shared.sockets.send_replace(None);
+    shared.network.close_all();
     reason
 }
 

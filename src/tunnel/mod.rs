@@ -61,6 +61,7 @@ pub use ip::IpHeader;
 #[cfg(all(test, feature = "device"))]
 pub(crate) use ip::tests as ip_tests;
 pub use queue::{MAX_QUEUED_BYTES, MAX_QUEUED_PACKETS};
+pub use timers::REJECT_AFTER_TIME;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};

@@ -16,7 +16,7 @@ use rand_core::RngCore;
 pub(super) const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 
 /// A session this old is not used any more.
-pub(super) const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
+pub const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
 
 /// A handshake initiation is sent again after this long, plus jitter.
 pub(super) const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
