@@ -65,9 +65,9 @@ fn a_transfer_goes_through_at_the_size_of_the_other_end_and_nothing_on_the_wire_
 #[test]
 fn a_datagram_that_may_be_fragmented_arrives() {
     let pair = unequal();
-    let ping = format!("ping -n -c 3 -i 0.2 -W 10 -M dont -s 1392 {}", pair.relay.v4());
-    let replies = pair.client.host.run(&ping).success();
-    assert!(replies.contains("3 received"), "{replies}");
+    for _ in 0..3 {
+        pair.client.host.run(&format!("ping -n -c 1 -W 10 -M dont -s 1392 {}", pair.relay.v4())).success();
+    }
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! [`Device::start`] starts a thread for each direction of traffic, one for deadlines, and a task that follows the TUN
 //! interface: sockets are open while it is up. Everything is configured through [`Device::apply`] while it runs.
 //!
-//! Locks are taken in this order: the registry of peers, then the right to send for one, then its tunnel, then the
-//! schedule or the link. Datagrams leave through one function, `departing::depart`.
+//! Locks are taken in this order: the turn of `network`, the registry of peers, then the right to send for one, then
+//! its tunnel, then the schedule or the link. Datagrams leave through one function, `departing::depart`.
 
 mod configure;
 mod departing;
@@ -43,13 +43,14 @@ use shared::Shared;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// Bytes of receive and of send buffer asked for on each UDP socket; the system's maximum bounds it. While a peer is
-    /// defended, on Linux and Android, the send buffer is kept to about two milliseconds of what leaves.
+    /// Bytes of receive and of send buffer asked for on each UDP socket; the system's maximum bounds it. While a peer
+    /// is defended, on Linux and Android, the send buffer is kept to about two milliseconds of what leaves.
     pub socket_buffer: usize,
-    /// Whether UDP sockets may send and receive many datagrams of one size at once, where the system can. By default yes.
+    /// Whether UDP sockets may send and receive many datagrams of one size at once, where the system can. By default
+    /// yes.
     pub offload: bool,
-    /// How many sockets of each IP version receive, each on a thread of its own that serves other peers than the rest: at
-    /// least 1. More than 1 only on Linux. By default [`default_queues`].
+    /// How many sockets of each IP version receive, each on a thread of its own that serves other peers than the rest:
+    /// at least 1. More than 1 only on Linux. By default [`default_queues`].
     pub queues: usize,
     /// How late deadlines may be met, so that several cost one wakeup: more saves battery, and makes defenses less
     /// exact. Zero by default.
@@ -167,11 +168,12 @@ impl Device {
         self.shared.events.subscribe()
     }
 
-    /// Says that the device is, or may be, on another network: apps call it when the system tells of another connection.
+    /// Says that the device is, or may be, on another network: apps call it when the system tells of another
+    /// connection.
     ///
-    /// Nothing that was seen on the network before is seen again. Unless the user fixed the port, the sockets are closed and
-    /// others opened on another port. Every session ends, and where there was one a handshake begins at once; packets wait
-    /// for it.
+    /// Nothing that was seen on the network before is seen again. Unless the user fixed the port, the sockets are
+    /// closed and others opened on another port. Every session ends, and where there was one a handshake begins at
+    /// once; packets wait for it.
     pub fn network_changed(&self) {
         network::moved(&self.shared);
     }
@@ -179,11 +181,11 @@ impl Device {
     /// Says that addresses or routes of the system have changed, or may have: apps and commands call it when the system
     /// tells of it, as often as it does.
     ///
-    /// If datagrams to a peer would leave from another address than before, or could not leave for a time, or the address
-    /// that the peer talks to is not ours any more, the network is another for that peer, as
-    /// [`network_changed`](Self::network_changed) has it: for that one alone if the port is fixed, else for all, which share
-    /// the sockets. A peer whose endpoint nobody set, that of a relay, is answered from the address that it talks to as
-    /// long as that is ours. What has not changed is not disturbed.
+    /// If datagrams to a peer would leave from another address than before, or could not leave for a time, or the
+    /// address that the peer talks to is not ours any more, the network is another for that peer, as
+    /// [`network_changed`](Self::network_changed) has it: for that one alone if the port is fixed, else for all, which
+    /// share the sockets. A peer whose endpoint nobody set, that of a relay, is answered from the address that it talks
+    /// to as long as that is ours. What has not changed is not disturbed.
     pub fn routes_changed(&self) {
         network::look_around(&self.shared);
     }

@@ -1,8 +1,8 @@
 //! What the device does when it is on another network: nothing of the old one is seen there.
 //!
 //! A session that went on would bear its indices over, and a socket its port: whoever watches both networks would know
-//! that they saw the same device. So sockets are opened on another port, unless the user asked for the one there is, and
-//! every tunnel begins with a handshake.
+//! that they saw the same device. So sockets are opened on another port, unless the user asked for the one there is,
+//! and every tunnel begins with a handshake.
 //!
 //! Whether the network is another is asked of the system: from which address would datagrams leave for a peer?
 
@@ -108,8 +108,8 @@ impl Way {
         (self.last, self.was_lost) = (None, false);
     }
 
-    /// Takes what the system says now of the way to `remote`: from which address, if one leads there at all. Tells whether
-    /// that is on another network than before.
+    /// Takes what the system says now of the way to `remote`: from which address, if one leads there at all. Tells
+    /// whether that is on another network than before.
     fn follow(&mut self, remote: IpAddr, source: Option<IpAddr>) -> bool {
         let Some(source) = source else {
             self.was_lost = true;
@@ -282,8 +282,8 @@ fn move_peers(shared: &Shared, peers: &[Arc<Peer>]) {
     }
 }
 
-/// Opens sockets on another port, if the port is free and the interface up. If the system gives none, the old ones stay for
-/// the time being.
+/// Opens sockets on another port, if the port is free and the interface up. If the system gives none, the old ones stay
+/// for the time being.
 fn open_another(shared: &Shared) -> Option<Sockets> {
     let wants_port = &shared.network.wants_port;
     let (before, fwmark) = {

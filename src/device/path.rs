@@ -29,9 +29,13 @@ pub(super) fn to(remote: SocketAddr, fwmark: u32) -> io::Result<Option<Path>> {
         set_mark(&socket, fwmark)?;
     }
     // It looks up the route, and gives the socket the address that the route has.
-    if let Err(error) = socket.connect(&remote.into()) {
-        tracing::debug!(%remote, %error, "no way there");
-        return Ok(None);
+    match socket.connect(&remote.into()) {
+        Err(error) if is_shortage(&error) => return Err(error),
+        Err(error) => {
+            tracing::debug!(%remote, %error, "no way there");
+            return Ok(None);
+        }
+        Ok(()) => {}
     }
     let socket = UdpSocket::from(socket);
     let source = socket.local_addr()?.ip();
@@ -43,6 +47,14 @@ pub(super) fn to(remote: SocketAddr, fwmark: u32) -> io::Result<Option<Path>> {
 pub(super) fn is_foreign(address: IpAddr) -> bool {
     let address = SocketAddr::from((address, 0));
     socket_for(address).and_then(|socket| socket.bind(&address.into())).is_err_and(|error| is_missing(&error))
+}
+
+/// Tells whether the system lacks something that has nothing to do with the way: a port, or memory.
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::AGAIN, Errno::NOMEM, Errno::NOBUFS, Errno::INTR]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn socket_for(address: SocketAddr) -> io::Result<Socket> {

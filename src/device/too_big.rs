@@ -1,13 +1,13 @@
 //! What becomes of a packet that is larger than a tunnel takes: the sender is told, as by a router, or it is cut.
 //!
-//! A tunnel that is defended may take less than the TUN device: the smaller of both ends' MTU. Whoever sends more learns it
-//! by an ICMP message that is written back to the TUN device: IPv4's "fragmentation needed" (RFC 792, RFC 1191) and IPv6's
-//! "packet too big" (RFC 4443, RFC 8201). An IPv4 packet that may be fragmented is (RFC 791).
+//! A tunnel that is defended may take less than the TUN device: the smaller of both ends' MTU. Whoever sends more
+//! learns it by an ICMP message that is written back to the TUN device: IPv4's "fragmentation needed" (RFC 792, RFC
+//! 1191) and IPv6's "packet too big" (RFC 4443, RFC 8201). An IPv4 packet that may be fragmented is (RFC 791).
 //!
-//! The message comes from the address that the packet was for. A router would give one of its own, but the device does not
-//! know those of its interface; and a host drops what comes from one of its own addresses, or by an interface that does not
-//! lead to where it comes from. What the packet was for is routed through the tunnel, and senders look only at the packet
-//! that the message quotes.
+//! The message comes from the address that the packet was for. A router would give one of its own, but the device does
+//! not know those of its interface; and a host drops what comes from one of its own addresses, or by an interface that
+//! does not lead to where it comes from. What the packet was for is routed through the tunnel, and senders look only at
+//! the packet that the message quotes.
 
 use std::time::{Duration, Instant};
 
@@ -39,8 +39,8 @@ const ICMP_V6: u8 = 58;
 /// Hops that a message may take.
 const TTL: u8 = 64;
 
-/// Bits of IPv4's fragment field (RFC 791, section 3.1): what may not be fragmented, what has more behind it, and where it
-/// belongs, in units of eight bytes.
+/// Bits of IPv4's fragment field (RFC 791, section 3.1): what may not be fragmented, what has more behind it, and where
+/// it belongs, in units of eight bytes.
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET: u16 = 0x1fff;
@@ -76,10 +76,12 @@ impl Budget {
     }
 }
 
-/// Messages that wait to be written to the TUN device; at most what a budget gives for the packets that one read brings.
+/// Messages that wait to be written to the TUN device; at most what a budget gives for the packets that one read
+/// brings.
 pub(super) type Messages = Vec<Vec<u8>>;
 
-/// Gives the tunnel what is larger than it takes: cut, if it may be, else to be counted and dropped, and its sender told.
+/// Gives the tunnel what is larger than it takes: cut, if it may be, else to be counted and dropped, and its sender
+/// told.
 pub(super) fn send(
     tunnel: &mut Tunnel,
     (buffer, length): (&mut [u8], usize),
@@ -114,7 +116,8 @@ pub(super) fn remedy(packet: &[u8], mtu: usize) -> Remedy {
     remedy.unwrap_or(Remedy::Nothing)
 }
 
-/// Cuts an IPv4 packet into fragments of at most `mtu` bytes (RFC 791, section 3.2); `None` if not even eight bytes fit.
+/// Cuts an IPv4 packet into fragments of at most `mtu` bytes (RFC 791, section 3.2); `None` if not even eight bytes
+/// fit.
 fn fragments(packet: &[u8], mtu: usize) -> Option<Vec<Vec<u8>>> {
     let length = header_length(packet);
     let (header, payload) = packet.split_at(length);
@@ -142,8 +145,8 @@ fn fragments(packet: &[u8], mtu: usize) -> Option<Vec<Vec<u8>>> {
     cut.collect()
 }
 
-/// Returns the header of a later fragment: of the options, those that every fragment has (RFC 791, section 3.1); in the place
-/// of the others what means nothing, so that fragments are cut alike.
+/// Returns the header of a later fragment: of the options, those that every fragment has (RFC 791, section 3.1); in the
+/// place of the others what means nothing, so that fragments are cut alike.
 fn repeated_header(header: &[u8]) -> Vec<u8> {
     const COPIED: u8 = 0x80;
     const END: u8 = 0;
@@ -194,8 +197,8 @@ fn fragmentation_needed(packet: &[u8], mtu: usize) -> Option<Vec<u8>> {
     Some(message)
 }
 
-/// Writes "packet too big" for an IPv6 packet (RFC 4443, section 3.2). Of a packet that every IPv6 path must take, nobody
-/// would believe it.
+/// Writes "packet too big" for an IPv6 packet (RFC 4443, section 3.2). Of a packet that every IPv6 path must take,
+/// nobody would believe it.
 fn packet_too_big(packet: &[u8], mtu: usize) -> Option<Vec<u8>> {
     const PACKET_TOO_BIG: u8 = 2;
     let [source, destination] = [&packet[8..24], &packet[24..40]];
@@ -220,8 +223,8 @@ fn packet_too_big(packet: &[u8], mtu: usize) -> Option<Vec<u8>> {
     Some(message)
 }
 
-/// Tells whether an IPv6 packet may be answered by an error: it is none itself, and no fragment but a first one (RFC 4443,
-/// section 2.4). What cannot be read is not answered.
+/// Tells whether an IPv6 packet may be answered by an error: it is none itself, and no fragment but a first one (RFC
+/// 4443, section 2.4). What cannot be read is not answered.
 fn may_answer_v6(packet: &[u8]) -> bool {
     const HOP_BY_HOP: u8 = 0;
     const ROUTING: u8 = 43;
@@ -266,8 +269,8 @@ fn is_icmp_error(kind: u8) -> bool {
     matches!(kind, 3 | 4 | 5 | 11 | 12)
 }
 
-/// Tells whether an address can be that of one host on a network: not any, loopback, multicast, reserved or broadcast. The
-/// broadcast address of a subnet cannot be told.
+/// Tells whether an address can be that of one host on a network: not any, loopback, multicast, reserved or broadcast.
+/// The broadcast address of a subnet cannot be told.
 fn is_v4_host(address: &[u8]) -> bool {
     !matches!(address[0], 0 | 127 | 224..)
 }

@@ -25,8 +25,8 @@ const GROUPS: [MulticastGroup; 7] = [
     MulticastGroup::Ipv6Rule,
 ];
 
-/// Has `device` look at its ways whenever the kernel tells of a change, until it is dropped. If it tells of none, that is
-/// said once, and the device goes without.
+/// Has `device` look at its ways whenever the kernel tells of a change, until it is dropped. If it tells of none, that
+/// is said once, and the device goes without.
 pub(crate) async fn watch(device: Device) {
     match follow(&device).await {
         Ok(()) => tracing::debug!("the kernel tells no more of addresses and routes"),
