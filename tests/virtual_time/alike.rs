@@ -219,7 +219,7 @@ fn a_plain_peer_is_treated_as_wireguard_says() {
 }
 
 /// The longest that any pair of the pool goes on after the user's last packet, as the documents say.
-const SILENT_AFTER: Duration = seconds(7_200);
+const SILENT_AFTER: Duration = seconds(3_000);
 
 /// Runs one pair of the pool at both ends, exchanges a few packets, and returns for how long something left after the last.
 fn silent_after(tier: Tier, index: u32) -> Duration {
@@ -237,7 +237,7 @@ fn silent_after(tier: Tier, index: u32) -> Duration {
         network.run_for(Duration::from_millis(60));
     }
     let last = network.now();
-    network.run_for(seconds(86_400));
+    network.run_for(seconds(3_600));
     network.seen.last().map_or(Duration::ZERO, |seen| seen.at.saturating_sub(last))
 }
 
