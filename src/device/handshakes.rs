@@ -118,12 +118,13 @@ fn network_of(address: IpAddr) -> IpAddr {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::keys::PrivateKey;
     use crate::tunnel::{DatagramBatch, Endpoint, Tunnel, TunnelConfig};
 
-    fn initiation(to: PublicKey) -> Vec<u8> {
+    /// A handshake initiation with a valid first MAC, from someone whom the device does not know.
+    pub(in crate::device) fn initiation(to: PublicKey) -> Vec<u8> {
         let mut tunnel = Tunnel::new(TunnelConfig::new(&PrivateKey::generate_from_os(), to, [1; 32]));
         tunnel.set_endpoint(Some(Endpoint::from(SocketAddr::from(([192, 0, 2, 1], 1)))));
         let mut out = DatagramBatch::new();

@@ -4,7 +4,7 @@ mod moving;
 mod sizes;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use enum_map::enum_map;
 use maybenot::Machine;
@@ -13,6 +13,7 @@ use maybenot::state::{State, Trans};
 use maybetun_tun::TunEvent;
 use maybetun_tun::memory::{self, MemoryHost};
 
+use super::handshakes::tests::initiation;
 use super::*;
 use crate::defense::Plan;
 use crate::keys::{PresharedKey, PrivateKey};
@@ -21,7 +22,6 @@ use crate::settings::{
     Protection, Role,
 };
 use crate::tunnel::ip_tests::ipv4;
-use crate::tunnel::{DatagramBatch, Endpoint, Tunnel, TunnelConfig};
 
 const A: [u8; 4] = [10, 0, 0, 1];
 const B: [u8; 4] = [10, 0, 0, 2];
@@ -358,15 +358,6 @@ async fn an_app_is_told_how_far_it_is_protected() {
     apply(&a, PeerUpdate { defense: Some(DefenseChange::Off), ..PeerUpdate::new(b.key.public_key()) });
     assert_eq!(told().await, Protection::NotProtected(Cause::Off));
     assert!(a.device.status().peers[0].negotiation.is_none());
-}
-
-/// A handshake initiation with a valid first MAC, from someone whom the device does not know.
-fn initiation(to: PublicKey) -> Vec<u8> {
-    let mut tunnel = Tunnel::new(TunnelConfig::new(&PrivateKey::generate_from_os(), to, [1; 32]));
-    tunnel.set_endpoint(Some(Endpoint::from(SocketAddr::from(([192, 0, 2, 1], 1)))));
-    let mut out = DatagramBatch::new();
-    tunnel.start_handshake(Instant::now(), &mut out);
-    out.iter().next().unwrap().to_vec()
 }
 
 /// A machine that blocks everything, for longer than a test runs, as soon as a packet is to be sent.

@@ -40,6 +40,13 @@ fn bits(seen: &[Sighting], network: u8) -> HashSet<u32> {
     seen.iter().filter(|s| s.network == network).flat_map(|s| s.indices).flatten().map(|i| i >> 8).collect()
 }
 
+/// Checks that no session index was seen on both networks.
+#[track_caller]
+fn assert_nothing_shared(network: &Network) {
+    let both: Vec<_> = bits(&network.seen, 2).intersection(&bits(&network.seen, 3)).copied().collect();
+    assert_eq!(both, [0; 0], "indices on both networks");
+}
+
 /// A small packet does not renew a session of two minutes, padding does.
 #[test]
 fn small_packets_and_padding_renew_alike() {
@@ -108,8 +115,7 @@ fn a_delayed_confirmation_does_not_take_an_old_session_to_the_new_network() {
         network.send(1, &packet(1, count, 1_000));
     }
     network.run_for(seconds(1));
-    let both: Vec<_> = bits(&network.seen, 2).intersection(&bits(&network.seen, 3)).copied().collect();
-    assert_eq!(both, [0; 0], "indices on both networks");
+    assert_nothing_shared(&network);
 }
 
 /// An old session's datagram, held back, moves the endpoint back: the new session is seen on the old network.
@@ -127,8 +133,7 @@ fn a_delayed_datagram_does_not_take_the_new_session_to_the_old_network() {
     network.deliver_from(1, &held, 2);
     network.send(1, &packet(1, 3, 1_000));
     network.run_for(seconds(1));
-    let both: Vec<_> = bits(&network.seen, 2).intersection(&bits(&network.seen, 3)).copied().collect();
-    assert_eq!(both, [0; 0], "indices on both networks");
+    assert_nothing_shared(&network);
 }
 
 /// Who is faster than the client with a copy of its initiation stops the relay.
@@ -327,8 +332,7 @@ fn a_delayed_answer_does_not_take_an_old_session_to_the_new_network() {
     network.run_for(seconds(1));
     network.send(1, &packet(1, 4, 1_000));
     network.run_for(seconds(1));
-    let both: Vec<_> = bits(&network.seen, 2).intersection(&bits(&network.seen, 3)).copied().collect();
-    assert_eq!(both, [0; 0], "indices on both networks");
+    assert_nothing_shared(&network);
 }
 
 /// Data of the old session, injected on the new network, is answered by a quiet client.
