@@ -2,6 +2,7 @@
 
 mod defense;
 mod ephemeral;
+mod limits;
 
 pub(crate) use defense::role_from_name;
 pub use defense::{
@@ -9,6 +10,8 @@ pub use defense::{
 };
 
 pub(crate) use ephemeral::renewal;
+pub use limits::{DEFAULT_MAX_PADDING_RATE, Limits};
+
 pub use ephemeral::{
     Cause, EphemeralSettings, EpochStatus, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy, NegotiationStatus, Protection,
     Strength, Tier, UnknownWord,
@@ -214,8 +217,8 @@ pub struct DefenseStatistics {
     pub padding_received_packets: u64,
     /// Bytes of those, after opening.
     pub padding_received_bytes: u64,
-    /// Padding packets that were not sent: there was no session, too many waited, or the socket was full.
-    pub padding_dropped: u64,
+    /// Padding packets that were not sent, by cause.
+    pub padding_dropped: PaddingDrops,
     /// Normal packets dropped because they were larger than the MTU.
     pub too_large: u64,
     /// Congestion marks on outer headers that were not passed inward: both ends run what they agreed on, so no router set them
@@ -243,4 +246,31 @@ pub struct DefenseStatistics {
     pub lateness_p50: Duration,
     /// Lateness of timers that 99 in 100 did not exceed.
     pub lateness_p99: Duration,
+}
+
+/// Padding packets that were not sent, by cause.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PaddingDrops {
+    /// There was no session to seal it in.
+    pub no_session: u64,
+    /// Too many packets waited already.
+    pub queue_full: u64,
+    /// The socket was full.
+    pub no_room: u64,
+    /// It would have been more than [`Limits::max_padding_frac`].
+    pub over_frac: u64,
+    /// It would have been more than [`Limits::max_padding_rate`].
+    pub over_rate: u64,
+    /// It would have been more than what padding to all peers of the device may take together.
+    pub over_device_rate: u64,
+    /// The peer's address has not shown that it receives, and was sent three times what came from it.
+    pub unproven: u64,
+}
+
+impl PaddingDrops {
+    /// Returns how many it were in all.
+    pub fn total(self) -> u64 {
+        let Self { no_session, queue_full, no_room, over_frac, over_rate, over_device_rate, unproven } = self;
+        no_session + queue_full + no_room + over_frac + over_rate + over_device_rate + unproven
+    }
 }

@@ -25,8 +25,8 @@ pub use parse::{MAX_FILE, parse};
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 use crate::settings::{
-    AllowedIpChange, DefenseChange, DefenseSettings, EphemeralSettings, Fraction, NegotiationPolicy, PeerUpdate, Role,
-    Update,
+    AllowedIpChange, DefenseChange, DefenseSettings, EphemeralSettings, Fraction, Limits, NegotiationPolicy,
+    PeerUpdate, Role, Update,
 };
 
 /// A wg-quick file.
@@ -188,7 +188,16 @@ impl Peer {
         }
         let found = find(defense).map_err(|source| DefenseNotFound { public_key: self.public_key, source })?;
         let settings = DefenseSettings::of(&found, self.role());
-        Ok(Some(DefenseChange::On(settings.limited(self.defense_max_padding_frac, self.defense_max_blocking_frac))))
+        Ok(Some(DefenseChange::On(settings.limited(self.limits()))))
+    }
+
+    /// Returns the user's limits.
+    fn limits(&self) -> Limits {
+        Limits {
+            max_padding_frac: self.defense_max_padding_frac,
+            max_blocking_frac: self.defense_max_blocking_frac,
+            max_padding_rate: None,
+        }
     }
 
     /// Returns which end we are.
@@ -207,6 +216,7 @@ impl Peer {
             negotiation: self.negotiation.unwrap_or(usual.negotiation),
             bundling: self.bundling.unwrap_or(usual.bundling),
             renewal: self.defense_renewal.unwrap_or(usual.renewal),
+            limits: self.limits(),
         }
     }
 }
@@ -363,7 +373,12 @@ mod tests {
             update.peers.into_iter().map(|peer| peer.defense).collect::<Vec<_>>()
         };
         let front = maybetun_machines::find("front").unwrap();
-        let on = |role| Some(DefenseChange::On(DefenseSettings::of(front, role).limited(Fraction::new(0.5), None)));
+        let on = |role| {
+            Some(DefenseChange::On(
+                DefenseSettings::of(front, role)
+                    .limited(Limits { max_padding_frac: Fraction::new(0.5), ..Limits::default() }),
+            ))
+        };
         // The first peer has an endpoint.
         assert_eq!(defenses(&config), [on(Role::Client), on(Role::Relay)]);
         config.peers[0].defense_role = Some(Role::Relay);

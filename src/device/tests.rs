@@ -18,8 +18,8 @@ use super::*;
 use crate::defense::Plan;
 use crate::keys::{PresharedKey, PrivateKey};
 use crate::settings::{
-    AllowedIpChange, Cause, DefenseChange, DefenseSettings, EphemeralSettings, Fraction, PeerAction, PeerUpdate,
-    Protection, Role,
+    AllowedIpChange, Cause, DefenseChange, DefenseSettings, EphemeralSettings, Fraction, Limits, PeerAction,
+    PeerUpdate, Protection, Role,
 };
 use crate::tunnel::ip_tests::ipv4;
 
@@ -204,7 +204,8 @@ async fn the_same_defense_again_goes_on_undisturbed() {
     set_defense(&a, &b, metronome()).unwrap();
     // An engine that was started anew would count from 0.
     assert!(actions() >= 50);
-    let limited = catalogued("metronome", Role::Client).limited(Fraction::new(0.5), None);
+    let limited = catalogued("metronome", Role::Client)
+        .limited(Limits { max_padding_frac: Fraction::new(0.5), ..Limits::default() });
     set_defense(&a, &b, DefenseChange::On(limited)).unwrap();
     assert!(actions() < 50);
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 pub use maybetun_machines::Role;
 use maybetun_machines::Side;
 
-use super::{DefenseStatistics, EphemeralSettings};
+use super::{DefenseStatistics, EphemeralSettings, Limits};
 use crate::defense::{Machine, Plan};
 
 /// Longest name of a defense, in bytes.
@@ -35,8 +35,10 @@ pub struct DefenseSettings {
     /// Which end the machines are for; `None` lets the device say: a client where the peer's endpoint was set, a relay
     /// where it was learnt. It changes nothing in what runs.
     pub role: Option<Role>,
-    /// The machines of this end, and limits on them all.
+    /// The machines of this end, and the defense's own limits on them.
     pub plan: Plan,
+    /// The user's limits.
+    pub limits: Limits,
 }
 
 impl DefenseSettings {
@@ -50,16 +52,13 @@ impl DefenseSettings {
             // Validated: above 0, at most a million.
             max_actions_per_second: limits.max_actions_per_second.ceil() as u32,
         };
-        Self { name: defense.name().to_owned(), role: Some(role), plan }
+        Self { name: defense.name().to_owned(), role: Some(role), plan, limits: Limits::default() }
     }
 
-    /// Sets limits in the place of the defense's own, where they are given.
+    /// Sets the user's limits.
     #[must_use]
-    pub fn limited(mut self, max_padding_frac: Option<Fraction>, max_blocking_frac: Option<Fraction>) -> Self {
-        let plan = &mut self.plan;
-        plan.max_padding_frac = max_padding_frac.map_or(plan.max_padding_frac, Fraction::get);
-        plan.max_blocking_frac = max_blocking_frac.map_or(plan.max_blocking_frac, Fraction::get);
-        self
+    pub fn limited(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 }
 
@@ -71,7 +70,7 @@ impl PartialEq for DefenseSettings {
         };
         let (ours, theirs) = (&self.plan.machines, &other.plan.machines);
         let are_same = |(one, other): (&Machine, &Machine)| one.serialize() == other.serialize();
-        (&self.name, self.role) == (&other.name, other.role)
+        (&self.name, self.role, self.limits) == (&other.name, other.role, other.limits)
             && numbers(&self.plan) == numbers(&other.plan)
             && ours.len() == theirs.len()
             && (std::ptr::eq(&**ours, &**theirs) || ours.iter().zip(theirs.iter()).all(are_same))
@@ -90,6 +89,7 @@ impl fmt::Debug for DefenseSettings {
             .field("max_padding_frac", &self.plan.max_padding_frac)
             .field("max_blocking_frac", &self.plan.max_blocking_frac)
             .field("max_actions_per_second", &self.plan.max_actions_per_second)
+            .field("limits", &self.limits)
             .finish()
     }
 }
@@ -185,9 +185,10 @@ mod tests {
             let settings = DefenseSettings::of(front, role);
             assert_eq!(settings.plan.machines.len(), front.side(role).machines.len());
             assert_eq!((settings.name.as_str(), settings.role), ("front", Some(role)));
-            assert_eq!(settings.clone().limited(None, None), settings);
-            let limited = settings.clone().limited(Fraction::new(0.5), Fraction::new(0.25));
-            assert_eq!((limited.plan.max_padding_frac, limited.plan.max_blocking_frac), (0.5, 0.25));
+            assert_eq!(settings.clone().limited(Limits::default()), settings);
+            let limits = Limits { max_padding_frac: Fraction::new(0.5), ..Limits::default() };
+            let limited = settings.clone().limited(limits);
+            assert_eq!(limited.plan.max_padding_frac.to_bits(), settings.plan.max_padding_frac.to_bits());
             assert_ne!(limited, settings);
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use maybetun_machines::{Digest, Role};
 pub use maybetun_machines::{Strength, Tier};
 
+use super::Limits;
 use crate::negotiation::{DEFAULT_RENEWAL, Reason};
 use crate::seed::Fingerprint;
 
@@ -27,6 +28,8 @@ pub struct EphemeralSettings {
     /// After how long, a quarter more or less, the client asks for another: [`MIN_RENEWAL`] to [`MAX_RENEWAL`], in whole
     /// seconds.
     pub renewal: Duration,
+    /// The user's limits.
+    pub limits: Limits,
 }
 
 /// The shortest time after which a client asks for another defense.
@@ -50,6 +53,7 @@ impl Default for EphemeralSettings {
             negotiation: NegotiationPolicy::default(),
             bundling: true,
             renewal: DEFAULT_RENEWAL,
+            limits: Limits::default(),
         }
     }
 }

@@ -217,7 +217,7 @@ impl Tunnel {
         if out.has_padding_room() {
             self.seal_padding(now, out);
         } else if let Some(defended) = &mut self.defended {
-            defended.statistics.padding_dropped += 1;
+            defended.statistics.padding_dropped.no_room += 1;
         }
     }
 
@@ -225,7 +225,7 @@ impl Tunnel {
         if self.queue.push_padding().is_err()
             && let Some(defended) = &mut self.defended
         {
-            defended.statistics.padding_dropped += 1;
+            defended.statistics.padding_dropped.queue_full += 1;
         }
     }
 
@@ -389,12 +389,12 @@ impl Tunnel {
         let size = self.size();
         let Some(defended) = &mut self.defended else { return };
         if self.session.is_none() || out.is_full() {
-            defended.statistics.padding_dropped += 1;
+            defended.statistics.padding_dropped.no_session += 1;
             return;
         }
         let plaintext = defended.fill(frame, size);
         let Some(length) = self.noise.seal(plaintext, out.space()) else {
-            defended.statistics.padding_dropped += 1;
+            defended.statistics.padding_dropped.no_session += 1;
             return;
         };
         sealed::trace(frame, out.space());

@@ -104,7 +104,12 @@ impl Tunnel {
         out: &mut DatagramBatch,
     ) -> Result<(), PlanError> {
         let mut rng = ChaCha20Rng::from_seed(seed);
-        let running = DefenseSettings { name: EPHEMERAL.to_owned(), role: Some(role), plan: Plan::new([]) };
+        let running = DefenseSettings {
+            name: EPHEMERAL.to_owned(),
+            role: Some(role),
+            plan: Plan::new([]),
+            limits: settings.limits,
+        };
         self.run_plan(&running.plan, random(&mut rng), now)?;
         let settings = EphemeralSettings { role: Some(role), ..settings.clone() };
         let is_asked = settings.negotiation != NegotiationPolicy::Off;
@@ -374,7 +379,7 @@ impl Tunnel {
 
     fn run_drawn(&mut self, defense: &maybetun_machines::Defense, seed: [u8; 32], now: Instant) {
         let Some(negotiated) = &mut self.negotiated else { return };
-        let running = DefenseSettings::of(defense, negotiated.role);
+        let running = DefenseSettings::of(defense, negotiated.role).limited(negotiated.settings.limits);
         let plan = running.plan.clone();
         // A valid defense runs: its machines were parsed, and there are fewer than a tunnel takes.
         if self.run_plan(&plan, seed, now).is_ok()

@@ -41,12 +41,20 @@ pub(super) const DAITA: [Counter<DefenseStatistics>; 4] = [
 ];
 
 /// The other counters of a defense.
-pub(super) const DEFENSE: [Counter<DefenseStatistics>; 15] = [
+pub(super) const DEFENSE: [Counter<DefenseStatistics>; 21] = [
     ("maybetun_defense_rx_normal_bytes", |statistics| &mut statistics.normal_received_bytes),
     ("maybetun_defense_tx_normal_bytes", |statistics| &mut statistics.normal_sent_bytes),
     ("maybetun_defense_rx_padding_packets", |statistics| &mut statistics.padding_received_packets),
     ("maybetun_defense_tx_padding_packets", |statistics| &mut statistics.padding_sent_packets),
-    ("maybetun_defense_padding_dropped", |statistics| &mut statistics.padding_dropped),
+    ("maybetun_defense_padding_dropped_no_session", |statistics| &mut statistics.padding_dropped.no_session),
+    ("maybetun_defense_padding_dropped_queue_full", |statistics| &mut statistics.padding_dropped.queue_full),
+    ("maybetun_defense_padding_dropped_no_room", |statistics| &mut statistics.padding_dropped.no_room),
+    ("maybetun_defense_padding_dropped_over_frac", |statistics| &mut statistics.padding_dropped.over_frac),
+    ("maybetun_defense_padding_dropped_over_rate", |statistics| &mut statistics.padding_dropped.over_rate),
+    ("maybetun_defense_padding_dropped_over_device_rate", |statistics| {
+        &mut statistics.padding_dropped.over_device_rate
+    }),
+    ("maybetun_defense_padding_dropped_unproven", |statistics| &mut statistics.padding_dropped.unproven),
     ("maybetun_defense_too_large", |statistics| &mut statistics.too_large),
     ("maybetun_defense_marks_ignored", |statistics| &mut statistics.marks_ignored),
     ("maybetun_defense_tx_bundles", |statistics| &mut statistics.bundles_sent),

@@ -20,7 +20,7 @@ use maybetun_machines::{MAX_ACTIONS_PER_SECOND, MAX_MACHINES, MAX_STATES_A_SIDE,
 use crate::defense::{Machine, Plan};
 use crate::secret::SecretBuffer;
 use crate::settings::{
-    DefenseChange, DefenseSettings, DefenseStatistics, DefenseStatus, Fraction, is_defense_name, role_from_name,
+    DefenseChange, DefenseSettings, DefenseStatistics, DefenseStatus, Fraction, Limits, is_defense_name, role_from_name,
 };
 use crate::text;
 use crate::tunnel::MAX_QUEUED_PACKETS;
@@ -55,7 +55,7 @@ const FRACTION: &str = "a number from 0 to 1";
 
 /// Returns the defense that `daita_enable=1` alone asks for: no machines, so constant size only.
 fn enabled() -> DefenseSettings {
-    DefenseSettings { name: UNNAMED.to_owned(), role: None, plan: Plan::new([]) }
+    DefenseSettings { name: UNNAMED.to_owned(), role: None, plan: Plan::new([]), limits: Limits::default() }
 }
 
 /// Takes a line of a request into the change of a peer's defense. `weight` is the room that is left for machines.

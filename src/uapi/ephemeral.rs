@@ -25,7 +25,8 @@ use super::keys::keys;
 use crate::secret::SecretBuffer;
 use crate::seed::Fingerprint;
 use crate::settings::{
-    DefenseChange, EphemeralSettings, EpochStatus, NegotiationStatus, PeerStatus, Protection, renewal, role_from_name,
+    DefenseChange, EphemeralSettings, EpochStatus, Limits, NegotiationStatus, PeerStatus, Protection, renewal,
+    role_from_name,
 };
 use crate::text;
 
@@ -90,7 +91,7 @@ fn set_setting(settings: &mut EphemeralSettings, key: EphemeralKey, value: &str)
 
 /// Writes the lines of a set that agree on such a defense.
 pub(super) fn format_settings(text: &mut SecretBuffer, settings: &EphemeralSettings) {
-    let EphemeralSettings { role, tier, strength, negotiation, bundling, renewal } = settings;
+    let EphemeralSettings { role, tier, strength, negotiation, bundling, renewal, limits: _ } = settings;
     let mut line = |key: EphemeralKey, value: &dyn std::fmt::Display| text.line(key.name(), "=", value);
     line(EphemeralKey::Tier, tier);
     if let Some(role) = role {
@@ -178,7 +179,7 @@ pub(super) fn read_agreement(peer: &mut PeerStatus, key: AgreementKey, value: &s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{NegotiationPolicy, Role};
+    use crate::settings::{Limits, NegotiationPolicy, Role};
 
     fn read_lines(lines: &[&str]) -> Result<Option<DefenseChange>, (String, &'static str)> {
         let mut change = None;
@@ -199,6 +200,7 @@ mod tests {
             negotiation: NegotiationPolicy::Require,
             bundling: false,
             renewal: Duration::from_secs(60),
+            limits: Limits::default(),
         };
         let lines = [
             "maybetun_ephemeral=blocking",

@@ -13,8 +13,8 @@ use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 use crate::seed::Fingerprint;
 use crate::settings::{
     AllowedIpChange, Cause, DefenseChange, DefenseSettings, DefenseStatistics, DefenseStatus, DeviceDrops,
-    EphemeralSettings, EpochStatus, Fraction, NegotiationPolicy, NegotiationStatus, PeerAction, PeerStatus, PeerUpdate,
-    Protection, Role, Statistics, Status, Update,
+    EphemeralSettings, EpochStatus, Fraction, Limits, NegotiationPolicy, NegotiationStatus, PeerAction, PeerStatus,
+    PeerUpdate, Protection, Role, Statistics, Status, Update,
 };
 
 fn endpoint() -> impl Strategy<Value = SocketAddr> {
@@ -61,8 +61,10 @@ fn defense() -> impl Strategy<Value = DefenseSettings> {
     let name = "[a-np-z0-9-][a-z0-9-]{0,63}";
     (catalogue, role(), prop::option::of(role()), name, fraction(), fraction(), 1..=1_000_000u32).prop_map(
         |(catalogued, side, role, name, padding, blocking, actions)| {
-            let mut settings = DefenseSettings::of(catalogued, side).limited(padding, blocking);
+            let mut settings = DefenseSettings::of(catalogued, side);
             settings.plan.max_actions_per_second = actions;
+            settings.plan.max_padding_frac = padding.map_or(settings.plan.max_padding_frac, Fraction::get);
+            settings.plan.max_blocking_frac = blocking.map_or(settings.plan.max_blocking_frac, Fraction::get);
             DefenseSettings { name, role, ..settings }
         },
     )
@@ -98,7 +100,7 @@ fn ephemeral() -> impl Strategy<Value = EphemeralSettings> {
         move |(role, tier, strength, policy, bundling, renewal)| {
             let negotiation = policies[policy];
             let renewal = Duration::from_secs(renewal);
-            EphemeralSettings { role, tier, strength, negotiation, bundling, renewal }
+            EphemeralSettings { role, tier, strength, negotiation, bundling, renewal, limits: Limits::default() }
         },
     )
 }

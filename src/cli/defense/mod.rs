@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use maybetun::config;
 use maybetun::keys::PublicKey;
 use maybetun::settings::{
-    DefenseChange, DefenseSettings, EphemeralSettings, Fraction, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy,
+    DefenseChange, DefenseSettings, EphemeralSettings, Fraction, Limits, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy,
     PeerAction, PeerStatus, PeerUpdate, Role, Status, Update,
 };
 use maybetun::uapi::client::{self, ClientError};
@@ -183,6 +183,15 @@ impl OnArgs {
         Ok(())
     }
 
+    /// Returns the user's limits.
+    fn limits(&self) -> Limits {
+        Limits {
+            max_padding_frac: self.max_padding_frac,
+            max_blocking_frac: self.max_blocking_frac,
+            max_padding_rate: None,
+        }
+    }
+
     fn ephemeral(&self, role: Role) -> EphemeralSettings {
         let usual = EphemeralSettings::default();
         EphemeralSettings {
@@ -192,6 +201,7 @@ impl OnArgs {
             negotiation: self.negotiation.unwrap_or(usual.negotiation),
             bundling: self.bundling.unwrap_or(usual.bundling),
             renewal: self.renewal.map_or(usual.renewal, Duration::from_secs),
+            limits: self.limits(),
         }
     }
 }
@@ -228,7 +238,7 @@ fn role(on: &OnArgs, peer: &PeerStatus) -> anyhow::Result<Role> {
 
 /// Returns what our end is to run.
 fn settings(on: &OnArgs, found: &maybetun_machines::Defense, peer: &PeerStatus) -> anyhow::Result<DefenseSettings> {
-    Ok(DefenseSettings::of(found, role(on, peer)?).limited(on.max_padding_frac, on.max_blocking_frac))
+    Ok(DefenseSettings::of(found, role(on, peer)?).limited(on.limits()))
 }
 
 fn update(public_key: PublicKey, change: DefenseChange) -> Update {

@@ -78,7 +78,7 @@ pub(super) fn describe_agreement(block: &mut Block, peer: &PeerStatus) {
     }
     block.optional_line("protection", peer.protection.map(protection));
     let Some(NegotiationStatus { settings, epoch, renewals }) = &peer.negotiation else { return };
-    let EphemeralSettings { role: _, tier, strength, negotiation, bundling, renewal } = settings;
+    let EphemeralSettings { role: _, tier, strength, negotiation, bundling, renewal, limits: _ } = settings;
     let bundling = if *bundling { "" } else { ", without bundling" };
     block.line(
         "negotiation",
@@ -174,7 +174,10 @@ pub(super) fn describe(block: &mut Block, running: &DefenseStatus) {
         let [median, most] = [lateness_p50, lateness_p99].map(|late| late.as_micros());
         block.line("timers late", format_args!("{median} \u{b5}s (median), {most} \u{b5}s (99th percentile)"));
     }
-    block.optional_line("defense dropped", counts(&[(padding_dropped, "padding"), (too_large, "larger than the MTU")]));
+    block.optional_line(
+        "defense dropped",
+        counts(&[(padding_dropped.total(), "padding"), (too_large, "larger than the MTU")]),
+    );
     block.optional_line("marks ignored", counts(&[(marks_ignored, "set by somebody on the path")]));
 }
 

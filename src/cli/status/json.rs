@@ -241,7 +241,7 @@ impl Agreement {
 
 impl Negotiation {
     fn of(status: &NegotiationStatus) -> Self {
-        let EphemeralSettings { role: _, tier, strength, negotiation, bundling, renewal } = &status.settings;
+        let EphemeralSettings { role: _, tier, strength, negotiation, bundling, renewal, limits: _ } = &status.settings;
         Self {
             policy: negotiation.to_string(),
             tier: tier.to_string(),
@@ -312,7 +312,7 @@ impl Defense {
             padding_received_bytes,
             padding_sent_packets,
             padding_sent_bytes,
-            padding_dropped,
+            padding_dropped: padding_dropped.total(),
             too_large,
             marks_ignored,
             padding_actions,

@@ -7,7 +7,7 @@ use maybetun::keys::{PresharedKey, PrivateKey, PublicKey};
 use maybetun::seed::Fingerprint;
 use maybetun::settings::{
     Cause, DefenseSettings, DefenseStatistics, DefenseStatus, DeviceDrops, Drops, EphemeralSettings, EpochStatus,
-    NegotiationStatus, PeerStatus, Protection, Role, Statistics, Status,
+    Limits, NegotiationStatus, PaddingDrops, PeerStatus, Protection, Role, Statistics, Status,
 };
 use maybetun_machines::{Digest, Strength, Tier};
 
@@ -41,7 +41,12 @@ pub(super) fn defense() -> DefenseStatus {
     let machine = maybetun_machines::find("front").unwrap().client().machines[0].clone();
     let plan = Plan { max_padding_frac: 0.5, ..Plan::new([machine]) };
     DefenseStatus {
-        settings: DefenseSettings { name: "sample".to_owned(), role: Some(Role::Client), plan },
+        settings: DefenseSettings {
+            name: "sample".to_owned(),
+            role: Some(Role::Client),
+            plan,
+            limits: Limits::default(),
+        },
         statistics: DefenseStatistics {
             normal_sent_bytes: 1,
             normal_received_bytes: 2,
@@ -51,7 +56,7 @@ pub(super) fn defense() -> DefenseStatus {
             padding_sent_bytes: 6,
             padding_received_packets: 7,
             padding_received_bytes: 8,
-            padding_dropped: 9,
+            padding_dropped: PaddingDrops { no_room: 9, ..PaddingDrops::default() },
             too_large: 10,
             marks_ignored: 19,
             bundles_sent: 16,

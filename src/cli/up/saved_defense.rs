@@ -1,7 +1,7 @@
 //! SaveConfig for defenses: the keys that make a peer run what it runs now.
 
 use maybetun::config::{Defense, Peer};
-use maybetun::settings::{DefenseSettings, EphemeralSettings, Fraction, PeerStatus};
+use maybetun::settings::{DefenseSettings, EphemeralSettings, PeerStatus};
 
 use crate::cli::defense::load;
 use crate::cli::locate::Source;
@@ -50,7 +50,7 @@ pub(super) fn saved_defense(source: &Source, status: &PeerStatus) -> Peer {
 
 /// Makes `peer` say `settings`. What it said already of what is the default stays said.
 fn say_ephemeral(peer: &mut Peer, settings: &EphemeralSettings) {
-    let EphemeralSettings { role, tier, strength, negotiation, bundling, renewal } = settings.clone();
+    let EphemeralSettings { role, tier, strength, negotiation, bundling, renewal, limits: _ } = settings.clone();
     let usual = EphemeralSettings::default();
     let was_ephemeral = peer.defense == Some(Defense::Ephemeral);
     *peer = Peer {
@@ -73,13 +73,10 @@ fn said<T: PartialEq>(before: Option<T>, now: T, usual: T) -> Option<T> {
 fn as_said(source: &Source, defense: Defense, running: &DefenseSettings, peer: &Peer) -> Option<Peer> {
     let role = running.role?;
     let own = DefenseSettings::of(&load(&defense, source.directory()).ok()?, role);
-    let limit = |own: f64, running: f64| if own == running { None } else { Fraction::new(running) };
-    let padding = limit(own.plan.max_padding_frac, running.plan.max_padding_frac);
-    let blocking = limit(own.plan.max_blocking_frac, running.plan.max_blocking_frac);
-    (own.limited(padding, blocking) == *running).then(|| Peer {
+    (own.limited(running.limits) == *running).then(|| Peer {
         defense: Some(defense),
-        defense_max_padding_frac: padding,
-        defense_max_blocking_frac: blocking,
+        defense_max_padding_frac: running.limits.max_padding_frac,
+        defense_max_blocking_frac: running.limits.max_blocking_frac,
         defense_role: Some(role),
         ..peer.clone()
     })

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::super::{Defense, Endpoint, Table, format};
 use super::*;
 use crate::keys::PresharedKey;
-use crate::settings::{DefenseChange, EphemeralSettings, Fraction, NegotiationPolicy, Role};
+use crate::settings::{DefenseChange, EphemeralSettings, Fraction, Limits, NegotiationPolicy, Role};
 
 const PRIVATE: &str = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
 const PUBLIC: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
@@ -170,6 +170,7 @@ fn an_ephemeral_defense_is_read_in_any_case_of_its_words() {
         negotiation: NegotiationPolicy::Require,
         bundling: false,
         renewal: Duration::from_secs(120),
+        limits: Limits::default(),
     };
     assert_eq!(change, Some(DefenseChange::Ephemeral(expected)));
 }
