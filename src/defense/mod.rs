@@ -28,7 +28,7 @@ use maybenot::{Framework, MachineId, Timer, TriggerAction};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
-use blocking::Blocking;
+use blocking::{Blocking, BlockingLimit};
 use budget::Budget;
 use lateness::Lateness;
 
@@ -136,6 +136,7 @@ pub struct Engine {
     timers: Vec<MachineTimers>,
     blocking: Blocking,
     budget: Budget,
+    limit: BlockingLimit,
     /// The instant that events in progress belong to, and from which the timers they set run. It never goes back.
     logical: Instant,
     statistics: EngineStatistics,
@@ -204,6 +205,7 @@ impl Engine {
             timers: vec![MachineTimers::default(); machines],
             blocking: Blocking::default(),
             budget: Budget::new(plan.max_actions_per_second, now),
+            limit: BlockingLimit::default(),
             logical: now,
             statistics: EngineStatistics::default(),
             begun: VecDeque::with_capacity(machines),
@@ -261,6 +263,17 @@ impl Engine {
         }
         self.resume(if late > MAX_CATCH_UP { now } else { at });
         Some(self.fire(due))
+    }
+
+    /// Bounds blocking from `now` on: at no instant was more than this fraction of the time since then blocked. 0 and 1 are
+    /// no bound.
+    pub fn limit_blocking(&mut self, max_frac: f64, now: Instant) {
+        self.limit = BlockingLimit::new(max_frac, now, self.statistics(now).blocked);
+    }
+
+    /// Takes the place of `before`, of the same tunnel, at `now`: the bound on blocking goes on.
+    pub fn succeed(&mut self, before: &Self, now: Instant) {
+        self.limit = before.limit.after(before.statistics(now).blocked);
     }
 
     /// Ends blocking without telling the framework: it is to be told nothing any more.
@@ -325,6 +338,8 @@ impl Engine {
             }
             Action::Block { duration, gate, replaces } => {
                 self.statistics.blocking_actions += 1;
+                let before = self.statistics.blocked + self.blocking.so_far(self.logical);
+                let Some(duration) = self.limit.shorten(duration, before, self.logical) else { return Effect::Nothing };
                 self.blocking.begin(self.logical, duration, gate, replaces);
                 self.tell(Event::BlockingBegin { machine });
                 Effect::Nothing

@@ -229,7 +229,10 @@ fn apply_defense(state: &mut PeerState, change: DefenseChange, now: Instant, out
                 return false;
             }
             match state.tunnel.start_defense(&settings.plan, random_seed(), now) {
-                Ok(()) => state.defense = Some(settings),
+                Ok(()) => {
+                    state.tunnel.set_limits(&settings.limits, now);
+                    state.defense = Some(settings);
+                }
                 // It was checked; what ran before still does.
                 Err(error) => tracing::error!(%error, "a defense did not start"),
             }

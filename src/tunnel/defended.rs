@@ -7,13 +7,15 @@
 use std::time::Instant;
 
 use super::bundle;
+use super::departure::{Agreement, Class, Departure};
 use super::frame::{Frame, FrameKind, HEADER};
+use super::padding::Over;
 use super::queue::Item;
 use super::sealed;
 use super::timers::{REKEY_AFTER_TIME, Timer};
-use super::{Content, DatagramBatch, Tunnel};
+use super::{Content, DATA_OVERHEAD, DatagramBatch, PADDING_MULTIPLE, Tunnel};
 use crate::defense::{Bypass, Effect, Engine, Event, Gate, Plan, PlanError, Replace};
-use crate::settings::DefenseStatistics;
+use crate::settings::{DefenseStatistics, Limits, PaddingDrops};
 
 /// Most timers of machines that fire in one call: the rest fire in the next, so that a runaway machine cannot hold its
 /// caller.
@@ -25,6 +27,8 @@ pub(super) struct Defended {
     /// Where plaintexts get their one size; zeros but for the first `dirty` bytes.
     plaintext: Vec<u8>,
     dirty: usize,
+    /// Whether packets of the user's have the one size; not at a relay whose client wants no defense.
+    has_one_size: bool,
     /// Where bundles are put together.
     bundle: Vec<u8>,
     /// Handshake messages that were made while the gate was closed: the last of each kind.
@@ -33,6 +37,11 @@ pub(super) struct Defended {
 }
 
 impl Defended {
+    /// Returns the size of a plaintext that carries `content` bytes, where the one size is `size`.
+    fn size_of(&self, content: usize, size: usize) -> usize {
+        if self.has_one_size { size } else { content.next_multiple_of(PADDING_MULTIPLE).min(size) }
+    }
+
     /// Puts `content` into a plaintext of `size` bytes.
     fn fill(&mut self, content: &[u8], size: usize) -> &[u8] {
         self.plaintext.resize(size, 0);
@@ -62,13 +71,42 @@ impl Tunnel {
 
     /// Runs `plan` in the place of what runs.
     pub(super) fn run_plan(&mut self, plan: &Plan, seed: [u8; 32], now: Instant) -> Result<(), PlanError> {
-        let engine = Engine::new(plan, seed, now)?;
+        let mut engine = Engine::new(plan, seed, now)?;
         let before = self.defended.take();
         let statistics = before.as_ref().map(|before| before.statistics).unwrap_or_default();
-        let held = before.map(|before| before.held).unwrap_or_default();
-        let (plaintext, bundle) = (Vec::new(), Vec::new());
-        self.defended = Some(Box::new(Defended { engine, plaintext, dirty: 0, bundle, held, statistics }));
+        let held = before.map(|before| {
+            engine.succeed(&before.engine, now);
+            before.held
+        });
+        self.defended = Some(Box::new(Defended {
+            engine,
+            plaintext: Vec::new(),
+            dirty: 0,
+            has_one_size: true,
+            bundle: Vec::new(),
+            held: held.unwrap_or_default(),
+            statistics,
+        }));
         Ok(())
+    }
+
+    /// Sets the user's limits for the defense that runs and those that follow by agreement, from now on. They hold
+    /// whatever machines ask for.
+    pub fn set_limits(&mut self, limits: &Limits, now: Instant) {
+        self.padding.set_limits(limits);
+        if let Some(defended) = &mut self.defended {
+            defended.engine.limit_blocking(limits.max_blocking_frac.map_or(0.0, |frac| frac.get()), now);
+        }
+    }
+
+    /// Runs no machines, and gives packets their own sizes, until there is an agreement: the peer wants no defense.
+    pub(super) fn stand_down(&mut self, now: Instant) {
+        // Without machines nothing can be refused.
+        if self.run_plan(&Plan::new([]), [0; 32], now).is_ok()
+            && let Some(defended) = &mut self.defended
+        {
+            defended.has_one_size = false;
+        }
     }
 
     /// Ends the defense: what waited for the end of blocking leaves, and packets have their own sizes again.
@@ -91,7 +129,7 @@ impl Tunnel {
     /// Returns the length of the largest packet that fits the one size: the smaller of both ends' MTU, as far as they told
     /// each other; `None` without a defense.
     pub fn one_size(&self) -> Option<usize> {
-        self.is_defended().then(|| self.size())
+        self.defended.as_ref().filter(|defended| defended.has_one_size).map(|_| self.size())
     }
 
     /// Runs `plan` in the place of the machines that were agreed on: for tests.
@@ -171,62 +209,111 @@ impl Tunnel {
         }
     }
 
-    /// Does what a padding action asks for: the eight cells of the framework's table, and the ninth, no blocking.
+    /// Does what a padding action asks for: the eight cells of the framework's table, and the ninth, no blocking. Padding
+    /// that a limit forbids is left out, and the machine goes on as if it had been sent: what it sends is thinned out at the
+    /// instants that it has chosen, rather than ended, or moved to others.
     fn pad(&mut self, bypass: Bypass, replace: Replace, now: Instant, out: &mut DatagramBatch) {
         self.end_old_sessions(now);
-        if self.session.is_none() && self.has_alike_timers() {
-            // It waits for a session, and asks for one, just as a packet does.
-            if replace == Replace::No || self.queue.is_empty() {
-                self.queue_padding();
-            }
-            self.begin_handshake(now, out);
+        if self.session.is_none() {
+            self.pad_without_session(replace, now, out);
             return;
         }
-        match (self.gate(), bypass, replace) {
-            (Gate::Open, _, Replace::No) => self.pad_now(now, out),
-            (Gate::Open, _, Replace::Yes) => {
-                // What waits, waits for a session: it will leave before any padding could.
-                if self.queue.is_empty() {
-                    self.pad_now(now, out);
-                }
+        // A slot of bypassable blocking is the only place for what the ends have to say while it lasts.
+        if self.departure(Class::Control, now) == Departure::Held && self.has_control_for(bypass, now) {
+            self.send_control(bypass, now, out);
+            return;
+        }
+        let is_served = replace == Replace::Yes && !self.queue.is_empty() && self.agreement() == Agreement::Free;
+        if is_served {
+            // What may leave by itself does, and what waits for the gate will.
+            let is_in_slot = self.departure(Class::User, now) == Departure::Held
+                && self.departure_in(bypass, Class::User, now) == Departure::Now;
+            if is_in_slot {
+                self.seal_in_slot(now, out);
             }
-            (Gate::Closed, _, Replace::No) | (Gate::Bypassable, Bypass::No, Replace::No) => self.queue_padding(),
-            (Gate::Closed, _, Replace::Yes) | (Gate::Bypassable, Bypass::No, Replace::Yes) => {
-                if self.queue.is_empty() {
-                    self.queue_padding();
-                }
+            return;
+        }
+        match self.departure_in(bypass, Class::Padding, now) {
+            Departure::Now if out.has_padding_room() => {
+                self.take_padding(now);
+                self.seal_padding(now, out);
             }
-            (Gate::Bypassable, Bypass::Yes, Replace::No) => self.pad_now(now, out),
-            (Gate::Bypassable, Bypass::Yes, Replace::Yes) => {
-                // What cannot leave any more (a packet of a larger MTU) must not leave a gap.
-                let before = out.len();
-                while self.session.is_some() && out.len() == before && out.has_padding_room() {
-                    if !self.seal_next(now, out) {
-                        break;
-                    }
-                }
-                if out.len() == before {
-                    self.pad_now(now, out);
+            // Later it would be at another instant.
+            Departure::Now => self.drop_padding(|drops| &mut drops.no_room),
+            Departure::Held | Departure::NotBefore(_) => self.queue_padding(now),
+            Departure::Never(over) => {
+                if let (Some(over), Some(defended)) = (over, &mut self.defended) {
+                    over.count(&mut defended.statistics.padding_dropped);
                 }
             }
         }
     }
 
-    /// Seals padding whose instant has come. Where there is no room it is dropped: later it would be at another instant.
-    fn pad_now(&mut self, now: Instant, out: &mut DatagramBatch) {
-        if out.has_padding_room() {
-            self.seal_padding(now, out);
-        } else if let Some(defended) = &mut self.defended {
-            defended.statistics.padding_dropped.no_room += 1;
+    /// Does it where there is no session. Between ends whose timers are alike padding waits for one, and asks for one, just
+    /// as a packet does.
+    fn pad_without_session(&mut self, replace: Replace, now: Instant, out: &mut DatagramBatch) {
+        if !self.has_alike_timers() {
+            self.drop_padding(|drops| &mut drops.no_session);
+            return;
+        }
+        match self.padding_over(now) {
+            _ if replace == Replace::Yes && !self.queue.is_empty() => {}
+            None => self.queue_padding(now),
+            Some(over) => {
+                if let Some(defended) = &mut self.defended {
+                    over.count(&mut defended.statistics.padding_dropped);
+                }
+                return;
+            }
+        }
+        self.begin_handshake(now, out);
+    }
+
+    /// Gives a slot to what waits, or else to padding.
+    fn seal_in_slot(&mut self, now: Instant, out: &mut DatagramBatch) {
+        // What cannot leave any more (a packet of a larger MTU) must not leave a gap.
+        let before = out.len();
+        while out.len() == before && out.has_padding_room() {
+            if !self.seal_next(Bypass::Yes, now, out) {
+                break;
+            }
+        }
+        if out.len() > before {
+            return;
+        }
+        match self.departure_in(Bypass::Yes, Class::Padding, now) {
+            Departure::Now if out.has_padding_room() => {
+                self.take_padding(now);
+                self.seal_padding(now, out);
+            }
+            _ => self.drop_padding(|drops| &mut drops.no_room),
         }
     }
 
-    fn queue_padding(&mut self) {
-        if self.queue.push_padding().is_err()
-            && let Some(defended) = &mut self.defended
-        {
-            defended.statistics.padding_dropped.queue_full += 1;
+    fn queue_padding(&mut self, now: Instant) {
+        if self.queue.push_padding().is_err() {
+            self.drop_padding(|drops| &mut drops.queue_full);
+            return;
         }
+        self.take_padding(now);
+    }
+
+    fn drop_padding(&mut self, cause: impl FnOnce(&mut PaddingDrops) -> &mut u64) {
+        if let Some(defended) = &mut self.defended {
+            *cause(&mut defended.statistics.padding_dropped) += 1;
+        }
+    }
+
+    /// Counts padding of the one size against the limits.
+    fn take_padding(&mut self, now: Instant) {
+        let remote = self.endpoint.map(|endpoint| endpoint.remote);
+        self.padding.take(self.size() + DATA_OVERHEAD, remote, now);
+    }
+
+    /// Returns the limit that padding of the one size would be over at `now`, if there is one.
+    pub(super) fn padding_over(&self, now: Instant) -> Option<Over> {
+        let remote = self.endpoint.map(|endpoint| endpoint.remote);
+        self.padding.over(self.size() + DATA_OVERHEAD, remote, now)
     }
 
     /// Sends what waited for the end of blocking.
@@ -240,7 +327,7 @@ impl Tunnel {
 
     /// Tells whether handshake messages are held that may leave.
     pub(super) fn has_releasable(&self) -> bool {
-        self.gate() != Gate::Closed && self.defended.as_ref().is_some_and(|defended| !defended.held.is_empty())
+        self.may_pass(Class::Handshake) && self.defended.as_ref().is_some_and(|defended| !defended.held.is_empty())
     }
 
     /// Lets out the handshake messages that were held, if they may leave.
@@ -262,8 +349,9 @@ impl Tunnel {
 
     /// Takes the handshake message that was written to the batch's space: it leaves, or is held until the gate opens.
     pub(super) fn emit_handshake(&mut self, length: usize, out: &mut DatagramBatch) {
+        let may_leave = self.may_pass(Class::Handshake);
         match &mut self.defended {
-            Some(defended) if defended.engine.gate() == Gate::Closed => {
+            Some(defended) if !may_leave => {
                 let message = out.space()[..length].to_vec();
                 // A peer takes the answer to its last call only, as we do.
                 defended.held.retain(|held| held.first() != message.first());
@@ -275,22 +363,23 @@ impl Tunnel {
 
     /// Sends a keepalive that nothing tells from other packets, or lets it wait.
     pub(super) fn send_covert_keepalive(&mut self, now: Instant, out: &mut DatagramBatch) {
-        match self.gate() {
-            Gate::Open => self.seal_keepalive(now, out),
-            Gate::Bypassable | Gate::Closed => self.queue.push_keepalive(),
+        match self.departure(Class::Keepalive, now) {
+            Departure::Now => self.seal_keepalive(now, out),
+            Departure::NotBefore(_) | Departure::Held | Departure::Never(_) => self.queue.push_keepalive(),
         }
     }
 
     /// Seals a keepalive: a frame of its own where the peer knows it, else padding, to which no answer is due either.
     fn seal_keepalive(&mut self, now: Instant, out: &mut DatagramBatch) {
         let kind = if self.has_alike_timers() { FrameKind::Keepalive } else { FrameKind::Padding };
+        self.padding.note_other();
         self.seal_frame(&Frame::header(kind, self.size()), Content::Keepalive, now, out);
     }
 
-    /// Seals what waits at the front of the queue, several small packets together where the peer takes that; `false` if
+    /// Seals what waits at the front of the queue, and may leave in a slot of that kind: several small packets together where the peer takes that; `false` if
     /// nothing waits.
-    pub(super) fn seal_next(&mut self, now: Instant, out: &mut DatagramBatch) -> bool {
-        if self.may_bundle() && self.seal_bundle(now, out) {
+    pub(super) fn seal_next(&mut self, slot: Bypass, now: Instant, out: &mut DatagramBatch) -> bool {
+        if self.departure_in(slot, Class::Bundle, now) == Departure::Now && self.seal_bundle(now, out) {
             return true;
         }
         let Some(item) = self.queue.pop() else { return false };
@@ -354,6 +443,7 @@ impl Tunnel {
     ) -> bool {
         let size = self.size();
         let Some(defended) = &mut self.defended else { return false };
+        let size = defended.size_of(content.len(), size);
         let plaintext = defended.fill(content, size);
         let Some(length) = self.noise.seal(plaintext, out.space()) else {
             self.statistics.dropped.no_session += packets as u64;
@@ -365,6 +455,7 @@ impl Tunnel {
         defended.statistics.constant_size_sent_bytes += (size - normal) as u64;
         self.statistics.sent_packets += packets as u64;
         defended.engine.follow(Event::TunnelSent);
+        self.padding.note_normal();
         self.sent(Content::Packets, length, now);
         self.note_traffic(now);
         self.rekey_if_older(REKEY_AFTER_TIME, now, out);
@@ -372,15 +463,21 @@ impl Tunnel {
     }
 
     fn seal_padding(&mut self, now: Instant, out: &mut DatagramBatch) {
+        let remote = self.endpoint.map(|endpoint| endpoint.remote);
+        if !self.padding.leaves(self.size() + DATA_OVERHEAD, remote) {
+            self.drop_padding(|drops| &mut drops.unproven);
+            return;
+        }
         self.seal_frame(&Frame::header(FrameKind::Padding, self.size()), Content::Frame, now, out);
         self.note_traffic(now);
     }
 
-    /// Seals a control frame, which counts as padding. One that the MTU has no room for is dropped.
+    /// Seals a control frame in the newest session; it counts as padding. One that the MTU has no room for is dropped.
     pub(super) fn seal_control(&mut self, body: &[u8], now: Instant, out: &mut DatagramBatch) {
         let frame = [&Frame::header(FrameKind::Control, self.size()), body].concat();
         if frame.len() <= self.size() {
-            self.seal_frame(&frame, Content::Frame, now, out);
+            self.padding.note_other();
+            self.seal_frame(&frame, Content::Control, now, out);
         }
     }
 
@@ -393,7 +490,11 @@ impl Tunnel {
             return;
         }
         let plaintext = defended.fill(frame, size);
-        let Some(length) = self.noise.seal(plaintext, out.space()) else {
+        let sealed = match content {
+            Content::Control => self.noise.seal_in_newest(plaintext, out.space()),
+            _ => self.noise.seal(plaintext, out.space()),
+        };
+        let Some(length) = sealed else {
             defended.statistics.padding_dropped.no_session += 1;
             return;
         };
@@ -418,25 +519,21 @@ impl Tunnel {
             }
             return;
         }
-        if self.is_refused() {
+        let departure = self.departure(Class::User, now);
+        if matches!(departure, Departure::Never(_)) {
             self.statistics.dropped.unprotected += 1;
             if self.session.is_none() {
                 self.begin_handshake(now, out);
             }
             return;
         }
-        let may_bundle = self.may_bundle();
+        let may_bundle = !matches!(self.departure(Class::Bundle, now), Departure::Never(_));
         // Two of these fit: it may share a datagram with what the owner gives next, or else leaves when it flushes.
         let is_small = may_bundle && length <= self.size().saturating_sub(HEADER) / 2;
         if may_bundle && !is_small {
             self.flush_queue(now, out);
         }
-        let passes = self.session.is_some()
-            && self.queue.is_empty()
-            && self.gate() == Gate::Open
-            && out.has_room()
-            && !is_small
-            && !self.is_held();
+        let passes = departure == Departure::Now && self.queue.is_empty() && out.has_room() && !is_small;
         if passes {
             self.trigger(Event::NormalSent, now);
             self.seal_constant(&buffer[..length], now, out);
@@ -477,10 +574,10 @@ impl Tunnel {
 
     /// Puts off what WireGuard asks for until the gate opens; `true` if it is closed.
     pub(super) fn put_off(&mut self, timer: Timer, now: Instant) -> bool {
-        let is_closed = self.gate() == Gate::Closed;
-        if is_closed {
+        let is_held = !self.may_pass(Class::Handshake);
+        if is_held {
             self.timers.set(timer, now);
         }
-        is_closed
+        is_held
     }
 }

@@ -1,5 +1,6 @@
 //! One handshake and the session that comes of it: a boringtun engine of its own, under a session index of its own.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -86,14 +87,16 @@ pub(super) struct Engine {
     pub(super) tunn: Box<Tunn>,
     pub(super) index: Lease,
     pub(super) stage: Stage,
+    /// Where our message of the handshake goes.
+    pub(super) sent_to: SocketAddr,
     /// When it was made, and how old boringtun took it to be then.
     made: (Instant, Duration),
 }
 
 impl Engine {
-    pub(super) fn new(keys: &Keys, index: Lease, stage: Stage, now: Instant) -> Self {
+    pub(super) fn new(keys: &Keys, index: Lease, stage: Stage, sent_to: SocketAddr, now: Instant) -> Self {
         let (tunn, age) = keys.engine(index.bits());
-        Self { tunn, index, stage, made: (now, age) }
+        Self { tunn, index, stage, sent_to, made: (now, age) }
     }
 
     /// Returns when the handshake, or its session, is over: an answer is not taken when the call was long sent again, nor
@@ -159,7 +162,7 @@ mod tests {
         let mut engine = |own: usize, stage| {
             let keys = Keys::new(&keys[own], keys[1 - own].public_key(), None);
             let index = SessionIndices::default().lease(0, &mut rng);
-            Engine::new(&keys, index, stage, Instant::now())
+            Engine::new(&keys, index, stage, SocketAddr::from(([192, 0, 2, 1], 1)), Instant::now())
         };
         let now = Instant::now();
         let (mut caller, mut answerer) = (engine(0, Stage::Calling(now)), engine(1, Stage::Answered(now)));

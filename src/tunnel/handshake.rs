@@ -83,6 +83,7 @@ impl Tunnel {
             self.noise.resume();
             self.endpoint = Some(home);
             self.session = Some(session);
+            self.note_assurance();
         }
     }
 
@@ -133,6 +134,7 @@ impl Tunnel {
         self.last_handshake = Some(now);
         self.statistics.handshakes += 1;
         self.push_event(Event::SessionStarted);
+        self.note_proof();
         self.open_negotiation(now);
         self.flush(now, out);
     }
@@ -146,15 +148,13 @@ impl Tunnel {
     }
 
     fn initiate(&mut self, now: Instant, out: &mut DatagramBatch) {
-        if self.endpoint.is_none() || out.is_full() {
-            return;
-        }
+        let Some(Endpoint { remote, .. }) = self.endpoint.filter(|_| !out.is_full()) else { return };
         if self.put_off(Timer::HandshakeRetry, now) {
             self.is_call_due = true;
             return;
         }
-        if self.attempt.is_none() || !self.noise.is_calling() {
-            self.noise.call(now, &mut self.rng);
+        if self.attempt.is_none() || !self.noise.is_calling(remote) {
+            self.noise.call(now, remote, &mut self.rng);
         }
         let Some(length) = self.noise.initiate(now, out.space()) else { return };
         out.commit(length);

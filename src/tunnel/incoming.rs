@@ -124,7 +124,8 @@ impl Tunnel {
         }
         self.rekey_if_older(REKEY_ON_RECEIVE, now, out);
         if accepted == Accepted::Control {
-            self.receive_control(&packet[HEADER..opened.length], now, out);
+            let is_newest = matches!(opened.session, Which::New | Which::Current);
+            self.receive_control(&packet[HEADER..opened.length], is_newest, now, out);
         }
         self.run_defense(now, out);
         (packets > 0).then_some(normal)
@@ -187,7 +188,7 @@ impl Tunnel {
         now: Instant,
         out: &mut DatagramBatch,
     ) {
-        let handshaken = match self.noise.take(receiver, datagram, now, &mut self.rng, out.space()) {
+        let handshaken = match self.noise.take(receiver, datagram, now, from.remote, &mut self.rng, out.space()) {
             Ok(handshaken) => handshaken,
             Err(reason) => {
                 self.refuse(reason);
@@ -217,7 +218,8 @@ impl Tunnel {
                     self.sent(Content::Keepalive, length, now);
                 }
                 self.start_session(Role::Initiator, now, out);
-                if !is_bare && self.queue.is_empty() {
+                // Where what was sealed in before goes on, what the ends say to confirm the new session shows it to the peer.
+                if !is_bare && self.queue.is_empty() && !self.noise.is_lagging() {
                     self.send_covert_keepalive(now, out);
                 }
             }

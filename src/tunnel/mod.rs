@@ -32,6 +32,7 @@ mod allowed_ips;
 mod batch;
 mod bundle;
 mod defended;
+mod departure;
 mod ecn;
 mod engine;
 mod frame;
@@ -42,6 +43,7 @@ mod ip;
 mod negotiated;
 mod noise;
 mod outgoing;
+mod padding;
 mod passing;
 mod queue;
 mod sealed;
@@ -60,6 +62,7 @@ pub use indices::{INDEX_BITS, SessionIndices};
 pub use ip::IpHeader;
 #[cfg(all(test, feature = "device"))]
 pub(crate) use ip::tests as ip_tests;
+pub use padding::PaddingRate;
 pub use queue::{MAX_QUEUED_BYTES, MAX_QUEUED_PACKETS};
 pub use timers::REJECT_AFTER_TIME;
 
@@ -77,6 +80,7 @@ use engine::Keys;
 use handshake::{Attempt, Away};
 use negotiated::Negotiated;
 use noise::Noise;
+use padding::Padding;
 use queue::Queue;
 use timers::{Timer, Timers};
 
@@ -131,6 +135,8 @@ pub struct TunnelConfig<'a> {
     pub indices: SessionIndices,
     /// What the table knows the tunnel by.
     pub owner: u32,
+    /// What padding may take that this tunnel and others send together.
+    pub padding_rate: PaddingRate,
 }
 
 impl std::fmt::Debug for TunnelConfig<'_> {
@@ -141,7 +147,7 @@ impl std::fmt::Debug for TunnelConfig<'_> {
 
 impl<'a> TunnelConfig<'a> {
     /// Returns a configuration without a preshared key or keepalives, at the default MTU, that shares its session indices
-    /// with no other tunnel. `seed` is random, and known to nobody else.
+    /// and its padding's rate with no other tunnel. `seed` is random, and known to nobody else.
     pub fn new(private_key: &'a PrivateKey, peer: PublicKey, seed: [u8; 32]) -> Self {
         Self {
             private_key,
@@ -152,6 +158,7 @@ impl<'a> TunnelConfig<'a> {
             seed,
             indices: SessionIndices::default(),
             owner: 0,
+            padding_rate: PaddingRate::default(),
         }
     }
 }
@@ -178,6 +185,7 @@ pub struct Tunnel {
     endpoint: Option<Endpoint>,
     persistent_keepalive: Option<Duration>,
     queue: Queue,
+    padding: Padding,
     timers: Timers,
     defended: Option<Box<Defended>>,
     negotiated: Option<Box<Negotiated>>,
@@ -220,8 +228,10 @@ enum Role {
 enum Content {
     /// Packets of the user's.
     Packets,
-    /// A frame that is no keepalive: it counts as packets do where the peer counts so too.
+    /// Padding: it counts as packets do where the peer counts so too.
     Frame,
+    /// A message of the negotiation: it counts as padding does.
+    Control,
     Keepalive,
     Handshake,
 }
@@ -243,6 +253,7 @@ impl Tunnel {
             endpoint: None,
             persistent_keepalive: seconds(config.persistent_keepalive),
             queue: Queue::default(),
+            padding: Padding::new(config.padding_rate),
             timers: Timers::default(),
             defended: None,
             negotiated: None,

@@ -4,6 +4,7 @@
 //! random, and never while anything blocks. Until the peer agreed, this end runs a defense that it draws for itself, or,
 //! where agreement is required, holds back every normal packet.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,10 @@ use maybetun_machines::EPHEMERAL;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
+use super::departure::{Agreement, Class, Departure};
+use super::timers::{SETTLE_TIME, Timer};
 use super::{DatagramBatch, Ecn, Tunnel};
-use crate::defense::{Gate, Plan, PlanError};
+use crate::defense::{Bypass, Plan, PlanError};
 use crate::negotiation::{Agreed, Capabilities, Choice, Config, Event, Negotiation, Reason};
 use crate::seed::Stream;
 use crate::settings::{
@@ -47,6 +50,8 @@ pub(super) struct Negotiated {
     /// Whether the peer's timers treat every datagram alike, as it said last. That an agreement was not confirmed takes
     /// nothing back: who drops what the peer says must not learn more than before.
     has_alike_timers: bool,
+    /// Where the peer was asked to show that it receives.
+    proving: Option<SocketAddr>,
 }
 
 impl Negotiated {
@@ -54,25 +59,14 @@ impl Negotiated {
         self.negotiation.as_ref()?.agreed()
     }
 
-    /// Tells whether normal packets wait until the peer agrees.
-    fn is_held(&self) -> bool {
-        self.settings.negotiation == NegotiationPolicy::Require && self.agreed().is_none()
+    fn is_required(&self) -> bool {
+        self.settings.negotiation == NegotiationPolicy::Require
     }
 
-    /// Tells whether normal packets are dropped: the peer refused, and is not being asked again.
+    /// Tells whether the peer refused, and is not being asked again.
     fn is_refused(&self) -> bool {
         let is_asking = self.negotiation.as_ref().is_some_and(Negotiation::is_asking);
-        self.is_held() && matches!(self.cause, Cause::Refused(_)) && !is_asking
-    }
-
-    fn protection(&self) -> Protection {
-        if self.agreed().is_some() {
-            Protection::Protected
-        } else if self.is_held() {
-            Protection::NotProtected(self.cause)
-        } else {
-            Protection::OneSided(self.cause)
-        }
+        self.agreed().is_none() && matches!(self.cause, Cause::Refused(_)) && !is_asking
     }
 
     /// Decides when the next control frame leaves, if one waits.
@@ -81,11 +75,6 @@ impl Negotiated {
         if waits && self.send_at.is_none() {
             self.send_at = Some(now + MAX_DELAY.mul_f64(f64::from(self.rng.next_u32()) / f64::from(u32::MAX)));
         }
-    }
-
-    fn next_timeout(&self) -> Option<Instant> {
-        let negotiation = self.negotiation.as_ref().and_then(Negotiation::next_timeout);
-        negotiation.into_iter().chain(self.send_at).min()
     }
 }
 
@@ -111,6 +100,7 @@ impl Tunnel {
             limits: settings.limits,
         };
         self.run_plan(&running.plan, random(&mut rng), now)?;
+        self.set_limits(&settings.limits, now);
         let settings = EphemeralSettings { role: Some(role), ..settings.clone() };
         let is_asked = settings.negotiation != NegotiationPolicy::Off;
         let bundles = if settings.bundling { Capabilities::BUNDLES } else { Capabilities::default() };
@@ -140,6 +130,7 @@ impl Tunnel {
             epochs: 0,
             cause: if is_asked { Cause::Negotiating } else { Cause::NotNegotiated },
             has_alike_timers: false,
+            proving: None,
         }));
         if self.session.is_some() {
             self.open_negotiation(now);
@@ -163,7 +154,14 @@ impl Tunnel {
     /// Returns how far the traffic is protected.
     pub fn protection(&self) -> Protection {
         match &self.negotiated {
-            Some(negotiated) => negotiated.protection(),
+            Some(negotiated) => match self.agreement() {
+                // It is not confirmed.
+                Agreement::Required if negotiated.agreed().is_some() => Protection::NotProtected(Cause::Negotiating),
+                Agreement::Required | Agreement::Refused => Protection::NotProtected(negotiated.cause),
+                Agreement::Free if negotiated.agreed().is_some() => Protection::Protected,
+                Agreement::Free if self.one_size().is_none() => Protection::NotProtected(negotiated.cause),
+                Agreement::Free => Protection::OneSided(negotiated.cause),
+            },
             None if self.is_defended() => Protection::OneSided(Cause::NotNegotiated),
             None => Protection::NotProtected(Cause::Off),
         }
@@ -198,22 +196,37 @@ impl Tunnel {
         self.session.is_none() && self.negotiated.as_ref().is_some_and(|negotiated| asks(negotiated))
     }
 
-    /// Tells whether normal packets wait until the peer agrees.
-    pub(super) fn is_held(&self) -> bool {
-        self.negotiated.as_ref().is_some_and(|negotiated| negotiated.is_held())
+    /// Tells whether packets of the user's may leave as far as the peer's agreement goes.
+    pub(super) fn agreement(&self) -> Agreement {
+        match &self.negotiated {
+            Some(negotiated) if negotiated.is_required() && !self.noise.is_assured() => match negotiated.is_refused() {
+                true => Agreement::Refused,
+                false => Agreement::Required,
+            },
+            Some(_) | None => Agreement::Free,
+        }
     }
 
-    /// Tells whether normal packets are dropped, because the peer refused what is required.
-    pub(super) fn is_refused(&self) -> bool {
-        self.negotiated.as_ref().is_some_and(|negotiated| negotiated.is_refused())
+    /// Returns when the control frame that waits may leave, if one does.
+    pub(super) fn control_at(&self) -> Option<Instant> {
+        self.negotiated.as_ref()?.send_at
     }
 
-    /// Tells whether the peer takes bundles: it has said so in this session.
-    pub(super) fn may_bundle(&self) -> bool {
+    /// Notes what the peer has confirmed in the newest session: all goes on in that, and what waited for it may leave.
+    pub(super) fn note_assurance(&mut self) {
+        let negotiation = self.negotiated.as_ref().and_then(|negotiated| negotiated.negotiation.as_ref());
+        if negotiation.is_some_and(Negotiation::is_assured) {
+            self.timers.cancel(Timer::Settle);
+            self.noise.assure();
+        }
+    }
+
+    /// Tells whether the peer takes bundles: it has said so in the session that packets are sealed in.
+    pub(super) fn peer_takes_bundles(&self) -> bool {
         let negotiation = self.negotiated.as_ref().and_then(|negotiated| negotiated.negotiation.as_ref());
         negotiation.is_some_and(|negotiation| {
             let knows = |agreed: &Agreed| agreed.capabilities.contains(Capabilities::BUNDLES);
-            negotiation.is_confirmed() && negotiation.agreed().is_some_and(knows)
+            (negotiation.is_confirmed() || self.noise.is_lagging()) && negotiation.agreed().is_some_and(knows)
         })
     }
 
@@ -272,6 +285,9 @@ impl Tunnel {
             negotiation.session_started(now, &mut negotiated.rng);
         }
         negotiated.schedule(now);
+        if self.noise.is_lagging() && !negotiated.is_required() {
+            self.timers.set(Timer::Settle, now + SETTLE_TIME);
+        }
         if !negotiated.is_drawn && negotiated.settings.negotiation != NegotiationPolicy::Require {
             let EphemeralSettings { tier, strength, .. } = negotiated.settings;
             let mut own = ChaCha20Rng::from_seed(random(&mut negotiated.rng));
@@ -288,18 +304,19 @@ impl Tunnel {
         let Some(negotiation) = &mut negotiated.negotiation else { return };
         negotiation.stop(now, &mut negotiated.rng);
         let mut body = Vec::new();
-        while self.can_send_control(out) && negotiation.poll_message(&mut body) {
+        while self.may_pass(Class::Control) && !out.is_full() && negotiation.poll_message(&mut body) {
             self.seal_control(&body, now, out);
             body.clear();
         }
+        self.noise.disclaim();
     }
 
-    /// Takes the body of a control frame.
-    pub(super) fn receive_control(&mut self, body: &[u8], now: Instant, out: &mut DatagramBatch) {
+    /// Takes the body of a control frame that came in the newest session, or in an older one.
+    pub(super) fn receive_control(&mut self, body: &[u8], is_newest: bool, now: Instant, out: &mut DatagramBatch) {
         let Some(negotiated) = &mut self.negotiated else { return };
         let Some(negotiation) = &mut negotiated.negotiation else { return };
         let before = negotiation.malformed();
-        negotiation.receive(body, now, &mut negotiated.rng);
+        negotiation.receive(body, is_newest, now, &mut negotiated.rng);
         self.statistics.dropped.malformed += negotiation.malformed() - before;
         self.run_negotiation(now, out);
     }
@@ -331,36 +348,78 @@ impl Tunnel {
         {
             match event {
                 Event::Run(agreed) => self.run_agreed(&agreed, now, out),
-                Event::Alone(reason) => self.be_alone(reason),
+                Event::Alone(reason) => self.be_alone(reason, now),
+                Event::PathProven => self.note_path_proof(),
             }
-            self.note_protection();
         }
-        let mut body = Vec::new();
-        loop {
-            let can_send = self.can_send_control(out);
-            let Some(negotiated) = &mut self.negotiated else { return };
+        self.note_assurance();
+        self.note_protection();
+        if self.may_pass(Class::User) {
+            // What waited for the peer's word.
+            self.flush_queue(now, out);
+        }
+        while self.has_control_for(Bypass::No, now) && !out.is_full() {
+            self.send_control(Bypass::No, now, out);
+        }
+    }
+
+    /// Tells whether a control frame may leave now, in a slot of that kind.
+    pub(super) fn has_control_for(&mut self, slot: Bypass, now: Instant) -> bool {
+        if let Some(negotiated) = &mut self.negotiated {
             negotiated.schedule(now);
-            if !can_send || negotiated.send_at.is_none_or(|at| at > now) {
-                return;
-            }
-            negotiated.send_at = None;
-            body.clear();
-            if negotiated.negotiation.as_mut().is_some_and(|negotiation| negotiation.poll_message(&mut body)) {
-                self.seal_control(&body, now, out);
-            }
+        }
+        self.control_at().is_some() && self.departure_in(slot, Class::Control, now) == Departure::Now
+    }
+
+    /// Sends the control frame that [may leave](Self::has_control_for).
+    pub(super) fn send_control(&mut self, slot: Bypass, now: Instant, out: &mut DatagramBatch) {
+        debug_assert!(self.departure_in(slot, Class::Control, now) == Departure::Now);
+        let Some(negotiated) = &mut self.negotiated else { return };
+        negotiated.send_at = None;
+        let mut body = Vec::new();
+        if negotiated.negotiation.as_mut().is_some_and(|negotiation| negotiation.poll_message(&mut body)) {
+            self.seal_control(&body, now, out);
         }
     }
 
     /// Returns when the negotiation has something to do; `None` while it cannot.
     pub(super) fn negotiation_timeout(&self) -> Option<Instant> {
-        if self.session.is_none() || self.gate() != Gate::Open {
-            return None;
+        let negotiated = self.negotiated.as_ref()?;
+        let own = negotiated.negotiation.as_ref().and_then(Negotiation::next_timeout);
+        match (self.may_pass_in(Bypass::No, Class::Control), self.may_pass_in(Bypass::Yes, Class::Control)) {
+            (true, _) => own.into_iter().chain(negotiated.send_at).min(),
+            // What waits leaves with a slot, whenever that comes; what is unanswered is said again.
+            (false, true) => own,
+            (false, false) => None,
         }
-        self.negotiated.as_ref()?.next_timeout()
     }
 
-    fn can_send_control(&self, out: &DatagramBatch) -> bool {
-        self.session.is_some() && self.gate() == Gate::Open && !out.is_full()
+    /// Notes that the peer received what was sent to begin the newest session.
+    pub(super) fn note_proof(&mut self) {
+        let remote = self.endpoint.map(|endpoint| endpoint.remote);
+        if let Some(proven) = self.noise.proven().filter(|proven| Some(*proven) == remote) {
+            self.padding.prove(proven);
+        }
+    }
+
+    /// Asks the peer to show that it receives where it was just heard from.
+    pub(super) fn ask_for_proof(&mut self, now: Instant) {
+        let Some(remote) = self.endpoint.map(|endpoint| endpoint.remote) else { return };
+        if let Some(negotiated) = &mut self.negotiated
+            && let Some(negotiation) = &mut negotiated.negotiation
+            && negotiation.prove_path(now, &mut negotiated.rng)
+        {
+            negotiated.proving = Some(remote);
+            negotiated.schedule(now);
+        }
+    }
+
+    fn note_path_proof(&mut self) {
+        let remote = self.endpoint.map(|endpoint| endpoint.remote);
+        let proving = self.negotiated.as_mut().and_then(|negotiated| negotiated.proving.take());
+        if let Some(proven) = proving.filter(|proving| Some(*proving) == remote) {
+            self.padding.prove(proven);
+        }
     }
 
     fn run_agreed(&mut self, agreed: &Agreed, now: Instant, out: &mut DatagramBatch) {
@@ -373,7 +432,7 @@ impl Tunnel {
             Role::Relay => Stream::RelayFramework,
         };
         self.run_drawn(&agreed.defense, *agreed.seed.stream_key(framework), now);
-        // What waited for the agreement, or for the end of the last epoch's blocking.
+        // What waited for the end of the last epoch's blocking.
         self.flush_queue(now, out);
     }
 
@@ -389,12 +448,17 @@ impl Tunnel {
         }
     }
 
-    fn be_alone(&mut self, reason: Reason) {
+    fn be_alone(&mut self, reason: Reason, now: Instant) {
+        self.noise.disclaim();
         let Some(negotiated) = &mut self.negotiated else { return };
         negotiated.agreed_at = None;
         negotiated.cause = Cause::Refused(reason);
         negotiated.has_alike_timers &= reason != Reason::Requested;
-        if negotiated.is_refused() {
+        // A client that wants no defense does not pay for ours.
+        if negotiated.role == Role::Relay && reason == Reason::Requested && !negotiated.is_required() {
+            self.stand_down(now);
+        }
+        if self.agreement() == Agreement::Refused {
             self.statistics.dropped.unprotected += self.queue.clear() as u64;
         }
     }

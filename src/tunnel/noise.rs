@@ -1,12 +1,13 @@
 //! The seam to boringtun: the handshakes, sessions and AEAD of one peer.
 //!
 //! Each attempt of ours, and each initiation that we answer, has an [engine](Engine) of its own. So each session has an
-//! index of its own at both ends, and which session is sealed in is said here: never an older one than before. boringtun's
+//! index of its own at both ends, and which session is sealed in is said here. boringtun's
 //! own timers are never polled: they would look at what a datagram carried. Sessions end here, 180 s after they were made.
 //!
 //! One more engine, the guard, sees every initiation first. It remembers the latest timestamp of the peer's, whatever
 //! becomes of sessions and keys, and refuses what is not later. The sessions that it makes for itself are never used.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use boringtun::noise::{Tunn, TunnResult};
@@ -30,8 +31,11 @@ pub(super) struct Noise {
     owner: u32,
     /// The newest first: at most one that calls, [`MAX_ANSWERED`] and [`MAX_SESSIONS`].
     engines: Vec<Engine>,
-    /// The bits of the session that is sealed in.
+    /// The bits of the newest session that is sealed in.
     sealing: Option<u32>,
+    /// The bits of the last session in which the peer has confirmed what both agreed on, while that stands: what it
+    /// carried goes on in it until a newer one is confirmed, too.
+    assured: Option<u32>,
     /// The bits of the session that was, until the peer was heard from elsewhere.
     paused: Option<u32>,
     guard: Option<Box<Tunn>>,
@@ -81,7 +85,7 @@ pub(super) enum Handshaken {
 impl Noise {
     /// Makes handshakes under these keys; their indices are `owner`'s in `indices`.
     pub(super) fn new(keys: Keys, indices: SessionIndices, owner: u32) -> Self {
-        Self { keys, indices, owner, engines: Vec::new(), sealing: None, paused: None, guard: None }
+        Self { keys, indices, owner, engines: Vec::new(), sealing: None, assured: None, paused: None, guard: None }
     }
 
     pub(super) fn peer(&self) -> PublicKey {
@@ -114,13 +118,14 @@ impl Noise {
     /// Forgets every session and every handshake under way.
     pub(super) fn forget_sessions(&mut self) {
         self.engines.clear();
-        (self.sealing, self.paused) = (None, None);
+        (self.sealing, self.assured, self.paused) = (None, None, None);
     }
 
     /// Seals no more in the session that there is until [`resume`](Self::resume) is called, or another one comes: the peer
     /// seems to be elsewhere, by the initiation that was just answered. What was begun before it leads nowhere.
     pub(super) fn pause(&mut self) {
         self.paused = self.sealing.take().or(self.paused);
+        self.assured = None;
         self.supersede(1);
     }
 
@@ -149,15 +154,45 @@ impl Noise {
         self.engines.retain(|engine| !engine.is_over(now));
         let is_there = |bits: &u32| self.engines.iter().any(|engine| engine.index.bits() == *bits);
         self.sealing = self.sealing.filter(is_there);
+        self.assured = self.assured.filter(is_there);
         self.paused = self.paused.filter(is_there);
     }
 
-    /// Seals `plaintext` into `out`; `None` if there is no session.
+    /// Notes that the peer has confirmed, in the newest session, what both agreed on: all goes on in that.
+    pub(super) fn assure(&mut self) {
+        self.assured = self.sealing;
+    }
+
+    /// Notes that what was confirmed does not stand any more, or is not waited for: all goes on in the newest session.
+    pub(super) fn disclaim(&mut self) {
+        self.assured = None;
+    }
+
+    /// Tells whether there is a session in which the peer has confirmed what both agreed on.
+    pub(super) fn is_assured(&self) -> bool {
+        self.assured.is_some()
+    }
+
+    /// Tells whether there is one, and it is not the newest.
+    pub(super) fn is_lagging(&self) -> bool {
+        self.assured.is_some() && self.assured != self.sealing
+    }
+
+    /// Seals `plaintext` into `out`, in the session that the peer has confirmed, or else the newest; `None` if there is no
+    /// session.
     ///
     /// # Panics
     /// Panics if `out` is not at least 32 bytes longer than `plaintext`, and 148.
     pub(super) fn seal(&mut self, plaintext: &[u8], out: &mut [u8]) -> Option<usize> {
-        let bits = self.sealing?;
+        self.seal_in(self.assured.or(self.sealing)?, plaintext, out)
+    }
+
+    /// Does the same in the newest session: what the ends say to confirm it.
+    pub(super) fn seal_in_newest(&mut self, plaintext: &[u8], out: &mut [u8]) -> Option<usize> {
+        self.seal_in(self.sealing?, plaintext, out)
+    }
+
+    fn seal_in(&mut self, bits: u32, plaintext: &[u8], out: &mut [u8]) -> Option<usize> {
         let engine = self.engines.iter_mut().find(|engine| engine.index.bits() == bits)?;
         match engine.tunn.encapsulate(plaintext, out) {
             TunnResult::WriteToNetwork(datagram) => Some(datagram.len()),
@@ -202,10 +237,11 @@ impl Noise {
         index: Option<u32>,
         message: &[u8],
         now: Instant,
+        from: SocketAddr,
         rng: &mut impl RngCore,
         out: &mut [u8],
     ) -> Result<Handshaken, Refused> {
-        let Some(index) = index else { return self.answer(message, now, rng, out) };
+        let Some(index) = index else { return self.answer(message, now, from, rng, out) };
         let position = self.position_of(index)?;
         let engine = &mut self.engines[position];
         let Stage::Calling(at) = engine.stage else { return Err(Refused::Unauthenticated) };
@@ -225,6 +261,7 @@ impl Noise {
         &mut self,
         initiation: &[u8],
         now: Instant,
+        from: SocketAddr,
         rng: &mut impl RngCore,
         out: &mut [u8],
     ) -> Result<Handshaken, Refused> {
@@ -232,23 +269,29 @@ impl Noise {
         if take(guard, initiation, &mut [0; HANDSHAKE_INITIATION])? == 0 {
             return Err(Refused::Unauthenticated);
         }
-        let mut engine = Engine::new(&self.keys, self.indices.lease(self.owner, rng), Stage::Answered(now), now);
+        let mut engine = Engine::new(&self.keys, self.indices.lease(self.owner, rng), Stage::Answered(now), from, now);
         let length = take(&mut engine.tunn, initiation, out)?;
         self.engines.insert(0, engine);
         self.bound();
         Ok(Handshaken::Answer(length))
     }
 
-    /// Begins to call: the initiations from now on have an index that nobody has seen.
-    pub(super) fn call(&mut self, now: Instant, rng: &mut impl RngCore) {
+    /// Begins to call at `remote`: the initiations from now on have an index that nobody has seen.
+    pub(super) fn call(&mut self, now: Instant, remote: SocketAddr, rng: &mut impl RngCore) {
         self.hang_up();
-        let engine = Engine::new(&self.keys, self.indices.lease(self.owner, rng), Stage::Calling(now), now);
+        let engine = Engine::new(&self.keys, self.indices.lease(self.owner, rng), Stage::Calling(now), remote, now);
         self.engines.insert(0, engine);
     }
 
-    /// Tells whether a call can be taken up again.
-    pub(super) fn is_calling(&self) -> bool {
-        self.engines.iter().any(|engine| matches!(engine.stage, Stage::Calling(_)))
+    /// Tells whether a call at `remote` can be taken up again.
+    pub(super) fn is_calling(&self, remote: SocketAddr) -> bool {
+        self.engines.iter().any(|engine| matches!(engine.stage, Stage::Calling(_)) && engine.sent_to == remote)
+    }
+
+    /// Returns where the handshake message was sent that the newest session is the answer to: that address receives.
+    pub(super) fn proven(&self) -> Option<SocketAddr> {
+        let engine = self.engines.iter().find(|engine| Some(engine.index.bits()) == self.sealing)?;
+        Some(engine.sent_to)
     }
 
     /// Writes an initiation of the present call to `out`.
@@ -298,7 +341,7 @@ impl Noise {
     /// Keeps to the bounds.
     fn bound(&mut self) {
         let (mut answered, mut sessions) = (0, 0);
-        let kept = self.sealing.or(self.paused);
+        let kept = [self.sealing, self.assured, self.paused];
         self.engines.retain(|engine| {
             let (count, most) = match engine.stage {
                 Stage::Calling(_) => return true,
@@ -306,7 +349,7 @@ impl Noise {
                 Stage::Session(_) => (&mut sessions, MAX_SESSIONS),
             };
             *count += 1;
-            *count <= most || Some(engine.index.bits()) == kept
+            *count <= most || kept.contains(&Some(engine.index.bits()))
         });
     }
 }

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use super::departure::Class;
 use super::timers::REKEY_AFTER_TIME;
 use super::{Content, DatagramBatch, Ecn, PADDING_MULTIPLE, Tunnel};
-use crate::defense::Gate;
+use crate::defense::Bypass;
 
 impl Tunnel {
     /// Takes an IP packet, the first `length` bytes of `buffer`, to be sent to the peer.
@@ -30,7 +31,7 @@ impl Tunnel {
             return;
         }
         self.end_old_sessions(now);
-        if self.session.is_some() && self.queue.is_empty() && out.has_room() {
+        if self.may_leave(Class::User, now) && self.queue.is_empty() && out.has_room() {
             self.seal(buffer, length, now, out);
             return;
         }
@@ -47,8 +48,10 @@ impl Tunnel {
         self.has_sealable() || self.has_releasable()
     }
 
+    /// Tells whether what is first in the queue may leave. The limits on padding do not count: padding that waits was
+    /// within them when it came due.
     fn has_sealable(&self) -> bool {
-        self.session.is_some() && !self.queue.is_empty() && self.gate() == Gate::Open && !self.is_held()
+        self.queue.first().is_some_and(|class| self.may_pass(class))
     }
 
     /// Seals waiting packets into `out` until it has no room or none may leave.
@@ -66,7 +69,7 @@ impl Tunnel {
     pub(super) fn flush_queue(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.release_held(out);
         while self.has_sealable() && out.has_room() {
-            self.seal_next(now, out);
+            self.seal_next(Bypass::No, now, out);
         }
     }
 
@@ -93,7 +96,9 @@ impl Tunnel {
         }
         if self.defended.is_some() {
             self.send_covert_keepalive(now, out);
-        } else if let Some(length) = self.noise.seal(&[], out.space()) {
+        } else if self.may_leave(Class::Keepalive, now)
+            && let Some(length) = self.noise.seal(&[], out.space())
+        {
             out.commit(length);
             self.sent(Content::Keepalive, length, now);
         }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::departure::Class;
 use super::timers::{KEEPALIVE_TIMEOUT, KEEPALIVE_TIMEOUTS, SILENCE_TIMEOUT, SILENCE_TIMEOUTS, Timer, Timers, between};
 use super::{Content, DatagramBatch, Endpoint, Event, Tunnel};
-use crate::defense::Gate;
 
 /// How often the age of the session is compared with a clock that runs while the system sleeps, at most.
 const CHECK: Duration = Duration::from_secs(1);
@@ -19,10 +19,10 @@ impl Tunnel {
         self.end_old_sessions(now);
         self.run_negotiation(now, out);
         while !out.is_full() {
-            let timer = if self.gate() == Gate::Closed {
-                self.timers.expire_only(Timer::Forget, now)
-            } else {
+            let timer = if self.may_pass(Class::Handshake) {
                 self.timers.expire(now)
+            } else {
+                self.timers.expire_only(Timer::Forget, now)
             };
             let Some(timer) = timer else { return };
             match timer {
@@ -38,6 +38,7 @@ impl Tunnel {
                     self.forget_local_address();
                     self.begin_handshake(now, out);
                 }
+                Timer::Settle => self.noise.disclaim(),
                 Timer::Forget => self.forget_old_sessions(now),
             }
         }
@@ -46,8 +47,10 @@ impl Tunnel {
     /// Does what is due while nothing can be sent: keys are forgotten in time, and nothing else.
     pub fn handle_timeout_mute(&mut self, now: Instant) {
         while let Some(timer) = self.timers.expire(now) {
-            if timer == Timer::Forget {
-                self.forget_old_sessions(now);
+            match timer {
+                Timer::Forget => self.forget_old_sessions(now),
+                Timer::Settle => self.noise.disclaim(),
+                Timer::HandshakeRetry | Timer::Keepalive | Timer::PersistentKeepalive | Timer::Silence => {}
             }
         }
     }
@@ -61,7 +64,7 @@ impl Tunnel {
     /// until something is sent or received.
     pub fn next_timeout(&self) -> Option<Instant> {
         let machines = self.defended.as_ref().and_then(|defended| defended.engine.next_timeout());
-        let own = if self.gate() == Gate::Closed { self.timers.get(Timer::Forget) } else { self.timers.next() };
+        let own = if self.may_pass(Class::Handshake) { self.timers.next() } else { self.timers.get(Timer::Forget) };
         machines.into_iter().chain(own).chain(self.negotiation_timeout()).min()
     }
 
@@ -114,7 +117,7 @@ impl Tunnel {
         let is_alike = self.has_alike_timers();
         let is_awaited = match content {
             Content::Packets => true,
-            Content::Frame => is_alike,
+            Content::Frame | Content::Control => is_alike,
             Content::Handshake | Content::Keepalive => false,
         };
         if is_awaited && self.timers.get(Timer::Silence).is_none() {
@@ -126,9 +129,14 @@ impl Tunnel {
     /// Keeps the books for a datagram that authenticated, and shows where the peer is.
     pub(super) fn received_from(&mut self, length: usize, from: Endpoint, now: Instant) {
         if self.endpoint.map(|endpoint| endpoint.remote) != Some(from.remote) {
+            // An answer that was held was for another place.
+            self.drop_held();
             self.push_event(Event::EndpointChanged(from.remote));
         }
         self.endpoint = Some(from);
+        if self.padding.received(length, from.remote) {
+            self.ask_for_proof(now);
+        }
         self.received(length, now);
     }
 

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use super::departure::Class;
+
 /// Most packets that wait for one peer, normal and padding together, so that the number that leaves in the end does not say
 /// which they were: a normal packet that finds no room takes the place of the last padding.
 pub const MAX_QUEUED_PACKETS: usize = 1_024;
@@ -39,6 +41,15 @@ pub(super) struct QueueFull;
 impl Queue {
     pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// Returns of what class the first that waits is.
+    pub(super) fn first(&self) -> Option<Class> {
+        self.items.front().map(|item| match item {
+            Item::Packet(_) => Class::User,
+            Item::Padding => Class::Padding,
+            Item::Keepalive => Class::Keepalive,
+        })
     }
 
     /// Returns how many normal packets wait.

@@ -37,6 +37,10 @@ pub(super) const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) const KEEPALIVE_TIMEOUTS: RangeInclusive<Duration> = Duration::from_secs(5)..=KEEPALIVE_TIMEOUT;
 pub(super) const SILENCE_TIMEOUTS: RangeInclusive<Duration> = SILENCE_TIMEOUT..=Duration::from_secs(20);
 
+/// How long a new session waits for the peer to confirm in it what both agreed on, where that is not required, while the
+/// last one goes on: a round trip and what the ends wait at random, with room.
+pub(super) const SETTLE_TIME: Duration = Duration::from_secs(1);
+
 /// An initiator makes a new session when it receives and the session is this old.
 pub(super) const REKEY_ON_RECEIVE: Duration = Duration::from_secs(165);
 
@@ -54,6 +58,8 @@ pub(super) enum Timer {
     PersistentKeepalive,
     /// Data was sent and nothing received since: the session may be lost.
     Silence,
+    /// The peer did not confirm, in a new session, what both agreed on: what is not required goes on without.
+    Settle,
     /// A session is over: its keys are to be forgotten.
     Forget,
 }
@@ -65,8 +71,8 @@ pub(super) fn between(range: RangeInclusive<Duration>, rng: &mut impl RngCore) -
     *range.start() + Duration::from_micros(rng.next_u64() % micros)
 }
 
-const TIMERS: [Timer; 5] =
-    [Timer::HandshakeRetry, Timer::Keepalive, Timer::PersistentKeepalive, Timer::Silence, Timer::Forget];
+const TIMERS: [Timer; 6] =
+    [Timer::HandshakeRetry, Timer::Keepalive, Timer::PersistentKeepalive, Timer::Silence, Timer::Settle, Timer::Forget];
 
 /// When each timer fires, if it is set.
 #[derive(Debug, Default)]

@@ -211,7 +211,7 @@ fn what_one_end_switches_off_the_other_notices() {
     network.run_for(Duration::from_secs(2));
     network.stop_defense(0);
     network.run_for(Duration::from_secs(1));
-    let alone = Protection::OneSided(Cause::Refused(Reason::Requested));
+    let alone = Protection::NotProtected(Cause::Refused(Reason::Requested));
     assert_eq!(protections(&network), [Protection::NotProtected(Cause::Off), alone]);
 }
 

@@ -84,6 +84,14 @@ pub(crate) fn metronome(interval: Duration) -> Machine {
     machine(vec![start, pad])
 }
 
+/// Fills a slot every `interval`, for ever, from the first packet of the user's: with what waits, or with padding.
+pub(crate) fn slots(interval: Duration) -> Machine {
+    let start = State::new(enum_map! { Event::NormalSent => vec![Trans(1, 1.0)], _ => vec![] });
+    let mut pad = State::new(enum_map! { Event::PaddingSent => vec![Trans(1, 1.0)], _ => vec![] });
+    pad.action = Some(Step::pad().bypassable().replacing().after(interval).action);
+    machine(vec![start, pad])
+}
+
 /// Takes one action again and again, whatever happens, without ever waiting.
 pub(crate) fn frenzy(action: Action) -> Machine {
     let any = || enum_map! { Event::Signal => vec![], Event::LimitReached => vec![], Event::CounterZero => vec![], _ => vec![Trans(0, 1.0)] };

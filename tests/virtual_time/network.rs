@@ -206,6 +206,11 @@ impl Network {
         self.flush(0);
     }
 
+    /// Takes side 0 to another network, as an address translator does: it does not know.
+    pub(crate) fn move_unseen(&mut self, network: u8) {
+        self.network = network;
+    }
+
     /// Ends the defense of a side.
     pub(crate) fn stop_defense(&mut self, side: usize) {
         let mut out = DatagramBatch::new();
