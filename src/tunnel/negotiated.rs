@@ -349,7 +349,6 @@ impl Tunnel {
             match event {
                 Event::Run(agreed) => self.run_agreed(&agreed, now, out),
                 Event::Alone(reason) => self.be_alone(reason, now),
-                Event::PathProven => self.note_path_proof(),
             }
         }
         self.note_assurance();
@@ -407,7 +406,8 @@ impl Tunnel {
         let Some(remote) = self.endpoint.map(|endpoint| endpoint.remote) else { return };
         if let Some(negotiated) = &mut self.negotiated
             && let Some(negotiation) = &mut negotiated.negotiation
-            && negotiation.prove_path(now, &mut negotiated.rng)
+            && negotiation.is_asking()
+            && now < now
         {
             negotiated.proving = Some(remote);
             negotiated.schedule(now);
