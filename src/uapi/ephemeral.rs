@@ -25,8 +25,7 @@ use super::keys::keys;
 use crate::secret::SecretBuffer;
 use crate::seed::Fingerprint;
 use crate::settings::{
-    DefenseChange, EphemeralSettings, EpochStatus, Limits, NegotiationStatus, PeerStatus, Protection, renewal,
-    role_from_name,
+    DefenseChange, EphemeralSettings, EpochStatus, NegotiationStatus, PeerStatus, Protection, renewal, role_from_name,
 };
 use crate::text;
 

@@ -323,7 +323,8 @@ mod tests {
         assert_eq!(exit::of(&settings(&on(None), front, &peer).unwrap_err()), Exit::Usage);
         peer.role = Some(Role::Client);
         let of_peer = settings(&on(None), front, &peer).unwrap();
-        assert_eq!(of_peer, DefenseSettings::of(front, Role::Client).limited(Fraction::new(0.5), None));
+        let limits = Limits { max_padding_frac: Fraction::new(0.5), ..Limits::default() };
+        assert_eq!(of_peer, DefenseSettings::of(front, Role::Client).limited(limits));
         let running = DefenseSettings::of(front, Role::Relay);
         peer.defense = Some(maybetun::settings::DefenseStatus { settings: running, statistics: Default::default() });
         assert_eq!(settings(&on(None), front, &peer).unwrap().role, Some(Role::Relay));

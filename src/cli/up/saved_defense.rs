@@ -86,7 +86,7 @@ fn as_said(source: &Source, defense: Defense, running: &DefenseSettings, peer: &
 mod tests {
     use maybetun::config;
     use maybetun::keys::PublicKey;
-    use maybetun::settings::{DefenseStatistics, DefenseStatus, NegotiationPolicy, Role};
+    use maybetun::settings::{DefenseStatistics, DefenseStatus, Fraction, Limits, NegotiationPolicy, Role};
     use maybetun_machines::Strength;
 
     use super::*;
@@ -111,7 +111,8 @@ mod tests {
     #[test]
     fn a_defense_that_did_not_change_is_said_as_before() {
         let file = "Defense = front\nDefenseMaxPaddingFrac = 0.5\n";
-        assert_eq!(saved(file, Some(front(Role::Relay).limited(Fraction::new(0.5), None))), file);
+        let limits = Limits { max_padding_frac: Fraction::new(0.5), ..Limits::default() };
+        assert_eq!(saved(file, Some(front(Role::Relay).limited(limits))), file);
         assert_eq!(saved("", None), "");
         assert_eq!(saved("Defense = off\n", None), "Defense = off\n");
     }
@@ -119,9 +120,10 @@ mod tests {
     #[test]
     fn what_was_toggled_is_saved() {
         assert_eq!(saved("Defense = front\n", None), "Defense = off\n");
+        let limits = Limits { max_blocking_frac: Fraction::new(0.25), ..Limits::default() };
         let on = "Defense = front\nDefenseMaxBlockingFrac = 0.25\nDefenseRole = client\n";
         for before in ["", "Defense = off\n", "Defense = interspace\n", "Defense = ./gone.toml\n"] {
-            assert_eq!(saved(before, Some(front(Role::Client).limited(None, Fraction::new(0.25)))), on, "{before}");
+            assert_eq!(saved(before, Some(front(Role::Client).limited(limits))), on, "{before}");
         }
     }
 
