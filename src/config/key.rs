@@ -74,6 +74,7 @@ keys! {
         Dns "DNS",
         Mtu "MTU",
         Table "Table",
+        MaxPaddingRate "MaxPaddingRate",
         PreUp "PreUp",
         PostUp "PostUp",
         PreDown "PreDown",
@@ -89,6 +90,7 @@ keys! {
         Defense "Defense",
         DefenseMaxPaddingFrac "DefenseMaxPaddingFrac",
         DefenseMaxBlockingFrac "DefenseMaxBlockingFrac",
+        DefenseMaxPaddingRate "DefenseMaxPaddingRate",
         DefenseRole "DefenseRole",
         DefenseTier "DefenseTier",
         DefenseStrength "DefenseStrength",
@@ -103,7 +105,13 @@ impl InterfaceKey {
     pub(super) fn is_list(self) -> bool {
         match self {
             Self::Address | Self::Dns | Self::PreUp | Self::PostUp | Self::PreDown | Self::PostDown => true,
-            Self::PrivateKey | Self::ListenPort | Self::FwMark | Self::Mtu | Self::Table | Self::SaveConfig => false,
+            Self::PrivateKey
+            | Self::ListenPort
+            | Self::FwMark
+            | Self::Mtu
+            | Self::Table
+            | Self::MaxPaddingRate
+            | Self::SaveConfig => false,
         }
     }
 }
@@ -120,6 +128,7 @@ impl PeerKey {
             | Self::Defense
             | Self::DefenseMaxPaddingFrac
             | Self::DefenseMaxBlockingFrac
+            | Self::DefenseMaxPaddingRate
             | Self::DefenseRole
             | Self::DefenseTier
             | Self::DefenseStrength
@@ -135,9 +144,10 @@ impl PeerKey {
             .contains(&self)
     }
 
-    /// Tells whether the key has a meaning only beside another `Defense`.
-    pub(super) fn is_of_static(self) -> bool {
-        [Self::DefenseMaxPaddingFrac, Self::DefenseMaxBlockingFrac].contains(&self)
+    /// Tells whether the key has a meaning only beside a `Defense`, whichever it is.
+    pub(super) fn is_of_any_defense(self) -> bool {
+        [Self::DefenseMaxPaddingFrac, Self::DefenseMaxBlockingFrac, Self::DefenseMaxPaddingRate, Self::DefenseRole]
+            .contains(&self)
     }
 }
 
