@@ -174,12 +174,18 @@ mod tests {
         for line in [
             "defense wg0 on front".to_owned(),
             format!("defense wg0 {key} on ./front.toml --role relay --max-padding-frac 0.5 --max-blocking-frac 0"),
+            "defense wg0 on ephemeral --max-padding-frac 0.5 --max-blocking-frac 1 --max-padding-rate 65536".to_owned(),
             format!("defense wg0 {key} off"),
             "defense wg0 status --json".to_owned(),
         ] {
             assert!(matches!(parse(&line).unwrap().command, Some(Command::Defense(_))), "{line}");
         }
-        for line in ["defense wg0 on off", "defense wg0 on front --max-padding-frac 2", "defense wg0 nobody off"] {
+        for line in [
+            "defense wg0 on off",
+            "defense wg0 on front --max-padding-frac 2",
+            "defense wg0 on front --max-padding-rate 4M",
+            "defense wg0 nobody off",
+        ] {
             assert_eq!(parse(line).unwrap_err(), ErrorKind::ValueValidation, "{line}");
         }
         assert!(parse("defense wg0").is_err() && parse("defense wg0 on").is_err());
