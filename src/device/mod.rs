@@ -39,6 +39,10 @@ use crate::settings::{Status, Update};
 use crate::tunnel::Event;
 use shared::Shared;
 
+/// Bytes a second that padding to all peers of a device together may take, unless the user says otherwise: that of 16
+/// peers at [their own default](crate::settings::DEFAULT_MAX_PADDING_RATE).
+pub const DEFAULT_DEVICE_PADDING_RATE: u64 = 64 << 20;
+
 /// How a device behaves, beyond what [`Update`] sets.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -55,6 +59,9 @@ pub struct Options {
     /// How late deadlines may be met, so that several cost one wakeup: more saves battery, and makes defenses less
     /// exact. Zero by default.
     pub timer_slack: Duration,
+    /// Bytes a second that padding to all peers of the device together may take, counted as IP packets with all their
+    /// headers; 0 is no limit. By default [`DEFAULT_DEVICE_PADDING_RATE`].
+    pub max_padding_rate: u64,
     /// Handshake messages a second above which senders must prove their address with a cookie.
     pub handshakes_per_second: u64,
 }
@@ -66,6 +73,7 @@ impl Default for Options {
             offload: true,
             queues: default_queues(),
             timer_slack: Duration::ZERO,
+            max_padding_rate: DEFAULT_DEVICE_PADDING_RATE,
             handshakes_per_second: 100,
         }
     }

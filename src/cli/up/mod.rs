@@ -17,7 +17,7 @@ use super::interface;
 use super::locate::Source;
 use super::logging::Log;
 use super::runtime::{self, StopSignals};
-use super::service::{End, Service, Speed};
+use super::service::{Cost, End, Service, Speed};
 use hooks::{Hooks, Permission};
 use session::Session;
 
@@ -43,6 +43,9 @@ pub(crate) struct UpArgs {
     /// Runs the file's PreUp, PostUp, PreDown and PostDown commands, with `sh`.
     #[arg(long)]
     pub(crate) allow_hooks: bool,
+
+    #[command(flatten)]
+    pub(crate) cost: Cost,
 }
 
 /// Brings the tunnel up and serves it.
@@ -58,14 +61,15 @@ pub(crate) fn run(args: UpArgs, speed: Speed, log: &Log) -> anyhow::Result<()> {
         None => source.interface()?,
     };
     let permission = if args.allow_hooks { Permission::Allowed } else { Permission::Skipped };
+    let cost = args.cost.or_file(&source.config.interface);
     let hooks = Hooks::new(&source.path, &source.config.interface, permission);
-    runtime::run(serve(&name, speed, &source, &hooks, log))
+    runtime::run(serve(&name, speed, cost, &source, &hooks, log))
 }
 
-async fn serve(name: &str, speed: Speed, source: &Source, hooks: &Hooks, log: &Log) -> anyhow::Result<()> {
+async fn serve(name: &str, speed: Speed, cost: Cost, source: &Source, hooks: &Hooks, log: &Log) -> anyhow::Result<()> {
     let mut signals = StopSignals::new().context("cannot watch for signals")?;
     let session = Session::prepare(source, hooks)?;
-    let mut service = Service::start(name, speed)?;
+    let mut service = Service::start(name, speed, cost)?;
     let outcome = session.run(&mut service, &mut signals, log).await;
     service.stop().await;
     session.after_down(name).await;
