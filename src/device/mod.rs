@@ -11,6 +11,7 @@ mod departing;
 mod handshakes;
 mod inbound;
 mod kernel_queue;
+mod log;
 mod network;
 mod outbound;
 mod pacer;
