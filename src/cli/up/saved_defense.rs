@@ -1,18 +1,19 @@
 //! SaveConfig for defenses: the keys that make a peer run what it runs now.
 
-use maybetun::config::{Defense, Peer};
-use maybetun::settings::{DefenseSettings, EphemeralSettings, Limits, PeerStatus};
+use maybetun::config::{Defense, Endpoint, Peer};
+use maybetun::settings::{DefenseSettings, EphemeralSettings, Limits, PeerStatus, Role};
 
 use crate::cli::defense::load;
 use crate::cli::locate::Source;
 
-/// Returns a peer that says nothing but its defense.
+/// Returns a peer that says nothing but its defense, and the endpoint that decides which end's that is.
 ///
 /// What runs is said by the file's own `Defense`, or by a name of the catalogue. Machines that neither has cannot be said
 /// in a file: then it keeps what it said, with a warning.
 pub(super) fn saved_defense(source: &Source, status: &PeerStatus) -> Peer {
     let before = source.config.peers.iter().find(|peer| peer.public_key == status.public_key);
     let mut peer = Peer::new(status.public_key);
+    peer.endpoint = status.endpoint.map(Endpoint::Address);
     if let Some(before) = before {
         peer.defense.clone_from(&before.defense);
         peer.defense_max_padding_frac = before.defense_max_padding_frac;
@@ -57,16 +58,16 @@ pub(super) fn saved_defense(source: &Source, status: &PeerStatus) -> Peer {
 fn say_ephemeral(peer: &mut Peer, settings: &EphemeralSettings) {
     let EphemeralSettings { role, tier, strength, negotiation, bundling, renewal, limits } = settings.clone();
     let usual = EphemeralSettings::default();
-    let was_ephemeral = peer.defense == Some(Defense::Ephemeral);
+    let usual_role = if peer.endpoint.is_some() { Role::Client } else { Role::Relay };
     *peer = Peer {
         defense: Some(Defense::Ephemeral),
-        defense_role: if was_ephemeral { peer.defense_role } else { role },
+        defense_role: role.and_then(|role| said(peer.defense_role, role, usual_role)),
         defense_tier: said(peer.defense_tier, tier, usual.tier),
         defense_strength: said(peer.defense_strength, strength, usual.strength),
         negotiation: said(peer.negotiation, negotiation, usual.negotiation),
         bundling: said(peer.bundling, bundling, usual.bundling),
         defense_renewal: said(peer.defense_renewal, renewal, usual.renewal),
-        ..limited(Peer::new(peer.public_key), limits)
+        ..limited(Peer { endpoint: peer.endpoint.take(), ..Peer::new(peer.public_key) }, limits)
     };
 }
 
@@ -100,7 +101,7 @@ fn as_said(source: &Source, defense: Defense, running: &DefenseSettings, peer: &
 mod tests {
     use maybetun::config;
     use maybetun::keys::PublicKey;
-    use maybetun::settings::{DefenseStatistics, DefenseStatus, Fraction, NegotiationPolicy, NegotiationStatus, Role};
+    use maybetun::settings::{DefenseStatistics, DefenseStatus, Fraction, NegotiationPolicy, NegotiationStatus};
     use maybetun_machines::Strength;
 
     use super::*;
@@ -125,7 +126,8 @@ mod tests {
         let source = Source { path: "/no/such/wg0.conf".into(), config: config::parse(&text).unwrap() };
         let peer = saved_defense(&source, &status);
         let text = config::format(&config::Config { peers: vec![peer], ..source.config });
-        text.split_once("PublicKey = ").unwrap().1.split_once('\n').unwrap().1.to_owned()
+        let lines = text.split_once("PublicKey = ").unwrap().1.split_once('\n').unwrap().1;
+        lines.split_inclusive('\n').filter(|line| !line.starts_with("Endpoint = ")).collect()
     }
 
     fn front(role: Role) -> DefenseSettings {
@@ -166,7 +168,29 @@ mod tests {
             EphemeralSettings { strength: Strength::High, role: Some(Role::Client), ..EphemeralSettings::default() };
         let (ephemeral, high) = (Some(Defense::Ephemeral), Some(Strength::High));
         assert_eq!(saved("", settings.clone()), (ephemeral.clone(), high, None, Some(Role::Client)));
-        assert_eq!(saved("said", settings), (ephemeral, high, Some(NegotiationPolicy::Prefer), None));
+        assert_eq!(saved("said", settings), (ephemeral, high, Some(NegotiationPolicy::Prefer), Some(Role::Client)));
+    }
+
+    #[test]
+    fn an_end_stays_what_it_is_where_its_peers_endpoint_is_saved() {
+        let at = |status: PeerStatus| PeerStatus { endpoint: Some("192.0.2.1:51820".parse().unwrap()), ..status };
+        let statically = |before: &str, role| {
+            let settings = front(role);
+            let defense = Some(DefenseStatus { settings, statistics: DefenseStatistics::default() });
+            saved_of(before, at(PeerStatus { defense, ..silent(PublicKey::from_bytes([1; 32])) }))
+        };
+        let by_agreement = |before: &str, role| {
+            let settings = EphemeralSettings { role: Some(role), ..EphemeralSettings::default() };
+            let negotiation = Some(NegotiationStatus { settings, epoch: None, renewals: 0 });
+            saved_of(before, at(PeerStatus { negotiation, ..silent(PublicKey::from_bytes([1; 32])) }))
+        };
+        for file in ["Defense = front\n", "Defense = ephemeral\n"] {
+            let saved = |role| if file.contains("front") { statically(file, role) } else { by_agreement(file, role) };
+            // A file with the peer's endpoint is that of a client.
+            assert_eq!(saved(Role::Client), file);
+            // A relay has learnt it.
+            assert_eq!(saved(Role::Relay), format!("{file}DefenseRole = relay\n"));
+        }
     }
 
     #[test]
@@ -180,12 +204,12 @@ mod tests {
         let role = "DefenseRole = client\n";
         let running = front(Role::Client).limited(limits);
         assert_eq!(saved("Defense = off\n", Some(running.clone())), format!("Defense = front\n{said}{role}"));
-        let ephemeral = EphemeralSettings { role: Some(Role::Client), limits, ..EphemeralSettings::default() };
+        let ephemeral = EphemeralSettings { role: Some(Role::Relay), limits, ..EphemeralSettings::default() };
         let file = format!("Defense = ephemeral\n{said}");
         assert_eq!(saved_ephemeral(&file, ephemeral.clone()), file);
-        assert_eq!(saved_ephemeral("", ephemeral), format!("{file}{role}"));
+        assert_eq!(saved_ephemeral("", ephemeral), file);
         // Limits that were lifted are not said any more; those of a defense that is off stay said.
-        let unlimited = EphemeralSettings { role: Some(Role::Client), ..EphemeralSettings::default() };
+        let unlimited = EphemeralSettings { role: Some(Role::Relay), ..EphemeralSettings::default() };
         assert_eq!(saved_ephemeral(&file, unlimited), "Defense = ephemeral\n");
         assert_eq!(saved(&file, None), format!("Defense = off\n{said}"));
         assert_eq!(saved(&format!("Defense = front\n{said}"), None), format!("Defense = off\n{said}"));
