@@ -105,7 +105,7 @@ fn a_defense_is_switched_during_a_transfer() {
         down.advance(2 * MEGABYTE);
         let running = shown_defense(&pair.relay);
         assert_eq!((&running["name"], &running["role"]), (&name.into(), &"relay".into()), "{running}");
-        assert_eq!(running["max_padding_frac"], 0.5, "{running}");
+        assert_eq!(running["limits"]["max_padding_frac"], 0.5, "{running}");
         assert!(count(&running, "constant_size_received_bytes") > 0, "{running}");
         let text = defense(&pair.relay, "status").success();
         assert!(text.contains(&format!("defense: {name}, as relay: ")), "{text}");
@@ -183,7 +183,7 @@ fn a_file_switches_its_defense_on() {
     file.assert_up();
     let running = status_json(&file.client, &file.interface)["peers"][0]["defense"].take();
     assert_eq!((&running["name"], &running["role"]), (&"front".into(), &"client".into()), "{running}");
-    assert_eq!(running["max_padding_frac"], 0.5, "{running}");
+    assert_eq!(running["limits"]["max_padding_frac"], 0.5, "{running}");
     assert!(count(&running, "constant_size_sent_bytes") > 0, "{running}");
     daemon.terminate();
     file.assert_gone();
