@@ -1,0 +1,83 @@
+//! The kill switch: while it is closed, nothing leaves the machine but tunnels' datagrams, DHCP, neighbour discovery,
+//! loopback, and what the user excepts.
+//!
+//! It is a table of nftables, so it is the kernel's: it stays closed when the process is killed or the interface deleted,
+//! until it is opened. The rules are in `ruleset.rs`.
+
+mod lock;
+mod remembered;
+mod ruleset;
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use ipnet::IpNet;
+use maybetun::uapi::DIRECTORY;
+
+use super::nft;
+use crate::cli::exit::{Exit, Failure};
+pub(crate) use remembered::Addresses;
+
+/// Makes sure that the switch can be closed on this host.
+///
+/// # Errors
+/// When `nft` is not installed.
+pub(crate) fn check() -> anyhow::Result<()> {
+    if nft::is_installed() {
+        return Ok(());
+    }
+    let message = "the kill switch needs nft, which is not installed: install nftables, or do without KillSwitch";
+    Err(Failure::error(Exit::Failure, message))
+}
+
+/// Returns the interfaces that the switch is closed for; none on a host without `nft`.
+///
+/// # Errors
+/// When `nft` may not look.
+pub(crate) async fn closed() -> anyhow::Result<Vec<String>> {
+    if !nft::is_installed() {
+        return Ok(Vec::new());
+    }
+    Ok(ruleset::closed_in(&nft::list_chains().await?))
+}
+
+/// Closes the switch for `interface`, whose datagrams have `mark`, and lets the networks `allowed` through. If it is
+/// closed for it already, the rules are replaced without a moment of openness. `endpoints` are remembered meanwhile.
+///
+/// Once begun it is done to its end, also if the wait is given up.
+///
+/// # Errors
+/// When the kernel refuses the rules. Then nothing has changed.
+pub(crate) async fn close(interface: &str, mark: u32, allowed: &[IpNet], endpoints: &Addresses) -> anyhow::Result<()> {
+    let directory = Path::new(DIRECTORY);
+    let lock = lock::lock(directory).await?;
+    let (interface, allowed, endpoints) = (interface.to_owned(), allowed.to_vec(), endpoints.clone());
+    let closing = tokio::spawn(async move {
+        let _lock = lock;
+        remembered::write(directory, &interface, &endpoints)?;
+        let closed = closed().await?;
+        nft::load(&ruleset::closing(&interface, mark, &allowed, &closed)).await
+    });
+    closing.await.context("closing the kill switch ended badly")?.context("cannot close the kill switch")
+}
+
+/// Opens the switch as far as `interface` closed it, and tells whether it had. It stays closed for others.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) async fn open(interface: &str) -> anyhow::Result<bool> {
+    let directory = Path::new(DIRECTORY);
+    let _lock = lock::lock(directory).await?;
+    let closed = closed().await?;
+    let is_ours = closed.iter().any(|other| other == interface);
+    if is_ours {
+        nft::load(&ruleset::opening(interface, &closed)).await.context("cannot open the kill switch")?;
+    }
+    remembered::forget(directory, interface);
+    Ok(is_ours)
+}
+
+/// Returns the addresses that the endpoints of `interface` had when it closed the switch.
+pub(crate) fn endpoints(interface: &str) -> Addresses {
+    remembered::read(Path::new(DIRECTORY), interface)
+}
