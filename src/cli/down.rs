@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use maybetun::uapi::DIRECTORY;
 
-use super::exit::{self, Exit, Failure, OrExit as _};
+use super::exit::{Exit, Failure, OrExit as _};
 use super::interface;
 use super::network::kill_switch;
 use super::runtime;
@@ -35,10 +35,11 @@ pub(crate) struct DownArgs {
 pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
     let name = &args.interface;
     let was_closed = is_closed(name);
-    match stop(Path::new(DIRECTORY), name) {
-        Ok(()) if was_closed => wait_until_open(name),
-        Err(error) if was_closed && exit::of(&error) == Exit::NoInterface => open(name),
-        outcome => outcome,
+    match (stop(Path::new(DIRECTORY), name)?, was_closed) {
+        (Found::Running, true) => wait_until_open(name),
+        (Found::Running, false) => Ok(()),
+        (Found::Dead, true) => open(name),
+        (Found::Dead, false) => Err(not_running(name)),
     }
 }
 
@@ -77,14 +78,23 @@ fn wait_until_open(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn stop(directory: &Path, name: &str) -> anyhow::Result<()> {
+/// What there was to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// A tunnel, which is gone now.
+    Running,
+    /// None, or what one that was killed has left.
+    Dead,
+}
+
+fn stop(directory: &Path, name: &str) -> anyhow::Result<Found> {
     let socket = directory.join(format!("{name}.sock"));
     // A tunnel that was killed leaves its socket behind, and nobody listens.
     let is_stale = UnixStream::connect(&socket).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
     match fs::remove_file(&socket) {
-        Ok(()) if is_stale => Err(not_running(name)),
-        Ok(()) => wait_until_gone(name),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(not_running(name)),
+        Ok(()) if is_stale => Ok(Found::Dead),
+        Ok(()) => wait_until_gone(name).map(|()| Found::Running),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Dead),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let message =
                 format!("cannot remove {}: run as root, or as the user who runs the tunnel", socket.display());
@@ -118,6 +128,7 @@ fn wait_until_gone(name: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::exit;
     use std::os::unix::net::UnixListener;
 
     #[test]
@@ -139,13 +150,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("no-such-tunnel.sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        stop(directory.path(), "no-such-tunnel").unwrap();
+        assert_eq!(stop(directory.path(), "no-such-tunnel").unwrap(), Found::Running);
         assert!(!socket.exists());
         drop(listener);
 
         drop(UnixListener::bind(&socket).unwrap());
-        let error = stop(directory.path(), "no-such-tunnel").unwrap_err();
-        assert_eq!(exit::of(&error), Exit::NoInterface);
+        assert_eq!(stop(directory.path(), "no-such-tunnel").unwrap(), Found::Dead);
         assert!(!socket.exists());
     }
 
