@@ -229,6 +229,23 @@ fn nothing_leaves_while_the_default_route_changes() {
 }
 
 #[test]
+fn it_is_closed_again_when_somebody_takes_it_away() {
+    let file = client(INSIDE, ON);
+    let daemon = up(&file);
+    for taking in ["flush ruleset", "delete table inet maybetun_kill_switch"] {
+        file.client.run(&format!("nft {taking}")).success();
+        eventually("it is closed again", Duration::from_secs(20), || {
+            ruleset(&file.client).contains("maybetun_kill_switch")
+        });
+        assert_closed(&file);
+        file.client.reaches(&file.relay.v4());
+    }
+    assert!(daemon.log().contains("somebody took the kill switch away"), "{}", daemon.log());
+    daemon.terminate();
+    file.assert_gone();
+}
+
+#[test]
 fn flows_from_before_are_cut() {
     let file = client(INSIDE, ON);
     // Conntrack knows the flows.
@@ -572,8 +589,8 @@ fn status_tells_of_it() {
     assert_eq!(status_json(&file.client, &file.interface)["kill_switch"], true);
     let text = maybetun(&file.client, &format!("status {}", file.interface)).success();
     assert!(text.contains("  kill switch: closed\n"), "{text}");
-    file.client.run("nft delete table inet maybetun_kill_switch").success();
-    assert_eq!(status_json(&file.client, &file.interface)["kill_switch"], false);
+    let relay = &file.relay;
+    assert_eq!(status_json(&relay.host, relay.daemon.interface())["kill_switch"], false);
     daemon.terminate();
     file.assert_gone();
 

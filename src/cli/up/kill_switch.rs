@@ -2,9 +2,10 @@
 
 use ipnet::IpNet;
 use maybetun::config::Interface;
+use tokio::task::JoinSet;
 
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::network::kill_switch::{self, Addresses};
+use crate::cli::network::kill_switch::{self, Addresses, Settings};
 use crate::cli::service::End;
 
 /// What the command line says of the kill switch, beside the file.
@@ -65,6 +66,8 @@ pub(super) struct KillSwitch {
     /// Whether a tunnel of this name had left it closed.
     was_closed: bool,
     stage: Stage,
+    /// One task, which keeps it closed.
+    keeper: JoinSet<()>,
 }
 
 impl KillSwitch {
@@ -92,7 +95,7 @@ impl KillSwitch {
         if let Some(other) = closed.iter().find(|other| *other != name).filter(|_| allowed.is_none()) {
             tracing::warn!("the kill switch of {other} is closed: it drops the datagrams of {name}");
         }
-        Ok(Self { name: name.to_owned(), allowed, was_closed, stage: Stage::Untouched })
+        Ok(Self { name: name.to_owned(), allowed, was_closed, stage: Stage::Untouched, keeper: JoinSet::new() })
     }
 
     /// Tells whether a switch is asked for.
@@ -113,7 +116,10 @@ impl KillSwitch {
         let Some(allowed) = &self.allowed else { return Ok(()) };
         // Before it is done: what is cut short may be done all the same.
         self.stage = Stage::Closing;
-        kill_switch::close(&self.name, mark, allowed, endpoints).await?;
+        let settings =
+            Settings { interface: self.name.clone(), mark, allowed: allowed.clone(), endpoints: endpoints.clone() };
+        kill_switch::close(&settings).await?;
+        self.keeper.spawn(kill_switch::keep(settings));
         tracing::info!("the kill switch is closed");
         Ok(())
     }
@@ -126,10 +132,11 @@ impl KillSwitch {
     }
 
     /// Opens the switch, or leaves it closed, as the end of the tunnel asks for. It is the last thing that is undone.
-    pub(super) async fn finish(&self, outcome: &anyhow::Result<End>) {
+    pub(super) async fn finish(&mut self, outcome: &anyhow::Result<End>) {
         if self.allowed.is_none() {
             return;
         }
+        self.keeper.shutdown().await;
         if self.opens(outcome.as_ref().ok().copied()) {
             match kill_switch::open(&self.name).await {
                 Ok(true) => tracing::info!("the kill switch is open"),
@@ -165,7 +172,8 @@ mod tests {
     use maybetun::keys::PrivateKey;
 
     fn opens(was_closed: bool, stage: Stage, end: Option<End>) -> bool {
-        KillSwitch { name: "wg0".to_owned(), allowed: Some(Vec::new()), was_closed, stage }.opens(end)
+        let keeper = JoinSet::new();
+        KillSwitch { name: "wg0".to_owned(), allowed: Some(Vec::new()), was_closed, stage, keeper }.opens(end)
     }
 
     #[test]

@@ -5,10 +5,12 @@
 //! until it is opened. The rules are in `ruleset.rs`.
 
 mod lock;
+mod notices;
 mod remembered;
 mod ruleset;
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use ipnet::IpNet;
@@ -17,6 +19,22 @@ use maybetun::uapi::DIRECTORY;
 use super::nft;
 use crate::cli::exit::{Exit, Failure};
 pub(crate) use remembered::Addresses;
+
+/// Pause before the switch is closed anew after the kernel refused it.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the switch is closed for, and for whom it is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// The tunnel's interface.
+    pub(crate) interface: String,
+    /// The mark of its datagrams.
+    pub(crate) mark: u32,
+    /// The networks that are let through.
+    pub(crate) allowed: Vec<IpNet>,
+    /// The addresses of endpoints, which are remembered while the switch is closed.
+    pub(crate) endpoints: Addresses,
+}
 
 /// Makes sure that the switch can be closed on this host.
 ///
@@ -41,17 +59,16 @@ pub(crate) async fn closed() -> anyhow::Result<Vec<String>> {
     Ok(ruleset::closed_in(&nft::list_chains().await?))
 }
 
-/// Closes the switch for `interface`, whose datagrams have `mark`, and lets the networks `allowed` through. If it is
-/// closed for it already, the rules are replaced without a moment of openness. `endpoints` are remembered meanwhile.
+/// Closes the switch. If it is closed for the interface already, the rules are replaced without a moment of openness.
 ///
 /// Once begun it is done to its end, also if the wait is given up.
 ///
 /// # Errors
 /// When the kernel refuses the rules. Then nothing has changed.
-pub(crate) async fn close(interface: &str, mark: u32, allowed: &[IpNet], endpoints: &Addresses) -> anyhow::Result<()> {
+pub(crate) async fn close(settings: &Settings) -> anyhow::Result<()> {
     let directory = Path::new(DIRECTORY);
     let lock = lock::lock(directory).await?;
-    let (interface, allowed, endpoints) = (interface.to_owned(), allowed.to_vec(), endpoints.clone());
+    let Settings { interface, mark, allowed, endpoints } = settings.clone();
     let closing = tokio::spawn(async move {
         let _lock = lock;
         remembered::write(directory, &interface, &endpoints)?;
@@ -59,6 +76,34 @@ pub(crate) async fn close(interface: &str, mark: u32, allowed: &[IpNet], endpoin
         nft::load(&ruleset::closing(&interface, mark, &allowed, &closed)).await
     });
     closing.await.context("closing the kill switch ended badly")?.context("cannot close the kill switch")
+}
+
+/// Keeps the switch closed: whenever somebody takes its table away, as `nft flush ruleset` does, it is closed again. Runs
+/// until it is dropped.
+pub(crate) async fn keep(settings: Settings) {
+    if let Err(error) = keep_by_notices(&settings).await {
+        tracing::warn!("the kill switch is closed, but nobody will notice if it is taken away: {error:#}");
+    }
+}
+
+async fn keep_by_notices(settings: &Settings) -> anyhow::Result<()> {
+    let mut notices = notices::Notices::open().context("the kernel does not tell of its rules")?;
+    loop {
+        // Something may have gone before there was anyone to tell.
+        while let Err(error) = close_if_open(settings).await {
+            tracing::error!("{error:#}");
+            tokio::time::sleep(RETRY).await;
+        }
+        notices.something_gone().await.context("the kernel tells no more of its rules")?;
+    }
+}
+
+async fn close_if_open(settings: &Settings) -> anyhow::Result<()> {
+    if closed().await?.contains(&settings.interface) {
+        return Ok(());
+    }
+    tracing::warn!("somebody took the kill switch away: closing it again");
+    close(settings).await
 }
 
 /// Opens the switch as far as `interface` closed it, and tells whether it had. It stays closed for others.

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use crate::cli::network::nft;
 
 /// The table.
-const TABLE: &str = "maybetun_kill_switch";
+pub(super) const TABLE: &str = "maybetun_kill_switch";
 
 /// What the names of a tunnel's chains begin with: for its datagrams, and for where packets may go.
 const OWN: &str = "own_";
