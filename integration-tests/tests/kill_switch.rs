@@ -170,6 +170,9 @@ fn without_its_table_the_same_probes_leave() {
     assert_closed(&file);
     file.client.run("nft delete table inet maybetun_kill_switch").success();
     assert_open(&file);
+    // There is nothing left to open.
+    let again = maybetun(&file.client, &format!("down {}", file.interface));
+    assert_eq!(again.code, Some(6), "{again:#?}");
 }
 
 #[test]
@@ -358,6 +361,8 @@ impl Etc {
 impl Drop for Etc {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.0).ok();
+        // Unless there are others.
+        fs::remove_dir("/etc/netns").ok();
     }
 }
 
@@ -373,6 +378,17 @@ fn up_after_a_crash_goes_on_without_a_gap_though_no_name_resolves() {
     kill(daemon, &file);
 
     etc.write("hosts", "");
+    // A name that was never looked up gets no question through.
+    let right = file.read();
+    file.write(&right.replace("relay.example", "other.example"));
+    let leaving = Leaving::start(&file.client, &file.wire.left);
+    let daemon = start(&file, &[]);
+    eventually("it says why that takes long", Duration::from_secs(20), || {
+        daemon.log().contains("had no address when it was") && daemon.log().contains("trying again")
+    });
+    daemon.terminate();
+    leaving.only_tunnel();
+    file.write(&right);
     let leaving = Leaving::start(&file.client, &file.wire.left);
     let daemon = probing(&file, || up(&file));
     assert!(leaving.only_tunnel() > 0);

@@ -108,6 +108,17 @@ impl KillSwitch {
         if self.was_closed { kill_switch::endpoints(&self.name) } else { Addresses::new() }
     }
 
+    /// Warns of endpoint names that have to be looked up, if the switch is closed: that may be in vain, and takes long.
+    pub(super) fn warn_of_lookups(&self, names: usize) {
+        if self.was_closed && names > 0 {
+            let name = &self.name;
+            tracing::warn!(
+                "the kill switch is closed, and {names} endpoint name(s) had no address when it was: if they cannot be \
+                 looked up, `maybetun down {name}` opens it"
+            );
+        }
+    }
+
     /// Closes the switch, if one is asked for. The tunnel's datagrams have `mark`.
     ///
     /// # Errors

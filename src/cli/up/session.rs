@@ -112,7 +112,7 @@ impl<'a> Session<'a> {
         let interface = &self.source.config.interface;
         self.hooks.run(Moment::PreUp, name).await?;
 
-        let addresses = self.resolved(&kill_switch.remembered()).await?;
+        let addresses = self.resolved(kill_switch).await?;
         let mut update = self.update(&addresses)?;
         let own_table = plan::own_table(interface.fwmark.unwrap_or(0), &network.tables_in_use().await?);
         let plan = Plan::new(interface.table, &interface.addresses, allowed_ips(&self.source.config), own_table);
@@ -167,11 +167,13 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Returns the address of every endpoint. What is in `remembered` is not looked up.
-    async fn resolved(&self, remembered: &Addresses) -> anyhow::Result<HashMap<Host, SocketAddr>> {
+    /// Returns the address of every endpoint. What the kill switch remembers is not looked up.
+    async fn resolved(&self, kill_switch: &KillSwitch) -> anyhow::Result<HashMap<Host, SocketAddr>> {
+        let remembered = kill_switch.remembered();
         let endpoints = self.source.config.peers.iter().filter_map(|peer| peer.endpoint.as_ref());
         let (known, unknown): (Vec<_>, Vec<_>) =
             endpoints.partition(|endpoint| remembered.contains_key(&endpoint.to_string()));
+        kill_switch.warn_of_lookups(unknown.iter().filter(|endpoint| is_name(&host(endpoint).0)).count());
         let mut addresses = resolve(unknown.into_iter().map(host)).await?;
         addresses.extend(known.into_iter().map(|endpoint| (host(endpoint), remembered[&endpoint.to_string()])));
         Ok(addresses)
@@ -213,9 +215,14 @@ fn host(endpoint: &Endpoint) -> Host {
     }
 }
 
-/// Returns the addresses that a kill switch keeps: those of names. A zone (`fe80::1%eth0`) needs no look-up.
+/// Tells whether a host has to be looked up: an address needs no look-up, with or without a zone (`fe80::1%eth0`).
+fn is_name(host: &str) -> bool {
+    host.parse::<IpAddr>().is_err() && !host.contains(':')
+}
+
+/// Returns the addresses that a kill switch keeps: those of names.
 fn remembered(addresses: &HashMap<Host, SocketAddr>) -> Addresses {
-    let names = addresses.iter().filter(|((name, _), _)| name.parse::<IpAddr>().is_err() && !name.contains(':'));
+    let names = addresses.iter().filter(|((name, _), _)| is_name(name));
     names.map(|((name, port), &address)| (format!("{name}:{port}"), address)).collect()
 }
 

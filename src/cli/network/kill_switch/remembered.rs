@@ -45,11 +45,15 @@ pub(super) fn read(directory: &Path, interface: &str) -> Addresses {
     }
 }
 
-/// Replaces the addresses, whole or not at all.
+/// Replaces the addresses, whole or not at all. No file is kept for none.
 ///
 /// # Errors
 /// When the directory cannot be written to.
 pub(super) fn write(directory: &Path, interface: &str, addresses: &Addresses) -> anyhow::Result<()> {
+    if addresses.is_empty() {
+        forget(directory, interface);
+        return Ok(());
+    }
     let path = path(directory, interface);
     let temporary = path.with_extension("endpoints.tmp");
     let text = serde_json::to_string(addresses).context("cannot write JSON")?;
@@ -86,6 +90,9 @@ mod tests {
         assert_eq!(read(directory.path(), "wg.1"), Addresses::new());
         let mode = fs::metadata(path(directory.path(), "wg.0")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "it says whom the user calls");
+        write(directory.path(), "wg.0", &Addresses::new()).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        write(directory.path(), "wg.0", &addresses).unwrap();
         forget(directory.path(), "wg.0");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
         forget(directory.path(), "wg.0");
