@@ -79,6 +79,8 @@ keys! {
         PreDown "PreDown",
         PostDown "PostDown",
         SaveConfig "SaveConfig",
+        KillSwitch "KillSwitch",
+        KillSwitchAllow "KillSwitchAllow",
     }
     Peer PeerKey {
         PublicKey "PublicKey",
@@ -102,8 +104,20 @@ impl InterfaceKey {
     /// Tells whether the key may stand more than once, each time adding to the last.
     pub(super) fn is_list(self) -> bool {
         match self {
-            Self::Address | Self::Dns | Self::PreUp | Self::PostUp | Self::PreDown | Self::PostDown => true,
-            Self::PrivateKey | Self::ListenPort | Self::FwMark | Self::Mtu | Self::Table | Self::SaveConfig => false,
+            Self::Address
+            | Self::Dns
+            | Self::PreUp
+            | Self::PostUp
+            | Self::PreDown
+            | Self::PostDown
+            | Self::KillSwitchAllow => true,
+            Self::PrivateKey
+            | Self::ListenPort
+            | Self::FwMark
+            | Self::Mtu
+            | Self::Table
+            | Self::SaveConfig
+            | Self::KillSwitch => false,
         }
     }
 }
