@@ -75,20 +75,20 @@ fuzz_target!(|input: (bool, Vec<Turn>)| {
     let (mut now, mut rng) = (Instant::now(), ChaCha20Rng::seed_from_u64(0));
     for turn in turns.into_iter().take(200) {
         match turn {
-            Turn::Inject { end, body } => ends[usize::from(end)].receive(&body, now, &mut rng),
+            Turn::Inject { end, body } => ends[usize::from(end)].receive(&body, true, now, &mut rng),
             Turn::Change { end, at, byte } => {
                 let mut body = Vec::new();
                 if ends[usize::from(end)].poll_message(&mut body) {
                     let at = usize::from(at) % body.len();
                     body[at] = byte;
-                    ends[usize::from(!end)].receive(&body, now, &mut rng);
+                    ends[usize::from(!end)].receive(&body, true, now, &mut rng);
                 }
             }
             Turn::Deliver { end } => {
                 let mut body = Vec::new();
                 if ends[usize::from(end)].poll_message(&mut body) {
                     assert!(body.len() <= MAX_MESSAGE + 2);
-                    ends[usize::from(!end)].receive(&body, now, &mut rng);
+                    ends[usize::from(!end)].receive(&body, true, now, &mut rng);
                 }
             }
             Turn::Lose { end } => drop(ends[usize::from(end)].poll_message(&mut Vec::new())),

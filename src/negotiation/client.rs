@@ -27,6 +27,8 @@ pub(super) struct Client {
     active: Option<Agreed>,
     /// Until the relay has said, in a new session, that it runs what we run.
     unconfirmed: Option<Retry>,
+    /// Whether the relay has said in this session that it runs what we run.
+    is_assured: bool,
     /// When to ask, while no attempt is made.
     ask_at: Option<Instant>,
 }
@@ -83,7 +85,12 @@ impl Client {
         self.active.is_some() && self.unconfirmed.is_none()
     }
 
+    pub(super) fn is_assured(&self) -> bool {
+        self.active.is_some() && self.is_assured
+    }
+
     pub(super) fn session_started(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        self.is_assured = false;
         if let Some(active) = &self.active {
             common.say(Message::Started(Started { proof: active.proof(), asks: true }));
             self.unconfirmed = Some(Retry::first(now, rng));
@@ -125,7 +132,7 @@ impl Client {
         let attempted = self.attempt.take().map(|(attempt, _)| attempt.epoch());
         let running = self.active.take().map(|active| active.epoch);
         self.ask_at = None;
-        self.unconfirmed = None;
+        (self.unconfirmed, self.is_assured) = (None, false);
         // The relay runs one or the other, and ends both.
         if let Some(epoch) = attempted.or(running) {
             let stop = Stop { epoch, reason: Reason::Requested };
@@ -204,7 +211,7 @@ impl Client {
         match self.attempt.take() {
             Some((Attempt::Agreeing(agreed), _)) if agreed.proof() == proof => {
                 self.active = Some((*agreed).clone());
-                self.unconfirmed = None;
+                (self.unconfirmed, self.is_assured) = (None, true);
                 self.ask_at = Some(now + jittered(common.config.renewal, rng));
                 common.tell(Event::Run(agreed));
                 common.say(Message::Started(Started { proof, asks: false }));
@@ -212,7 +219,7 @@ impl Client {
             attempt => {
                 self.attempt = attempt;
                 if self.active.as_ref().is_some_and(|active| active.proof() == proof) {
-                    self.unconfirmed = None;
+                    (self.unconfirmed, self.is_assured) = (None, true);
                     common.say(Message::Started(Started { proof, asks: false }));
                 } else {
                     common.say_stop(proof.epoch(), Reason::Unknown);
@@ -250,7 +257,7 @@ impl Client {
     /// Notes that what runs here does not run at the relay.
     fn end(&mut self, reason: Reason, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
         self.active = None;
-        self.unconfirmed = None;
+        (self.unconfirmed, self.is_assured) = (None, false);
         common.tell(Event::Alone(reason));
         self.ask_at = self.attempt.is_none().then(|| now + jittered(AGAIN, rng));
     }

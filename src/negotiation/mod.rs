@@ -163,6 +163,8 @@ impl Negotiation {
 
     /// Notes that there is a new session: the way to the peer is open, and it may have been started anew.
     pub fn session_started(&mut self, now: Instant, rng: &mut impl CryptoRng) {
+        // What waits was true of the session before, and would be taken as said in this one. It is said anew.
+        self.common.messages.retain(|message| !matches!(message, Message::Start(_) | Message::Started(_)));
         match &mut self.end {
             End::Client(client) => client.session_started(&mut self.common, now, rng),
             End::Relay(relay) => relay.session_started(&mut self.common, now, rng),
@@ -185,7 +187,13 @@ impl Negotiation {
     }
 
     /// Takes the body of a control frame. What is not understood is counted, and otherwise without effect.
-    pub fn receive(&mut self, body: &[u8], now: Instant, rng: &mut impl CryptoRng) {
+    ///
+    /// What came in a session older than the newest has no effect at all, and is not counted: it may be what the peer said
+    /// before it was started anew. The peer says it again.
+    pub fn receive(&mut self, body: &[u8], in_newest_session: bool, now: Instant, rng: &mut impl CryptoRng) {
+        if !in_newest_session {
+            return;
+        }
         let Ok(message) = Message::decode(body) else {
             self.common.malformed += 1;
             return;
@@ -253,6 +261,17 @@ impl Negotiation {
         match &self.end {
             End::Client(client) => client.is_confirmed(),
             End::Relay(relay) => relay.is_confirmed(),
+        }
+    }
+
+    /// Tells whether the peer has said in this session that it runs what was agreed on: this epoch, or the one that it
+    /// replaced within this session. So a client is assured from the relay's start on; a relay from the client's started
+    /// on, and stays so while a renewal of what was assured waits for another. A new session, and the loss of the
+    /// agreement, end it.
+    pub fn is_assured(&self) -> bool {
+        match &self.end {
+            End::Client(client) => client.is_assured(),
+            End::Relay(relay) => relay.is_assured(),
         }
     }
 

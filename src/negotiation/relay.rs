@@ -19,6 +19,8 @@ pub(super) struct Relay {
     active: Option<Agreed>,
     /// Until the client has said that it runs what we run; what it runs until then.
     unconfirmed: Option<(Retry, Option<Proof>)>,
+    /// What the client has said last, in this session, that it runs.
+    assured: Option<Proof>,
     /// When a seed was derived last.
     derived: Option<Instant>,
 }
@@ -42,7 +44,14 @@ impl Relay {
         self.active.is_some() && self.unconfirmed.is_none()
     }
 
+    pub(super) fn is_assured(&self) -> bool {
+        let replaced = self.unconfirmed.as_ref().and_then(|(_, before)| *before);
+        let active = self.active.as_ref().map(Agreed::proof);
+        active.is_some() && self.assured.is_some() && (self.assured == active || self.assured == replaced)
+    }
+
     pub(super) fn session_started(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        self.assured = None;
         if let Some(active) = &self.active {
             common.say(Message::Start(active.proof()));
             self.unconfirmed = Some((Retry::first(now, rng), None));
@@ -167,10 +176,13 @@ impl Relay {
     fn started(&mut self, Started { proof, asks }: Started, common: &mut Common) {
         if self.active.as_ref().is_some_and(|active| active.proof() == proof) {
             self.unconfirmed = None;
+            self.assured = Some(proof);
             if asks {
                 common.say(Message::Start(proof));
             }
-        } else if !matches!(self.unconfirmed, Some((_, Some(before))) if before == proof) {
+        } else if matches!(self.unconfirmed, Some((_, Some(before))) if before == proof) {
+            self.assured = Some(proof);
+        } else {
             common.say_stop(proof.epoch(), Reason::Unknown);
         }
     }

@@ -1,5 +1,7 @@
 //! Both ends over a network that loses, delays, reorders and repeats, in virtual time.
 
+mod assurance;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -29,8 +31,8 @@ struct Weather {
 
 const FAIR: Weather = Weather { lost: 0, twice: 0, slowest: 20 };
 
-/// A message under way: when it comes, its number, to which end.
-type Flight = Reverse<(Duration, u64, usize, Vec<u8>)>;
+/// A message under way: when it comes, its number, to which end, the number of its session.
+type Flight = Reverse<(Duration, u64, usize, u64, Vec<u8>)>;
 
 /// A client and a relay, the network between them, and the time.
 struct World {
@@ -41,6 +43,12 @@ struct World {
     start: Instant,
     now: Duration,
     session: Duration,
+    /// Number of the newest session.
+    sessions: u64,
+    /// Whether what an end has to say waits, as while something blocks.
+    holds: [bool; 2],
+    /// The proofs of what each end ran in this session, at any time.
+    ran: [Vec<Proof>; 2],
     rng: ChaCha20Rng,
     events: [Vec<Event>; 2],
     draws: [Draw; 2],
@@ -94,6 +102,9 @@ impl World {
             start: Instant::now(),
             now: Duration::ZERO,
             session: Duration::ZERO,
+            sessions: 0,
+            holds: [false; 2],
+            ran: [Vec::new(), Vec::new()],
             rng: ChaCha20Rng::seed_from_u64(seed),
             events: [Vec::new(), Vec::new()],
             draws,
@@ -104,6 +115,8 @@ impl World {
 
     fn begin_session(&mut self) {
         self.session = self.now;
+        self.sessions += 1;
+        self.ran = [Vec::new(), Vec::new()];
         for end in &mut self.ends {
             end.session_started(self.start + self.now, &mut self.rng);
         }
@@ -113,13 +126,19 @@ impl World {
     /// Starts an end anew: it has forgotten everything, and a new session begins.
     fn restart(&mut self, end: usize) {
         self.ends[end] = negotiation(end, Arc::clone(&self.draws[end]));
-        // What was under way was sealed in a session that is gone.
-        self.network.clear();
+        // What is under way to it was sealed in a session that it has forgotten; what it has sent can still be opened.
+        self.network.retain(|Reverse((_, _, to, ..))| *to != end);
         self.begin_session();
     }
 
     fn collect(&mut self) {
         for end in 0..2 {
+            let runs = self.ends[end].agreed().map(Agreed::proof);
+            self.ran[end].extend(runs.filter(|runs| !self.ran[end].contains(runs)));
+            self.events[end].extend(std::iter::from_fn(|| self.ends[end].poll_event()));
+            if self.holds[end] {
+                continue;
+            }
             let mut body = Vec::new();
             while self.ends[end].poll_message(&mut body) {
                 let message = std::mem::take(&mut body);
@@ -128,11 +147,22 @@ impl World {
                     if !self.happens(self.weather.lost) {
                         let way = Duration::from_millis(1 + self.rng.next_u64() % self.weather.slowest);
                         self.count += 1;
-                        self.network.push(Reverse((self.now + way, self.count, 1 - end, message.clone())));
+                        let session = self.sessions;
+                        self.network.push(Reverse((self.now + way, self.count, 1 - end, session, message.clone())));
                     }
                 }
             }
-            self.events[end].extend(std::iter::from_fn(|| self.ends[end].poll_event()));
+        }
+        for end in 0..2 {
+            self.assert_assurance_is_true(end);
+        }
+    }
+
+    /// An end is assured only if the other runs, or did run in this session, the same, or what that replaced here.
+    fn assert_assurance_is_true(&self, end: usize) {
+        if self.ends[end].is_assured() {
+            let mut last = self.ran[end].iter().rev().take(2);
+            assert!(last.any(|proof| self.ran[1 - end].contains(proof)), "end {end} is assured of what never ran");
         }
     }
 
@@ -155,9 +185,9 @@ impl World {
                 self.begin_session();
             }
             if arrival.is_some_and(|at| at <= self.now)
-                && let Some(Reverse((_, _, to, body))) = self.network.pop()
+                && let Some(Reverse((_, _, to, session, body))) = self.network.pop()
             {
-                self.ends[to].receive(&body, now, &mut self.rng);
+                self.ends[to].receive(&body, session == self.sessions, now, &mut self.rng);
             }
             for end in &mut self.ends {
                 end.handle_timeout(now, &mut self.rng);
@@ -341,7 +371,7 @@ fn a_relay_that_sends_what_is_no_defense_is_refused() {
     let proof = Proof::new(1, seed.unwrap().fingerprint());
     let text = "name = ".to_owned();
     Message::Part(message::Part { proof, length: text.len() as u32, offset: 0, text }).encode(&mut body);
-    world.ends[0].receive(&body, world.start + world.now, &mut world.rng);
+    world.ends[0].receive(&body, true, world.start + world.now, &mut world.rng);
     world.collect();
     assert_eq!(world.reasons(0), [Reason::Mismatch]);
 }
@@ -385,7 +415,7 @@ fn an_answer_of_less_than_was_asked_for_is_refused() {
     let mut world = World::new(FAIR, 9);
     let mut body = Vec::new();
     // The relay's part is played here: it would have the client run something weaker.
-    let Some(Reverse((_, _, 1, hello))) = world.network.pop() else { panic!("the client calls") };
+    let Some(Reverse((_, _, 1, _, hello))) = world.network.pop() else { panic!("the client calls") };
     let Ok(Message::Hello(hello)) = Message::decode(&hello) else { panic!("with a hello") };
     let weaker = message::Answer {
         epoch: hello.epoch,
@@ -397,7 +427,7 @@ fn an_answer_of_less_than_was_asked_for_is_refused() {
         mtu: None,
     };
     Message::Answer(weaker).encode(&mut body);
-    world.ends[0].receive(&body, world.start, &mut world.rng);
+    world.ends[0].receive(&body, true, world.start, &mut world.rng);
     world.collect();
     assert_eq!(world.reasons(0), [Reason::Choice]);
 }
@@ -424,7 +454,7 @@ fn a_relay_derives_no_more_than_its_rate_allows() {
         };
         let mut body = Vec::new();
         Message::Hello(hello).encode(&mut body);
-        relay.receive(&body, start + Duration::from_millis(millisecond.into()), &mut rng);
+        relay.receive(&body, true, start + Duration::from_millis(millisecond.into()), &mut rng);
     }
     assert_eq!(draws.load(Ordering::Relaxed), 4, "one in half a second");
     assert!(relay.common.messages.len() <= MAX_WAITING);
@@ -439,7 +469,7 @@ fn a_newer_client_speaks_our_version_and_one_without_it_is_told() {
         let mut body = Vec::new();
         Message::Hello(message::Hello { epoch: 1, versions, nonce, capabilities, choice: CHOICE, mtu: None })
             .encode(&mut body);
-        relay.receive(&body, Instant::now(), &mut rng);
+        relay.receive(&body, true, Instant::now(), &mut rng);
         body.clear();
         assert!(relay.poll_message(&mut body));
         let said = Message::decode(&body).unwrap();
@@ -456,6 +486,8 @@ enum Turn {
     Renew,
     Stop(usize),
     Restart(usize),
+    Session,
+    Hold(usize, bool),
     Weather(Weather),
 }
 
@@ -466,6 +498,8 @@ fn a_turn() -> impl Strategy<Value = Turn> {
         2 => Just(Turn::Renew),
         1 => (0..2usize).prop_map(Turn::Stop),
         2 => (0..2usize).prop_map(Turn::Restart),
+        2 => Just(Turn::Session),
+        2 => (0..2usize, any::<bool>()).prop_map(|(end, holds)| Turn::Hold(end, holds)),
         3 => weather.prop_map(|(lost, twice, slowest)| Turn::Weather(Weather { lost, twice, slowest })),
     ]
 }
@@ -485,11 +519,14 @@ proptest! {
                 Turn::Renew => world.ends[0].renew(world.start + world.now, &mut world.rng),
                 Turn::Stop(end) => world.ends[end].stop(world.start + world.now, &mut world.rng),
                 Turn::Restart(end) => world.restart(end),
+                Turn::Session => world.begin_session(),
+                Turn::Hold(end, holds) => world.holds[end] = holds,
                 Turn::Weather(weather) => world.weather = weather,
             }
             world.collect();
         }
-        world.weather = FAIR;
+        (world.weather, world.holds) = (FAIR, [false; 2]);
+        world.collect();
         world.pass(Duration::from_secs(4 * 120));
         let [client, relay] = world.agreed();
         prop_assert_eq!(&client, &relay);
@@ -507,7 +544,7 @@ proptest! {
         let mut world = World::new(FAIR, 0);
         for body in &bodies {
             for end in &mut world.ends {
-                end.receive(body, world.start, &mut world.rng);
+                end.receive(body, true, world.start, &mut world.rng);
                 prop_assert!(end.common.messages.len() <= MAX_WAITING && end.common.events.len() <= MAX_WAITING);
             }
         }

@@ -294,7 +294,7 @@ impl Tunnel {
         let Some(negotiated) = &mut self.negotiated else { return };
         let Some(negotiation) = &mut negotiated.negotiation else { return };
         let before = negotiation.malformed();
-        negotiation.receive(body, now, &mut negotiated.rng);
+        negotiation.receive(body, true, now, &mut negotiated.rng);
         self.statistics.dropped.malformed += negotiation.malformed() - before;
         self.run_negotiation(now, out);
     }
