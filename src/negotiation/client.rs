@@ -149,6 +149,8 @@ impl Client {
             Message::Part(part) => self.part(&part, common, now, rng),
             // What only a client says.
             Message::Hello(_) | Message::Ready(_) | Message::Started(_) | Message::Fetch(_) => common.malformed += 1,
+            // What both say is taken before.
+            Message::Challenge(_) | Message::Echo(_) => {}
         }
     }
 

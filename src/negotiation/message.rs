@@ -8,6 +8,7 @@ use std::str::FromStr;
 use maybetun_machines::{Defense, Strength, Tier, pool_digest};
 use serde::{Deserialize, Serialize};
 
+use super::path::Token;
 use crate::seed::{FINGERPRINT_LENGTH, Fingerprint, NONCE_LENGTH, Seed, Stream};
 
 /// The version that this program speaks, and the oldest that it still understands.
@@ -49,6 +50,12 @@ pub(super) enum Message {
     /// An end does not run this epoch, or not any more.
     #[serde(rename = "x")]
     Stop(Stop),
+    /// An end wants to know whether the other is to be reached where this is sent to.
+    #[serde(rename = "p")]
+    Challenge(Token),
+    /// The other end shows that it is.
+    #[serde(rename = "q")]
+    Echo(Token),
 }
 
 /// What the client can do and would like.
@@ -260,6 +267,9 @@ impl Capabilities {
     /// WireGuard's timers are driven by datagrams, whatever they carry, and keepalives are frames of their own kind.
     pub const TIMERS: Self = Self(2);
 
+    /// What is asked of a path is answered: a challenge by its echo.
+    pub const PATHS: Self = Self(4);
+
     /// Returns these and the others.
     pub fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -387,6 +397,8 @@ mod tests {
             Message::Started(Started { proof, asks: true }),
             Message::Fetch(Fetch { epoch: u32::MAX, offset: u32::MAX }),
             Message::Part(Part { proof, length: u32::MAX, offset: u32::MAX, text: "a".repeat(400) }),
+            Message::Challenge(Token::new([0xff; 16])),
+            Message::Echo(Token::new([0xff; 16])),
         ];
         for message in all.into_iter().chain((0..8).map(|number| stop(Reason::from(number)))) {
             let mut body = encoded(&message);

@@ -18,6 +18,8 @@
 //! relay Start; who was started anew answers Stop, and they agree anew. A renewal is the same exchange for the next epoch
 //! while the old one runs on.
 //!
+//! Once they agreed, each end may ask the other to prove where it is (Challenge, Echo).
+//!
 //! The owner of a [`Negotiation`]
 //! - says when a session begins ([`session_started`](Negotiation::session_started)) and hands over what control frames
 //!   bring ([`receive`](Negotiation::receive));
@@ -28,6 +30,7 @@
 
 mod client;
 mod message;
+mod path;
 mod relay;
 mod retry;
 #[cfg(test)]
@@ -36,6 +39,7 @@ mod transfer;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,6 +51,7 @@ use crate::seed::{Fingerprint, Nonces, Seed};
 use client::Client;
 pub use message::{Capabilities, Choice, DIGEST_LENGTH, Epoch, MAX_MESSAGE, Reason, UnknownReason, VERSION};
 use message::{Message, Proof, Stop};
+use path::Path;
 use relay::Relay;
 
 /// How long an epoch lasts by default; each is a quarter longer or shorter.
@@ -125,6 +130,8 @@ pub enum Event {
     Run(Box<Agreed>),
     /// What ran by agreement does not run at the other end any more, or was never agreed on: this end is alone.
     Alone(Reason),
+    /// The peer is to be reached where the newest challenge was sent to: it came back.
+    PathProven,
 }
 
 /// One end's part in the negotiation with one peer.
@@ -132,6 +139,7 @@ pub enum Event {
 pub struct Negotiation {
     common: Common,
     end: End,
+    path: Path,
 }
 
 #[derive(Debug)]
@@ -158,7 +166,8 @@ impl Negotiation {
             Role::Client => End::Client(Box::default()),
             Role::Relay => End::Relay(Box::default()),
         };
-        Self { common: Common { config, messages: VecDeque::new(), events: VecDeque::new(), malformed: 0 }, end }
+        let common = Common { config, messages: VecDeque::new(), events: VecDeque::new(), malformed: 0 };
+        Self { common, end, path: Path::default() }
     }
 
     /// Notes that there is a new session: the way to the peer is open, and it may have been started anew.
@@ -198,14 +207,22 @@ impl Negotiation {
             self.common.malformed += 1;
             return;
         };
-        match &mut self.end {
-            End::Client(client) => client.receive(message, &mut self.common, now, rng),
-            End::Relay(relay) => relay.receive(message, &mut self.common, now, rng),
+        match (message, &mut self.end) {
+            // One answer waits at most, however many challenges come.
+            (Message::Challenge(token), _) => self.common.say_newest(Message::Echo(token)),
+            (Message::Echo(token), _) => self.path.echoed(token, &mut self.common),
+            (message, End::Client(client)) => client.receive(message, &mut self.common, now, rng),
+            (message, End::Relay(relay)) => relay.receive(message, &mut self.common, now, rng),
         }
     }
 
     /// Does what has become due: sends again, gives up, renews.
     pub fn handle_timeout(&mut self, now: Instant, rng: &mut impl CryptoRng) {
+        if self.can_prove_paths() {
+            self.path.handle_timeout(&mut self.common, now, rng);
+        } else {
+            self.path.forget(&mut self.common);
+        }
         match &mut self.end {
             End::Client(client) => client.handle_timeout(&mut self.common, now, rng),
             End::Relay(relay) => relay.handle_timeout(&mut self.common, now, rng),
@@ -222,10 +239,39 @@ impl Negotiation {
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is to be called next; `None` while nothing is due.
     pub fn next_timeout(&self) -> Option<Instant> {
-        match &self.end {
+        let of_end = match &self.end {
             End::Client(client) => client.next_timeout(),
             End::Relay(relay) => relay.next_timeout(),
+        };
+        of_end.into_iter().chain(self.path.next_timeout()).min()
+    }
+
+    /// Asks the peer to show that it is to be reached where control frames are sent to from now on: a challenge that nobody
+    /// can guess is sent, and sent again as every message, until it comes back ([`Event::PathProven`]), it was sent often
+    /// enough, or [`forget_path`](Self::forget_path) is called. A challenge that goes on is replaced, and proves nothing
+    /// any more. `false` if nothing was sent: the ends have not agreed on anything, or the peer answers no challenges.
+    pub fn prove_path(&mut self, now: Instant, rng: &mut impl CryptoRng) -> bool {
+        let can_prove = self.can_prove_paths();
+        if can_prove {
+            self.path.challenge(&mut self.common, now, rng);
+        } else {
+            self.path.forget(&mut self.common);
         }
+        can_prove
+    }
+
+    /// Ends the challenge that goes on: what comes back proves nothing.
+    pub fn forget_path(&mut self) {
+        self.path.forget(&mut self.common);
+    }
+
+    /// Tells whether a challenge goes on.
+    pub fn is_proving_path(&self) -> bool {
+        self.path.is_challenged()
+    }
+
+    fn can_prove_paths(&self) -> bool {
+        self.agreed().is_some_and(|agreed| agreed.capabilities.contains(Capabilities::PATHS))
     }
 
     /// Appends the body of the next control frame to `body`, at most [`MAX_MESSAGE`] and two bytes; `false` if there is
@@ -309,6 +355,13 @@ impl Common {
             self.messages.pop_front();
         }
         self.messages.push_back(message);
+    }
+
+    /// Says this in the place of all that waits of its kind.
+    fn say_newest(&mut self, message: Message) {
+        let kind = mem::discriminant(&message);
+        self.messages.retain(|waiting| mem::discriminant(waiting) != kind);
+        self.say(message);
     }
 
     fn say_stop(&mut self, epoch: Epoch, reason: Reason) {

@@ -80,6 +80,8 @@ impl Relay {
             Message::Stop(stop) => self.stopped(stop, common),
             // What only a relay says.
             Message::Answer(_) | Message::Start(_) | Message::Part(_) => common.malformed += 1,
+            // What both say is taken before.
+            Message::Challenge(_) | Message::Echo(_) => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! Both ends over a network that loses, delays, reorders and repeats, in virtual time.
 
 mod assurance;
+mod path;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -79,7 +80,7 @@ fn with_machines(end: usize, draw: Draw, sends_machines: bool) -> Negotiation {
         private_key: private_key(end),
         peer: private_key(1 - end).public_key(),
         preshared_key: None,
-        capabilities: Capabilities::BUNDLES,
+        capabilities: Capabilities::BUNDLES.with(Capabilities::PATHS),
         mtu: [1_280, 1_420][end],
         choice: CHOICE,
         renewal: DEFAULT_RENEWAL,
@@ -215,7 +216,7 @@ impl World {
     fn reasons(&self, end: usize) -> Vec<Reason> {
         let reason = |event: &Event| match event {
             Event::Alone(reason) => Some(*reason),
-            Event::Run(_) => None,
+            Event::Run(_) | Event::PathProven => None,
         };
         self.events[end].iter().filter_map(reason).collect()
     }
@@ -486,6 +487,7 @@ enum Turn {
     Renew,
     Stop(usize),
     Restart(usize),
+    ProvePath(usize),
     Session,
     Hold(usize, bool),
     Weather(Weather),
@@ -498,6 +500,7 @@ fn a_turn() -> impl Strategy<Value = Turn> {
         2 => Just(Turn::Renew),
         1 => (0..2usize).prop_map(Turn::Stop),
         2 => (0..2usize).prop_map(Turn::Restart),
+        2 => (0..2usize).prop_map(Turn::ProvePath),
         2 => Just(Turn::Session),
         2 => (0..2usize, any::<bool>()).prop_map(|(end, holds)| Turn::Hold(end, holds)),
         3 => weather.prop_map(|(lost, twice, slowest)| Turn::Weather(Weather { lost, twice, slowest })),
@@ -519,6 +522,7 @@ proptest! {
                 Turn::Renew => world.ends[0].renew(world.start + world.now, &mut world.rng),
                 Turn::Stop(end) => world.ends[end].stop(world.start + world.now, &mut world.rng),
                 Turn::Restart(end) => world.restart(end),
+                Turn::ProvePath(end) => _ = world.ends[end].prove_path(world.start + world.now, &mut world.rng),
                 Turn::Session => world.begin_session(),
                 Turn::Hold(end, holds) => world.holds[end] = holds,
                 Turn::Weather(weather) => world.weather = weather,
@@ -534,6 +538,9 @@ proptest! {
         world.ends[0].renew(world.start + world.now, &mut world.rng);
         world.collect();
         world.pass(Duration::from_secs(2 * 120));
+        for end in &world.ends {
+            prop_assert!(!end.is_proving_path(), "a challenge ends");
+        }
         let [client, relay] = world.agreed();
         prop_assert!(client.is_some());
         prop_assert_eq!(client, relay);

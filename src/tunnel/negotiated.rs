@@ -110,7 +110,7 @@ impl Tunnel {
                 private_key: self.noise.private_key().clone(),
                 peer: self.noise.peer(),
                 preshared_key: self.noise.preshared_key().cloned(),
-                capabilities: bundles.with(Capabilities::TIMERS),
+                capabilities: bundles.with(Capabilities::TIMERS).with(Capabilities::PATHS),
                 mtu: u16::try_from(self.mtu).unwrap_or(u16::MAX),
                 choice: Choice::new(settings.tier, settings.strength),
                 renewal: settings.renewal.clamp(MIN_RENEWAL, MAX_RENEWAL),
@@ -349,6 +349,7 @@ impl Tunnel {
             match event {
                 Event::Run(agreed) => self.run_agreed(&agreed, now, out),
                 Event::Alone(reason) => self.be_alone(reason, now),
+                Event::PathProven => self.note_path_proof(),
             }
         }
         self.note_assurance();
