@@ -39,6 +39,9 @@ use crate::settings::{Status, Update};
 use crate::tunnel::Event;
 use shared::Shared;
 
+/// Bytes a second that padding to all peers of a device together may take, unless its options say otherwise.
+pub const DEFAULT_DEVICE_PADDING_RATE: u64 = 64 << 20;
+
 /// How a device behaves, beyond what [`Update`] sets.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -55,6 +58,9 @@ pub struct Options {
     /// How late deadlines may be met, so that several cost one wakeup: more saves battery, and makes defenses less
     /// exact. Zero by default.
     pub timer_slack: Duration,
+    /// Bytes a second that padding to all peers together may take, counted as IP packets with all their headers: in any second
+    /// at most twice as many. 0 is no limit. By default [`DEFAULT_DEVICE_PADDING_RATE`].
+    pub max_padding_rate: u64,
     /// Handshake messages a second above which senders must prove their address with a cookie.
     pub handshakes_per_second: u64,
 }
@@ -66,6 +72,7 @@ impl Default for Options {
             offload: true,
             queues: default_queues(),
             timer_slack: Duration::ZERO,
+            max_padding_rate: DEFAULT_DEVICE_PADDING_RATE,
             handshakes_per_second: 100,
         }
     }

@@ -407,8 +407,7 @@ impl Tunnel {
         let Some(remote) = self.endpoint.map(|endpoint| endpoint.remote) else { return };
         if let Some(negotiated) = &mut self.negotiated
             && let Some(negotiation) = &mut negotiated.negotiation
-            && negotiation.is_asking()
-            && now < now
+            && negotiation.prove_path(now, &mut negotiated.rng)
         {
             negotiated.proving = Some(remote);
             negotiated.schedule(now);
