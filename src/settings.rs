@@ -144,6 +144,15 @@ pub struct PeerStatus {
     pub protection: Option<Protection>,
 }
 
+impl PeerStatus {
+    /// Tells whether nothing of the user's leaves because the defense that is required is not agreed on; `None` if the
+    /// device does not say.
+    pub fn holds_back(&self) -> Option<bool> {
+        let policy = self.negotiation.as_ref().map(|negotiation| negotiation.settings.negotiation);
+        Some(self.protection?.holds_back(policy))
+    }
+}
+
 /// What one tunnel has counted since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Statistics {

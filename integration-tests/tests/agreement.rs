@@ -183,7 +183,7 @@ fn a_file_asks_for_agreement() {
 #[test]
 fn what_is_said_beside_the_wrong_defense_is_refused() {
     let pair = Setup::between(Maybetun, Maybetun).start();
-    for line in ["on front --tier size", "on ephemeral --max-padding-frac 0.5", "renew", "on ephemeral --tier most"] {
+    for line in ["on front --tier size", "renew", "on ephemeral --tier most"] {
         let finished = defense(&pair.client, line);
         assert_eq!(finished.code, Some(2), "{line}: {finished:#?}");
     }

@@ -7,7 +7,7 @@ use super::exit::{Exit, Failure};
 use super::interface;
 use super::logging::Log;
 use super::runtime::{self, StopSignals};
-use super::service::{Service, Speed};
+use super::service::{Cost, Service, Speed};
 
 /// wireguard-go's environment variable that keeps it in the foreground when it is `1`.
 const FOREGROUND_VARIABLE: &str = "WG_PROCESS_FOREGROUND";
@@ -21,6 +21,9 @@ pub(crate) struct BackendArgs {
     /// The interface to make, for `wg` and `wg-quick` to configure.
     #[arg(value_name = "IFACE", value_parser = interface::parse_name)]
     pub(crate) interface: Option<String>,
+
+    #[command(flatten)]
+    cost: Cost,
 }
 
 impl BackendArgs {
@@ -41,12 +44,12 @@ pub(crate) fn run(args: BackendArgs, speed: Speed, log: &Log) -> anyhow::Result<
         Role::Foreground => {}
         Role::Background => detach::enter_background()?,
     }
-    runtime::run(serve(&name, speed, log))
+    runtime::run(serve(&name, speed, args.cost, log))
 }
 
-async fn serve(name: &str, speed: Speed, log: &Log) -> anyhow::Result<()> {
+async fn serve(name: &str, speed: Speed, cost: Cost, log: &Log) -> anyhow::Result<()> {
     let mut signals = StopSignals::new().context("cannot watch for signals")?;
-    let mut service = Service::start(name, speed)?;
+    let mut service = Service::start(name, speed, cost)?;
     let result = match detach::ready(detach::role(), log) {
         Ok(()) => service.ended(&mut signals).await.map(drop),
         Err(error) => Err(error),

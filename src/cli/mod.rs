@@ -24,6 +24,7 @@ mod up;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use exit::Exit;
@@ -80,9 +81,12 @@ impl Cli {
     /// of one. Clap's own `args_conflicts_with_subcommands` would refuse `--log` before a subcommand too.
     fn parse_from(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
-        let cli = Self::from_arg_matches(&command.try_get_matches_from_mut(arguments)?)?;
-        if cli.command.is_some() && cli.backend.is_given() {
-            let message = "a subcommand takes neither an interface nor --foreground before it";
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        let cli = Self::from_arg_matches(&matches)?;
+        // The environment may say what a subcommand has no use for.
+        let has_cost = matches.value_source(service::Cost::ARGUMENT) == Some(ValueSource::CommandLine);
+        if cli.command.is_some() && (cli.backend.is_given() || has_cost) {
+            let message = "a subcommand takes neither an interface nor --foreground nor --max-padding-rate before it";
             return Err(command.error(ErrorKind::ArgumentConflict, message));
         }
         if cli.command.is_none() && cli.backend.interface.is_none() {
@@ -174,15 +178,30 @@ mod tests {
         for line in [
             "defense wg0 on front".to_owned(),
             format!("defense wg0 {key} on ./front.toml --role relay --max-padding-frac 0.5 --max-blocking-frac 0"),
+            "defense wg0 on ephemeral --max-padding-frac 0.5 --max-blocking-frac 1 --max-padding-rate 65536".to_owned(),
             format!("defense wg0 {key} off"),
             "defense wg0 status --json".to_owned(),
         ] {
             assert!(matches!(parse(&line).unwrap().command, Some(Command::Defense(_))), "{line}");
         }
-        for line in ["defense wg0 on off", "defense wg0 on front --max-padding-frac 2", "defense wg0 nobody off"] {
+        for line in [
+            "defense wg0 on off",
+            "defense wg0 on front --max-padding-frac 2",
+            "defense wg0 on front --max-padding-rate 4M",
+            "defense wg0 nobody off",
+        ] {
             assert_eq!(parse(line).unwrap_err(), ErrorKind::ValueValidation, "{line}");
         }
         assert!(parse("defense wg0").is_err() && parse("defense wg0 on").is_err());
+    }
+
+    #[test]
+    fn a_limit_on_all_padding_is_an_interfaces_or_that_of_up() {
+        for line in ["wg0 --max-padding-rate 0", "--max-padding-rate 65536 -f wg0", "up x --max-padding-rate 1"] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+        assert_eq!(parse("up x --max-padding-rate 4M").unwrap_err(), ErrorKind::ValueValidation);
+        assert_eq!(parse("status --max-padding-rate 1").unwrap_err(), ErrorKind::UnknownArgument);
     }
 
     #[test]
@@ -196,6 +215,7 @@ mod tests {
     fn an_interface_and_a_subcommand_exclude_each_other() {
         assert_eq!(parse("wg0 up x").unwrap_err(), ErrorKind::ArgumentConflict);
         assert_eq!(parse("-f up x").unwrap_err(), ErrorKind::ArgumentConflict);
+        assert_eq!(parse("--max-padding-rate 7 up x").unwrap_err(), ErrorKind::ArgumentConflict);
         assert_eq!(parse("-f").unwrap_err(), ErrorKind::MissingRequiredArgument);
         assert_eq!(parse("").unwrap_err(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
         assert_eq!(parse("wg0 wg1").unwrap_err(), ErrorKind::UnknownArgument);

@@ -1,6 +1,7 @@
 //! A running tunnel: its interface, its device and its configuration socket.
 
 use anyhow::Context as _;
+use maybetun::config::Interface;
 use maybetun::device::{Device, Options, StopReason};
 use maybetun::uapi::{BindError, ServeEnd, Server};
 use maybetun_tun::{CreateError, LinuxTun, LinuxTunOptions, Tun as _};
@@ -31,6 +32,39 @@ pub(crate) struct Speed {
     queues: Option<u8>,
 }
 
+/// What a tunnel may cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::Args)]
+pub(crate) struct Cost {
+    /// Bytes a second that padding to all peers together may take, of IP packets with all their headers; 0 is no limit
+    /// [default: MaxPaddingRate in the file, else 67108864].
+    #[arg(long, value_name = "BYTES", env = "MAYBETUN_MAX_PADDING_RATE")]
+    max_padding_rate: Option<u64>,
+}
+
+impl Cost {
+    /// The argument, by clap's name for it.
+    pub(crate) const ARGUMENT: &str = "max_padding_rate";
+
+    /// Returns what was said, or what the file says where nothing was.
+    #[must_use]
+    pub(crate) fn or_file(self, file: &Interface) -> Self {
+        Self { max_padding_rate: self.max_padding_rate.or(file.max_padding_rate) }
+    }
+}
+
+/// Returns how a device behaves that was given these arguments.
+fn options(speed: Speed, cost: Cost) -> Options {
+    let mut options = Options::default();
+    options.offload = speed.offload == Offload::On;
+    if let Some(queues) = speed.queues {
+        options.queues = queues.into();
+    }
+    if let Some(rate) = cost.max_padding_rate {
+        options.max_padding_rate = rate;
+    }
+    options
+}
+
 /// Why a tunnel ended without a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -58,12 +92,8 @@ impl Service {
     ///
     /// # Errors
     /// When either exists already or may not be made.
-    pub(crate) fn start(name: &str, speed: Speed) -> anyhow::Result<Self> {
-        let mut options = Options::default();
-        options.offload = speed.offload == Offload::On;
-        if let Some(queues) = speed.queues {
-            options.queues = queues.into();
-        }
+    pub(crate) fn start(name: &str, speed: Speed, cost: Cost) -> anyhow::Result<Self> {
+        let options = options(speed, cost);
         let mut tun_options = LinuxTunOptions::default();
         (tun_options.offload, tun_options.queues) = (options.offload, options.queues);
         let tun = LinuxTun::create_with(name, tun_options).map_err(|error| {
@@ -157,6 +187,22 @@ fn exit_of_bind(error: &BindError) -> Exit {
 mod tests {
     use super::*;
     use std::io;
+
+    use maybetun::device::DEFAULT_DEVICE_PADDING_RATE;
+    use maybetun::keys::PrivateKey;
+
+    #[test]
+    fn the_limit_on_all_padding_is_that_of_the_arguments_then_of_the_file_then_the_default() {
+        let limit = |argument, in_file| {
+            let mut file = Interface::new(PrivateKey::from_bytes([7; 32]));
+            file.max_padding_rate = in_file;
+            let speed = Speed { offload: Offload::On, queues: None };
+            options(speed, Cost { max_padding_rate: argument }.or_file(&file)).max_padding_rate
+        };
+        assert_eq!(limit(None, None), DEFAULT_DEVICE_PADDING_RATE);
+        assert_eq!(limit(None, Some(7)), 7);
+        assert_eq!(limit(Some(0), Some(7)), 0);
+    }
 
     #[test]
     fn a_deleted_interface_is_an_end_and_a_failed_device_is_a_failure() {

@@ -46,6 +46,9 @@ fn format_interface(text: &mut SecretBuffer, interface: &super::Interface) {
         Table::Off => line(InterfaceKey::Table, &"off"),
         Table::Number(number) => line(InterfaceKey::Table, &number),
     }
+    if let Some(rate) = interface.max_padding_rate {
+        line(InterfaceKey::MaxPaddingRate, &rate);
+    }
     for (key, hooks) in [
         (InterfaceKey::PreUp, &interface.pre_up),
         (InterfaceKey::PostUp, &interface.post_up),
@@ -93,6 +96,9 @@ fn format_peer(text: &mut SecretBuffer, peer: &Peer) {
     if let Some(fraction) = peer.defense_max_blocking_frac {
         line(PeerKey::DefenseMaxBlockingFrac, &fraction);
     }
+    if let Some(rate) = peer.defense_max_padding_rate {
+        line(PeerKey::DefenseMaxPaddingRate, &rate);
+    }
     if let Some(role) = peer.defense_role {
         line(PeerKey::DefenseRole, &role);
     }
@@ -122,14 +128,14 @@ mod tests {
     fn it_says_what_was_parsed() {
         let text = "[Interface]\nPrivateKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEA=\nListenPort = 51820\n\
                     FwMark = 0xca6c\nAddress = 10.0.0.2/24\nAddress = fd00::2/64\nDNS = 10.0.0.1\nDNS = corp.example\n\
-                    MTU = 1420\nTable = off\nPreUp = a\nPostUp = b\nPreDown = c\nPostDown = d %i\nSaveConfig = true\n\
+                    MTU = 1420\nTable = off\nMaxPaddingRate = 67108864\nPreUp = a\nPostUp = b\nPreDown = c\nPostDown = d %i\nSaveConfig = true\n\
                     KillSwitch = on\nKillSwitchAllow = 192.168.0.0/16\nKillSwitchAllow = fd00::/8\n\n\
                     [Peer]\nPublicKey = AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n\
                     PresharedKey = AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\nAllowedIPs = 0.0.0.0/0\nAllowedIPs = ::/0\n\
                     Endpoint = relay.example:51820\nPersistentKeepalive = 25\nDefense = front\n\
-                    DefenseMaxPaddingFrac = 0.5\nDefenseMaxBlockingFrac = 0\nDefenseRole = relay\n\n\
+                    DefenseMaxPaddingFrac = 0.5\nDefenseMaxBlockingFrac = 0\nDefenseMaxPaddingRate = 4194304\nDefenseRole = relay\n\n\
                     [Peer]\nPublicKey = AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\nDefense = ephemeral\n\
-                    DefenseTier = blocking\nDefenseStrength = high\nNegotiation = require\nBundling = off\nDefenseRenewal = 60\n";
+                    DefenseMaxPaddingFrac = 0.25\nDefenseMaxPaddingRate = 0\nDefenseTier = blocking\nDefenseStrength = high\nNegotiation = require\nBundling = off\nDefenseRenewal = 60\n";
         assert_eq!(*format(&parse(text).unwrap()), text);
     }
 }

@@ -74,6 +74,7 @@ keys! {
         Dns "DNS",
         Mtu "MTU",
         Table "Table",
+        MaxPaddingRate "MaxPaddingRate",
         PreUp "PreUp",
         PostUp "PostUp",
         PreDown "PreDown",
@@ -91,6 +92,7 @@ keys! {
         Defense "Defense",
         DefenseMaxPaddingFrac "DefenseMaxPaddingFrac",
         DefenseMaxBlockingFrac "DefenseMaxBlockingFrac",
+        DefenseMaxPaddingRate "DefenseMaxPaddingRate",
         DefenseRole "DefenseRole",
         DefenseTier "DefenseTier",
         DefenseStrength "DefenseStrength",
@@ -116,6 +118,7 @@ impl InterfaceKey {
             | Self::FwMark
             | Self::Mtu
             | Self::Table
+            | Self::MaxPaddingRate
             | Self::SaveConfig
             | Self::KillSwitch => false,
         }
@@ -134,6 +137,7 @@ impl PeerKey {
             | Self::Defense
             | Self::DefenseMaxPaddingFrac
             | Self::DefenseMaxBlockingFrac
+            | Self::DefenseMaxPaddingRate
             | Self::DefenseRole
             | Self::DefenseTier
             | Self::DefenseStrength
@@ -149,9 +153,10 @@ impl PeerKey {
             .contains(&self)
     }
 
-    /// Tells whether the key has a meaning only beside another `Defense`.
-    pub(super) fn is_of_static(self) -> bool {
-        [Self::DefenseMaxPaddingFrac, Self::DefenseMaxBlockingFrac].contains(&self)
+    /// Tells whether the key has a meaning only beside a `Defense`, whichever it is.
+    pub(super) fn is_of_any_defense(self) -> bool {
+        [Self::DefenseMaxPaddingFrac, Self::DefenseMaxBlockingFrac, Self::DefenseMaxPaddingRate, Self::DefenseRole]
+            .contains(&self)
     }
 }
 

@@ -57,6 +57,9 @@ pub struct Interface {
     pub mtu: Option<u16>,
     /// `Table`.
     pub table: Table,
+    /// `MaxPaddingRate`: bytes a second that padding to all peers together may take; 0 is no limit. `None` is the
+    /// device's default.
+    pub max_padding_rate: Option<u64>,
     /// `PreUp`: commands to run before the interface is up.
     pub pre_up: Vec<Hook>,
     /// `PostUp`: commands to run after the interface is up.
@@ -86,6 +89,7 @@ impl Interface {
             dns_search: Vec::new(),
             mtu: None,
             table: Table::Auto,
+            max_padding_rate: None,
             pre_up: Vec::new(),
             post_up: Vec::new(),
             pre_down: Vec::new(),
@@ -138,11 +142,13 @@ pub struct Peer {
     pub persistent_keepalive: Option<u16>,
     /// `Defense`.
     pub defense: Option<Defense>,
-    /// `DefenseMaxPaddingFrac`: the limit on padding, in the place of the defense's own; 0 is no limit. Only beside
-    /// `Defense`, as the two that follow.
+    /// `DefenseMaxPaddingFrac`: the user's limit on padding, as [`Limits`] has it, of whatever defense; 0 is no limit.
+    /// Only beside `Defense`, as the three that follow.
     pub defense_max_padding_frac: Option<Fraction>,
-    /// `DefenseMaxBlockingFrac`: the limit on blocking, in the place of the defense's own; 0 is no limit.
+    /// `DefenseMaxBlockingFrac`: the same for blocking.
     pub defense_max_blocking_frac: Option<Fraction>,
+    /// `DefenseMaxPaddingRate`: bytes a second that padding may take; 0 is no limit, `None` the default of [`Limits`].
+    pub defense_max_padding_rate: Option<u64>,
     /// `DefenseRole`; without it, we are the client of a peer with an endpoint, and the relay of one without.
     pub defense_role: Option<Role>,
     /// `DefenseTier`; only beside `Defense = ephemeral`, as the four that follow.
@@ -169,6 +175,7 @@ impl Peer {
             defense: None,
             defense_max_padding_frac: None,
             defense_max_blocking_frac: None,
+            defense_max_padding_rate: None,
             defense_role: None,
             defense_tier: None,
             defense_strength: None,
@@ -203,7 +210,7 @@ impl Peer {
         Limits {
             max_padding_frac: self.defense_max_padding_frac,
             max_blocking_frac: self.defense_max_blocking_frac,
-            max_padding_rate: None,
+            max_padding_rate: self.defense_max_padding_rate,
         }
     }
 

@@ -189,10 +189,7 @@ fn check_defense(open: &Open<PeerSection>) -> Result<(), ConfigError> {
         None | Some(Defense::Named(_) | Defense::File(_)) if key.is_of_ephemeral() => {
             Some("expected Defense = ephemeral in the same section")
         }
-        None if key.is_of_static() || *key == PeerKey::DefenseRole => Some("expected Defense in the same section"),
-        Some(Defense::Ephemeral) if key.is_of_static() => {
-            Some("not beside Defense = ephemeral, where DefenseStrength says how much")
-        }
+        None if key.is_of_any_defense() => Some("expected Defense in the same section"),
         // What is switched off may have been said in full.
         None | Some(_) => None,
     };
@@ -222,6 +219,7 @@ impl InterfaceSection {
             }
             InterfaceKey::Mtu => rest.mtu = Some(value::mtu(value)?),
             InterfaceKey::Table => rest.table = value::table(value)?,
+            InterfaceKey::MaxPaddingRate => rest.max_padding_rate = Some(value::padding_rate(value)?),
             InterfaceKey::PreUp => rest.pre_up.push(hook(line, value)?),
             InterfaceKey::PostUp => rest.post_up.push(hook(line, value)?),
             InterfaceKey::PreDown => rest.pre_down.push(hook(line, value)?),
@@ -257,6 +255,7 @@ impl PeerSection {
             PeerKey::Defense => rest.defense = Some(value::defense(value)?),
             PeerKey::DefenseMaxPaddingFrac => rest.defense_max_padding_frac = Some(value::fraction(value)?),
             PeerKey::DefenseMaxBlockingFrac => rest.defense_max_blocking_frac = Some(value::fraction(value)?),
+            PeerKey::DefenseMaxPaddingRate => rest.defense_max_padding_rate = Some(value::padding_rate(value)?),
             PeerKey::DefenseRole => rest.defense_role = Some(value::role(value)?),
             PeerKey::DefenseTier => rest.defense_tier = Some(value::tier(value)?),
             PeerKey::DefenseStrength => rest.defense_strength = Some(value::strength(value)?),

@@ -75,6 +75,11 @@ pub(super) fn fraction(value: &str) -> Result<Fraction, Invalid<'_>> {
     value.parse().map_err(|_| Invalid::Plain { expected: "a number from 0 to 1", found: value })
 }
 
+pub(super) fn padding_rate(value: &str) -> Result<u64, Invalid<'_>> {
+    text::decimal(value)
+        .ok_or(Invalid::Plain { expected: "bytes per second, a whole number, 0 for no limit", found: value })
+}
+
 pub(super) fn role(value: &str) -> Result<Role, Invalid<'_>> {
     let role = role_from_name(&value.to_ascii_lowercase());
     role.ok_or(Invalid::Plain { expected: "\"client\" or \"relay\"", found: value })
@@ -251,6 +256,15 @@ mod tests {
             assert!(persistent_keepalive(value).is_err(), "{value:?}");
         }
         assert!(fwmark("4294967296").is_err());
+    }
+
+    #[test]
+    fn rates_are_whole_numbers_of_bytes() {
+        assert_eq!(padding_rate("0"), Ok(0));
+        assert_eq!(padding_rate("18446744073709551615"), Ok(u64::MAX));
+        for value in ["", "-1", "+1", "1.5", "4M", "off", "18446744073709551616"] {
+            assert!(padding_rate(value).is_err(), "{value:?}");
+        }
     }
 
     #[test]

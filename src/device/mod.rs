@@ -11,6 +11,7 @@ mod departing;
 mod handshakes;
 mod inbound;
 mod kernel_queue;
+mod log;
 mod network;
 mod outbound;
 mod pacer;
@@ -39,7 +40,8 @@ use crate::settings::{Status, Update};
 use crate::tunnel::Event;
 use shared::Shared;
 
-/// Bytes a second that padding to all peers of a device together may take, unless its options say otherwise.
+/// Bytes a second that padding to all peers of a device together may take, unless the user says otherwise: that of 16
+/// peers at [their own default](crate::settings::DEFAULT_MAX_PADDING_RATE).
 pub const DEFAULT_DEVICE_PADDING_RATE: u64 = 64 << 20;
 
 /// How a device behaves, beyond what [`Update`] sets.

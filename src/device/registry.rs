@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::departing::Outbox;
 use super::handshakes::HandshakeLimiter;
+use super::log::PeerLog;
 use super::network::Way;
 use crate::keys::{PrivateKey, PublicKey};
 use crate::settings::{DefenseSettings, Role};
@@ -40,6 +41,7 @@ pub(super) struct PeerState {
     pub(super) tunnel: Tunnel,
     pub(super) outbox: Outbox,
     pub(super) way: Way,
+    pub(super) log: PeerLog,
     /// What all defended peers share, while this is one.
     pub(super) defended: Option<Arc<()>>,
     /// The deadline that the schedule holds for this peer.
@@ -175,6 +177,7 @@ impl Registry {
                 tunnel: Tunnel::new(config),
                 outbox: Outbox::default(),
                 way: Way::default(),
+                log: PeerLog::default(),
                 defended: None,
                 scheduled: None,
                 defense: None,

@@ -159,7 +159,7 @@ impl Shared {
                     state.outbox.forget();
                     tracing::debug!(peer = ?peer.public_key, "session ended");
                 }
-                Event::HandshakeFailed => tracing::info!(peer = ?peer.public_key, "no answer to the handshake"),
+                Event::HandshakeFailed => state.log.note_handshake_failed(peer.public_key, Instant::now()),
                 Event::EndpointChanged(endpoint) => {
                     if !state.tunnel.has_session() {
                         // It called from elsewhere: what was sealed before is not to be seen there.
@@ -167,10 +167,21 @@ impl Shared {
                     }
                     tracing::debug!(peer = ?peer.public_key, %endpoint, "endpoint changed")
                 }
-                Event::Protection(protection) => tell_protection(peer, protection),
+                Event::Protection(protection) => log_protection(peer, state, protection),
             }
             // Nobody may be listening.
             let _ = self.events.send(DeviceEvent { peer: peer.public_key, event });
+        }
+        self.settle_log(peer, state);
+    }
+
+    /// Says what waits to be said of the peer, or keeps the deadline at which it may be.
+    fn settle_log(&self, peer: &Peer, state: &mut PeerState) {
+        if state.log.next_timeout().is_some() {
+            state.log.handle_timeout(peer.public_key, Instant::now());
+        }
+        if let Some(deadline) = state.log.next_timeout() {
+            self.call_by(peer, state, deadline);
         }
     }
 
@@ -180,6 +191,7 @@ impl Shared {
             self.schedule.set(peer.id, state.scheduled, deadline);
             state.scheduled = Some(deadline);
         }
+        self.settle_log(peer, state);
     }
 
     /// Has the tunnel called at `deadline`, if it is not sooner anyway.
@@ -191,9 +203,8 @@ impl Shared {
     }
 }
 
-fn tell_protection(peer: &Peer, protection: Protection) {
-    match protection.cause() {
-        None => tracing::info!(peer = ?peer.public_key, "protected: both ends run a defense of their own"),
-        Some(cause) => tracing::info!(peer = ?peer.public_key, %cause, "{}", protection.word()),
-    }
+fn log_protection(peer: &Peer, state: &mut PeerState, protection: Protection) {
+    let now = Instant::now();
+    let policy = state.tunnel.negotiation_status(now).map(|status| status.settings.negotiation);
+    state.log.note_protection(peer.public_key, protection, protection.holds_back(policy), now);
 }

@@ -131,6 +131,12 @@ impl Protection {
         }
     }
 
+    /// Tells whether it means that nothing of the user's leaves: under `Some(Require)`, not being protected does.
+    /// `policy` is that of the peer's ephemeral defense, if it has one.
+    pub fn holds_back(self, policy: Option<NegotiationPolicy>) -> bool {
+        matches!(self, Self::NotProtected(_)) && policy == Some(NegotiationPolicy::Require)
+    }
+
     /// Returns the protection of this word, as [`word`](Self::word) gives it, and this cause; `None` if there is none such.
     pub fn from_words(word: &str, cause: Option<Cause>) -> Option<Self> {
         match (word, cause) {
@@ -147,6 +153,23 @@ impl Protection {
             Self::Protected => "protected",
             Self::OneSided(_) => "one-sided",
             Self::NotProtected(_) => "not-protected",
+        }
+    }
+}
+
+impl Cause {
+    /// Returns the cause in words, as what follows on "because".
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Off => "no defense runs",
+            Self::NotNegotiated => "the peer was not asked to run its side",
+            Self::Negotiating => "the peer has not answered yet",
+            Self::Refused(Reason::Unanswered) => "the peer does not answer: it does not know how, or is out of reach",
+            Self::Refused(Reason::Version) => "the peer speaks another version of the protocol",
+            Self::Refused(Reason::Choice) => "the peer does not offer this tier and strength, or has another pool",
+            Self::Refused(Reason::Mismatch) => "the peer drew another defense",
+            Self::Refused(Reason::Requested) => "the peer wants no defense",
+            Self::Refused(_) => "the peer runs none",
         }
     }
 }
@@ -207,6 +230,18 @@ pub struct EpochStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_leaves_only_where_a_defense_is_required_and_not_there() {
+        use NegotiationPolicy::{Off, Prefer, Require};
+        let refused = Protection::NotProtected(Cause::Refused(Reason::Requested));
+        assert!(refused.holds_back(Some(Require)));
+        // A relay whose client wants no defense runs none, and packets leave.
+        assert!([Some(Prefer), Some(Off), None].into_iter().all(|policy| !refused.holds_back(policy)));
+        for protection in [Protection::Protected, Protection::OneSided(Cause::Negotiating)] {
+            assert!(!protection.holds_back(Some(Require)));
+        }
+    }
 
     #[test]
     fn words_survive() {

@@ -19,3 +19,10 @@ pub struct Limits {
     /// many. 0 is no limit; `None` is [`DEFAULT_MAX_PADDING_RATE`].
     pub max_padding_rate: Option<u64>,
 }
+
+impl Limits {
+    /// Returns the bytes a second in force; 0 is no limit.
+    pub fn padding_rate(self) -> u64 {
+        self.max_padding_rate.unwrap_or(DEFAULT_MAX_PADDING_RATE)
+    }
+}

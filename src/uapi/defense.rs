@@ -4,13 +4,16 @@
 //! |---|---|---|
 //! | `daita_enable` | `1` runs a defense, described by the keys that follow in the peer's block; `0` runs none | `1` while one runs, else left out |
 //! | `daita_machine` | a machine in Maybenot's text form; one line each | the same |
-//! | `daita_max_decoy_frac` | limit on padding, 0 (no limit, the default) to 1 | the same |
-//! | `daita_max_delay_frac` | limit on blocking, 0 (no limit, the default) to 1 | the same |
+//! | `daita_max_decoy_frac` | the defense's own limit on padding, 0 (no limit, the default) to 1 | the same |
+//! | `daita_max_delay_frac` | the defense's own limit on blocking, 0 (no limit, the default) to 1 | the same |
 //! | `daita_max_delayed_packets` | a number above 0; taken, without effect | how many packets wait at most |
 //! | `daita_min_delay_capacity` | a number; taken, without effect | 0 |
 //! | `maybetun_defense` | the name that is shown; `daita` by default | the same |
 //! | `maybetun_defense_role` | `client` or `relay`: which end we are | the same |
 //! | `maybetun_defense_max_actions_per_second` | 1 to 1000000 | the same |
+//! | `maybetun_defense_limit_padding_frac` | the user's limit on padding: a fraction of packets sent, 0 (no limit) to 1 | the same; left out if it is not set |
+//! | `maybetun_defense_limit_blocking_frac` | the user's limit on blocking: a fraction of time, 0 (no limit) to 1 | the same; left out if it is not set |
+//! | `maybetun_defense_limit_padding_rate` | the user's limit on padding: bytes a second, 0 for no limit | the same; left out if it is not set |
 //!
 //! The two without effect are about when to end blocking early because much waits. Here nothing ends it early: what finds
 //! the queue full waits in front of it, or is dropped and counted.
@@ -20,7 +23,7 @@ use maybetun_machines::{MAX_ACTIONS_PER_SECOND, MAX_MACHINES, MAX_STATES_A_SIDE,
 use crate::defense::{Machine, Plan};
 use crate::secret::SecretBuffer;
 use crate::settings::{
-    DefenseChange, DefenseSettings, DefenseStatistics, DefenseStatus, Fraction, Limits, is_defense_name, role_from_name,
+    DefenseChange, DefenseSettings, DefenseStatistics, DefenseStatus, Limits, is_defense_name, role_from_name,
 };
 use crate::text;
 use crate::tunnel::MAX_QUEUED_PACKETS;
@@ -28,6 +31,7 @@ use crate::tunnel::MAX_QUEUED_PACKETS;
 use super::counters::{self, Counter, Span};
 use super::ephemeral;
 use super::keys::keys;
+use super::limits::{self, Limit};
 
 /// The name of a defense that was given none.
 const UNNAMED: &str = "daita";
@@ -48,10 +52,11 @@ keys! {
     Name "maybetun_defense",
     Role "maybetun_defense_role",
     MaxActions "maybetun_defense_max_actions_per_second",
+    LimitPaddingFrac "maybetun_defense_limit_padding_frac",
+    LimitBlockingFrac "maybetun_defense_limit_blocking_frac",
+    LimitPaddingRate "maybetun_defense_limit_padding_rate",
     }
 }
-
-const FRACTION: &str = "a number from 0 to 1";
 
 /// Returns the defense that `daita_enable=1` alone asks for: no machines, so constant size only.
 fn enabled() -> DefenseSettings {
@@ -153,6 +158,14 @@ fn format_settings(text: &mut SecretBuffer, settings: &DefenseSettings) {
         line(DefenseKey::Role, &role);
     }
     line(DefenseKey::MaxActions, max_actions_per_second);
+    limits::format(&settings.limits, |limit, value| {
+        let key = match limit {
+            Limit::PaddingFrac => DefenseKey::LimitPaddingFrac,
+            Limit::BlockingFrac => DefenseKey::LimitBlockingFrac,
+            Limit::PaddingRate => DefenseKey::LimitPaddingRate,
+        };
+        line(key, value);
+    });
 }
 
 fn is_enabled(value: &str) -> Result<bool, &'static str> {
@@ -169,8 +182,8 @@ fn set_setting(settings: &mut DefenseSettings, key: DefenseKey, value: &str) -> 
     match key {
         DefenseKey::Enable => {}
         DefenseKey::Machine => add_machine(plan, value)?,
-        DefenseKey::MaxDecoyFrac => plan.max_padding_frac = fraction(value)?,
-        DefenseKey::MaxDelayFrac => plan.max_blocking_frac = fraction(value)?,
+        DefenseKey::MaxDecoyFrac => plan.max_padding_frac = limits::fraction(value)?.get(),
+        DefenseKey::MaxDelayFrac => plan.max_blocking_frac = limits::fraction(value)?.get(),
         DefenseKey::MaxDelayedPackets => {
             text::decimal(value).filter(|&packets: &u64| packets != 0).ok_or("a number of packets, at least 1")?;
         }
@@ -188,12 +201,11 @@ fn set_setting(settings: &mut DefenseSettings, key: DefenseKey, value: &str) -> 
             let actions = text::decimal(value).filter(|actions| (1..=MAX_ACTIONS_PER_SECOND as u32).contains(actions));
             plan.max_actions_per_second = actions.ok_or("a number, 1 to 1000000")?;
         }
+        DefenseKey::LimitPaddingFrac => limits::set(&mut settings.limits, Limit::PaddingFrac, value)?,
+        DefenseKey::LimitBlockingFrac => limits::set(&mut settings.limits, Limit::BlockingFrac, value)?,
+        DefenseKey::LimitPaddingRate => limits::set(&mut settings.limits, Limit::PaddingRate, value)?,
     }
     Ok(())
-}
-
-fn fraction(value: &str) -> Result<f64, &'static str> {
-    value.parse().map(Fraction::get).map_err(|_| FRACTION)
 }
 
 fn add_machine(plan: &mut Plan, value: &str) -> Result<(), &'static str> {
@@ -219,7 +231,7 @@ fn weight(machine: &Machine) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Role;
+    use crate::settings::{Fraction, Role};
 
     const NO_OP: &str = "02eNpjYEAHjOgCAAA0AAI=";
 
@@ -272,6 +284,29 @@ mod tests {
     }
 
     #[test]
+    fn the_users_limits_are_others_than_the_defenses_own() {
+        let settings = on(&[
+            "maybetun_defense_limit_padding_frac=0.5",
+            "maybetun_defense_limit_blocking_frac=0",
+            "maybetun_defense_limit_padding_rate=65536",
+        ]);
+        let limits = Limits {
+            max_padding_frac: Fraction::new(0.5),
+            max_blocking_frac: Fraction::new(0.0),
+            max_padding_rate: Some(65_536),
+        };
+        assert_eq!((settings.limits, settings.plan.max_padding_frac), (limits, 0.0));
+        assert_eq!(on(&["daita_max_decoy_frac=0.5"]).limits, Limits::default());
+    }
+
+    #[test]
+    fn limits_that_are_not_set_are_left_out() {
+        let mut text = SecretBuffer::with_capacity(1024);
+        format_settings(&mut text, &enabled());
+        assert!(!text.into_text().contains("limit"));
+    }
+
+    #[test]
     fn nothing_is_set_before_a_defense_is_enabled() {
         for lines in [&["daita_max_decoy_frac=0.5"][..], &["daita_enable=0", "maybetun_defense=front"]] {
             assert_eq!(read_lines(lines).unwrap_err().1, "daita_enable=1 before it");
@@ -300,6 +335,10 @@ mod tests {
             "maybetun_defense_role=server",
             "maybetun_defense_max_actions_per_second=0",
             "maybetun_defense_max_actions_per_second=1000001",
+            "maybetun_defense_limit_padding_frac=1.5",
+            "maybetun_defense_limit_blocking_frac=",
+            "maybetun_defense_limit_padding_rate=-1",
+            "maybetun_defense_limit_padding_rate=18446744073709551616",
         ] {
             assert_eq!(read_lines(&["daita_enable=1", line]).unwrap_err().0, line);
         }

@@ -8,6 +8,9 @@
 //! | `maybetun_negotiation` | `require`, `prefer` (the default) or `off` | the same |
 //! | `maybetun_bundling` | `true` (the default) or `false` | the same |
 //! | `maybetun_renewal_sec` | 60 to 604800: after how many seconds, a quarter more or less, the client asks anew; 3600 by default | the same |
+//! | `maybetun_ephemeral_limit_padding_frac` | the user's limit on padding: a fraction of packets sent, 0 (no limit) to 1 | the same; left out if it is not set |
+//! | `maybetun_ephemeral_limit_blocking_frac` | the user's limit on blocking: a fraction of time, 0 (no limit) to 1 | the same; left out if it is not set |
+//! | `maybetun_ephemeral_limit_padding_rate` | the user's limit on padding: bytes a second, 0 for no limit | the same; left out if it is not set |
 //! | `maybetun_renew` | `true` agrees anew, now | left out |
 //! | `maybetun_epoch` | not taken | what is agreed on: its number, 0 to 4294967295; left out while nothing is, with the five that follow |
 //! | `maybetun_epoch_age_sec` | not taken | for how long, in seconds |
@@ -22,11 +25,11 @@ use std::time::Duration;
 use maybetun_machines::{Digest, Strength, Tier};
 
 use super::keys::keys;
+use super::limits::{self, Limit};
 use crate::secret::SecretBuffer;
 use crate::seed::Fingerprint;
 use crate::settings::{
-    DefenseChange, EphemeralSettings, EpochStatus, Limits, NegotiationStatus, PeerStatus, Protection, renewal,
-    role_from_name,
+    DefenseChange, EphemeralSettings, EpochStatus, NegotiationStatus, PeerStatus, Protection, renewal, role_from_name,
 };
 use crate::text;
 
@@ -39,6 +42,9 @@ keys! {
         Negotiation "maybetun_negotiation",
         Bundling "maybetun_bundling",
         Renewal "maybetun_renewal_sec",
+        LimitPaddingFrac "maybetun_ephemeral_limit_padding_frac",
+        LimitBlockingFrac "maybetun_ephemeral_limit_blocking_frac",
+        LimitPaddingRate "maybetun_ephemeral_limit_padding_rate",
         Renew "maybetun_renew",
     }
 }
@@ -84,6 +90,9 @@ fn set_setting(settings: &mut EphemeralSettings, key: EphemeralKey, value: &str)
         EphemeralKey::Negotiation => settings.negotiation = value.parse().map_err(|_| "require, prefer or off")?,
         EphemeralKey::Bundling => settings.bundling = value.parse().map_err(|_| "true or false")?,
         EphemeralKey::Renewal => settings.renewal = renewal(value).ok_or("seconds, 60 to 604800")?,
+        EphemeralKey::LimitPaddingFrac => limits::set(&mut settings.limits, Limit::PaddingFrac, value)?,
+        EphemeralKey::LimitBlockingFrac => limits::set(&mut settings.limits, Limit::BlockingFrac, value)?,
+        EphemeralKey::LimitPaddingRate => limits::set(&mut settings.limits, Limit::PaddingRate, value)?,
         EphemeralKey::Renew => {}
     }
     Ok(())
@@ -91,7 +100,7 @@ fn set_setting(settings: &mut EphemeralSettings, key: EphemeralKey, value: &str)
 
 /// Writes the lines of a set that agree on such a defense.
 pub(super) fn format_settings(text: &mut SecretBuffer, settings: &EphemeralSettings) {
-    let EphemeralSettings { role, tier, strength, negotiation, bundling, renewal, limits: _ } = settings;
+    let EphemeralSettings { role, tier, strength, negotiation, bundling, renewal, limits } = settings;
     let mut line = |key: EphemeralKey, value: &dyn std::fmt::Display| text.line(key.name(), "=", value);
     line(EphemeralKey::Tier, tier);
     if let Some(role) = role {
@@ -101,6 +110,14 @@ pub(super) fn format_settings(text: &mut SecretBuffer, settings: &EphemeralSetti
     line(EphemeralKey::Negotiation, negotiation);
     line(EphemeralKey::Bundling, bundling);
     line(EphemeralKey::Renewal, &renewal.as_secs());
+    limits::format(limits, |limit, value| {
+        let key = match limit {
+            Limit::PaddingFrac => EphemeralKey::LimitPaddingFrac,
+            Limit::BlockingFrac => EphemeralKey::LimitBlockingFrac,
+            Limit::PaddingRate => EphemeralKey::LimitPaddingRate,
+        };
+        line(key, value);
+    });
 }
 
 /// Writes the line of a set that agrees anew.
@@ -179,7 +196,7 @@ pub(super) fn read_agreement(peer: &mut PeerStatus, key: AgreementKey, value: &s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Limits, NegotiationPolicy, Role};
+    use crate::settings::{Fraction, Limits, NegotiationPolicy, Role};
 
     fn read_lines(lines: &[&str]) -> Result<Option<DefenseChange>, (String, &'static str)> {
         let mut change = None;
@@ -200,7 +217,11 @@ mod tests {
             negotiation: NegotiationPolicy::Require,
             bundling: false,
             renewal: Duration::from_secs(60),
-            limits: Limits::default(),
+            limits: Limits {
+                max_padding_frac: Fraction::new(0.5),
+                max_blocking_frac: Fraction::new(0.25),
+                max_padding_rate: Some(0),
+            },
         };
         let lines = [
             "maybetun_ephemeral=blocking",
@@ -209,6 +230,9 @@ mod tests {
             "maybetun_negotiation=require",
             "maybetun_bundling=false",
             "maybetun_renewal_sec=60",
+            "maybetun_ephemeral_limit_padding_frac=0.5",
+            "maybetun_ephemeral_limit_blocking_frac=0.25",
+            "maybetun_ephemeral_limit_padding_rate=0",
         ];
         assert_eq!(read_lines(&lines), Ok(Some(DefenseChange::Ephemeral(expected))));
         assert_eq!(read_lines(&["maybetun_renew=true"]), Ok(Some(DefenseChange::Renew)));
@@ -224,6 +248,9 @@ mod tests {
             "maybetun_bundling=1",
             "maybetun_renewal_sec=59",
             "maybetun_renewal_sec=604801",
+            "maybetun_ephemeral_limit_padding_frac=-1",
+            "maybetun_ephemeral_limit_blocking_frac=nan",
+            "maybetun_ephemeral_limit_padding_rate=4M",
             "maybetun_renew=false",
         ] {
             assert_eq!(read_lines(&["maybetun_ephemeral=size", line]).unwrap_err().0, line);

@@ -14,6 +14,7 @@ mod defense;
 mod ephemeral;
 mod framing;
 mod keys;
+mod limits;
 pub mod request;
 pub mod response;
 mod server;

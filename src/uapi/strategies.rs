@@ -53,19 +53,32 @@ fn role() -> impl Strategy<Value = Role> {
     prop_oneof![Just(Role::Client), Just(Role::Relay)]
 }
 
+fn fraction() -> impl Strategy<Value = Option<Fraction>> {
+    prop::option::of((0.0..=1.0).prop_map(|number| Fraction::new(number).unwrap()))
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    (fraction(), fraction(), any::<Option<u64>>()).prop_map(
+        |(max_padding_frac, max_blocking_frac, max_padding_rate)| Limits {
+            max_padding_frac,
+            max_blocking_frac,
+            max_padding_rate,
+        },
+    )
+}
+
 /// Any defense of the catalogue, under any name and limits.
 fn defense() -> impl Strategy<Value = DefenseSettings> {
     let catalogue =
         (0..maybetun_machines::catalogue().len()).prop_map(|index| maybetun_machines::catalogue()[index].defense());
-    let fraction = || prop::option::of((0.0..=1.0).prop_map(|number| Fraction::new(number).unwrap()));
     let name = "[a-np-z0-9-][a-z0-9-]{0,63}";
-    (catalogue, role(), prop::option::of(role()), name, fraction(), fraction(), 1..=1_000_000u32).prop_map(
-        |(catalogued, side, role, name, padding, blocking, actions)| {
+    (catalogue, role(), prop::option::of(role()), name, fraction(), fraction(), 1..=1_000_000u32, limits()).prop_map(
+        |(catalogued, side, role, name, padding, blocking, actions, limits)| {
             let mut settings = DefenseSettings::of(catalogued, side);
             settings.plan.max_actions_per_second = actions;
             settings.plan.max_padding_frac = padding.map_or(settings.plan.max_padding_frac, Fraction::get);
             settings.plan.max_blocking_frac = blocking.map_or(settings.plan.max_blocking_frac, Fraction::get);
-            DefenseSettings { name, role, ..settings }
+            DefenseSettings { name, role, limits, ..settings }
         },
     )
 }
@@ -96,13 +109,12 @@ fn strength() -> impl Strategy<Value = Strength> {
 
 fn ephemeral() -> impl Strategy<Value = EphemeralSettings> {
     let policies = [NegotiationPolicy::Require, NegotiationPolicy::Prefer, NegotiationPolicy::Off];
-    (prop::option::of(role()), tier(), strength(), 0..policies.len(), any::<bool>(), 60..=604_800u64).prop_map(
-        move |(role, tier, strength, policy, bundling, renewal)| {
+    (prop::option::of(role()), tier(), strength(), 0..policies.len(), any::<bool>(), 60..=604_800u64, limits())
+        .prop_map(move |(role, tier, strength, policy, bundling, renewal, limits)| {
             let negotiation = policies[policy];
             let renewal = Duration::from_secs(renewal);
-            EphemeralSettings { role, tier, strength, negotiation, bundling, renewal, limits: Limits::default() }
-        },
-    )
+            EphemeralSettings { role, tier, strength, negotiation, bundling, renewal, limits }
+        })
 }
 
 fn negotiation() -> impl Strategy<Value = NegotiationStatus> {

@@ -92,13 +92,20 @@ struct OnArgs {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(MIN_RENEWAL.as_secs()..=MAX_RENEWAL.as_secs()))]
     renewal: Option<u64>,
 
-    /// Limit on padding as a fraction of all packets, 0 to 1 where 0 is no limit, in the place of the defense's own.
+    /// Your limit on padding: at most this fraction of all packets sent, 0 to 1 where 0, the default, is no limit.
+    ///
+    /// Your limits hold at every moment for all machines together, whatever they ask for and whoever sent them. The
+    /// defense's own limits hold beside them.
     #[arg(long, value_name = "F")]
     max_padding_frac: Option<Fraction>,
 
-    /// Limit on blocking as a fraction of all time, 0 to 1 where 0 is no limit, in the place of the defense's own.
+    /// Your limit on blocking: at most this fraction of all time, 0 to 1 where 0, the default, is no limit.
     #[arg(long, value_name = "F")]
     max_blocking_frac: Option<Fraction>,
+
+    /// Your limit on padding in bytes a second, of IP packets with all their headers; 0 is no limit. By default 4194304.
+    #[arg(long, value_name = "BYTES")]
+    max_padding_rate: Option<u64>,
 }
 
 fn parse_key(text: &str) -> Result<PublicKey, &'static str> {
@@ -128,10 +135,7 @@ pub(crate) fn run(args: &DefenseArgs) -> anyhow::Result<()> {
     let name = &args.interface;
     // A defense that is not there is told before a tunnel that is not.
     let found = match &args.command {
-        DefenseCommand::On(on) if on.defense == config::Defense::Ephemeral => {
-            on.check_ephemeral()?;
-            None
-        }
+        DefenseCommand::On(on) if on.defense == config::Defense::Ephemeral => None,
         DefenseCommand::On(on) => {
             on.check_static()?;
             Some(load(&on.defense, Path::new("")).or_exit(Exit::Config, "cannot run the defense")?)
@@ -165,14 +169,6 @@ pub(crate) fn run(args: &DefenseArgs) -> anyhow::Result<()> {
 }
 
 impl OnArgs {
-    /// Makes sure that nothing is said that only other defenses know.
-    fn check_ephemeral(&self) -> anyhow::Result<()> {
-        if self.max_padding_frac.is_some() || self.max_blocking_frac.is_some() {
-            return Err(Failure::error(Exit::Usage, "an ephemeral defense has no limits: --strength says how much"));
-        }
-        Ok(())
-    }
-
     /// Makes sure that nothing is said that only an ephemeral defense knows.
     fn check_static(&self) -> anyhow::Result<()> {
         let is_said = self.tier.is_some() || self.strength.is_some() || self.renewal.is_some();
@@ -188,7 +184,7 @@ impl OnArgs {
         Limits {
             max_padding_frac: self.max_padding_frac,
             max_blocking_frac: self.max_blocking_frac,
-            max_padding_rate: None,
+            max_padding_rate: self.max_padding_rate,
         }
     }
 
@@ -318,12 +314,16 @@ mod tests {
             renewal: None,
             max_padding_frac: Fraction::new(0.5),
             max_blocking_frac: None,
+            max_padding_rate: Some(65_536),
         };
         let mut peer = peers(1).peers.remove(0);
         assert_eq!(exit::of(&settings(&on(None), front, &peer).unwrap_err()), Exit::Usage);
         peer.role = Some(Role::Client);
         let of_peer = settings(&on(None), front, &peer).unwrap();
-        assert_eq!(of_peer, DefenseSettings::of(front, Role::Client).limited(Fraction::new(0.5), None));
+        let limits =
+            Limits { max_padding_frac: Fraction::new(0.5), max_padding_rate: Some(65_536), ..Limits::default() };
+        assert_eq!(of_peer, DefenseSettings::of(front, Role::Client).limited(limits));
+        assert_eq!(on(None).ephemeral(Role::Client).limits, limits);
         let running = DefenseSettings::of(front, Role::Relay);
         peer.defense = Some(maybetun::settings::DefenseStatus { settings: running, statistics: Default::default() });
         assert_eq!(settings(&on(None), front, &peer).unwrap().role, Some(Role::Relay));

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use maybetun::negotiation::Reason;
 use maybetun::settings::{
-    Cause, DefenseSettings, DefenseStatistics, DefenseStatus, EphemeralSettings, EpochStatus, NegotiationStatus,
-    PeerStatus, Protection,
+    Cause, DefenseSettings, DefenseStatistics, DefenseStatus, EphemeralSettings, EpochStatus, Fraction, Limits,
+    NegotiationStatus, PaddingDrops, PeerStatus, Protection,
 };
 use serde::Serialize;
 
@@ -25,7 +24,7 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
       "public_key": string (base64),
       "role": "client" or "relay", null if not known,
       "defense": null if none runs, else as in `maybetun status --help`,
-      "protection", "protection_cause", "negotiation": as in `maybetun status --help`
+      "protection", "protection_cause", "user_packets_leave", "negotiation": as in `maybetun status --help`
     }]
   }"#;
 
@@ -76,7 +75,7 @@ pub(super) fn describe_agreement(block: &mut Block, peer: &PeerStatus) {
     if peer.defense.is_none() && peer.negotiation.is_none() {
         return;
     }
-    block.optional_line("protection", peer.protection.map(protection));
+    block.optional_line("protection", peer.protection.map(|protection| in_words(protection, peer)));
     let Some(NegotiationStatus { settings, epoch, renewals }) = &peer.negotiation else { return };
     let EphemeralSettings { role: _, tier, strength, negotiation, bundling, renewal, limits: _ } = settings;
     let bundling = if *bundling { "" } else { ", without bundling" };
@@ -99,28 +98,21 @@ pub(super) fn describe_agreement(block: &mut Block, peer: &PeerStatus) {
 }
 
 /// Returns how far the traffic is protected, in words.
-fn protection(protection: Protection) -> String {
-    let why = match protection.cause() {
-        None => return "both ends run a defense that only they know".to_owned(),
-        Some(Cause::Off) => "no defense runs",
-        Some(Cause::NotNegotiated) => "the peer was not asked to run its side",
-        Some(Cause::Negotiating) => "the peer has not answered yet",
-        Some(Cause::Refused(Reason::Unanswered)) => {
-            "the peer does not answer: it does not know how, or is out of reach"
-        }
-        Some(Cause::Refused(Reason::Version)) => "the peer speaks another version of the protocol",
-        Some(Cause::Refused(Reason::Choice)) => "the peer does not offer this tier and strength, or has another pool",
-        Some(Cause::Refused(Reason::Mismatch)) => "the peer drew another defense",
-        Some(Cause::Refused(Reason::Requested)) => "the peer wants no defense",
-        Some(Cause::Refused(_)) => "the peer runs none",
+fn in_words(protection: Protection, peer: &PeerStatus) -> String {
+    let Some(why) = protection.cause().map(Cause::why) else {
+        return "both ends run a defense that only they know".to_owned();
     };
-    let what = if matches!(protection, Protection::OneSided(_)) { "one-sided" } else { "none" };
-    format!("{what}: {why}")
+    match protection {
+        _ if peer.holds_back() == Some(true) => format!("nothing leaves: the defense is required, and {why}"),
+        Protection::OneSided(_) => format!("one-sided: {why}"),
+        Protection::Protected | Protection::NotProtected(_) => format!("none: {why}"),
+    }
 }
 
 /// Adds what runs, and what it has counted.
 pub(super) fn describe(block: &mut Block, running: &DefenseStatus) {
     block.line("defense", title(&running.settings));
+    block.optional_line("limits", limits(in_force(&running.settings)));
     let DefenseStatistics {
         normal_sent_bytes,
         normal_received_bytes,
@@ -174,10 +166,8 @@ pub(super) fn describe(block: &mut Block, running: &DefenseStatus) {
         let [median, most] = [lateness_p50, lateness_p99].map(|late| late.as_micros());
         block.line("timers late", format_args!("{median} \u{b5}s (median), {most} \u{b5}s (99th percentile)"));
     }
-    block.optional_line(
-        "defense dropped",
-        counts(&[(padding_dropped.total(), "padding"), (too_large, "larger than the MTU")]),
-    );
+    block.optional_line("padding not sent", padding_drops(padding_dropped));
+    block.optional_line("defense dropped", counts(&[(too_large, "larger than the MTU")]));
     block.optional_line("marks ignored", counts(&[(marks_ignored, "set by somebody on the path")]));
 }
 
@@ -197,10 +187,111 @@ fn title(settings: &DefenseSettings) -> String {
     format!("{}{role}: {machines}{padding}{blocking}", settings.name)
 }
 
+/// Returns the user's limits as they are in force, with a rate.
+pub(super) fn in_force(settings: &DefenseSettings) -> Limits {
+    // A tunnel of another implementation, which tells no role, has no limit that it does not tell.
+    let usual = if settings.role.is_some() { settings.limits.padding_rate() } else { 0 };
+    Limits { max_padding_rate: Some(settings.limits.max_padding_rate.unwrap_or(usual)), ..settings.limits }
+}
+
+/// Returns the user's limits in words; `None` if there are none.
+fn limits(limits: Limits) -> Option<String> {
+    let fraction = |limit: Option<Fraction>, of: &str| {
+        limit.filter(|fraction| fraction.get() > 0.0).map(|fraction| format!("{fraction} of {of}"))
+    };
+    let rate = Some(limits.padding_rate()).filter(|rate| *rate > 0).map(|rate| format!("{}/s", bytes(rate)));
+    let padding: Vec<_> = fraction(limits.max_padding_frac, "packets").into_iter().chain(rate).collect();
+    let padding = if padding.is_empty() { None } else { Some(format!("padding at most {}", padding.join(", "))) };
+    let blocking = fraction(limits.max_blocking_frac, "time").map(|of_time| format!("blocking at most {of_time}"));
+    let limits: Vec<_> = padding.into_iter().chain(blocking).collect();
+    if limits.is_empty() { None } else { Some(limits.join("; ")) }
+}
+
+/// Returns how much padding was not sent, by cause; `None` if all was.
+fn padding_drops(drops: PaddingDrops) -> Option<String> {
+    let PaddingDrops { no_session, queue_full, no_room, over_frac, over_rate, over_device_rate, unproven } = drops;
+    counts(&[
+        (no_session, "without a session"),
+        (queue_full, "queue full"),
+        (no_room, "socket full"),
+        (over_frac, "over your fraction of packets"),
+        (over_rate, "over your rate"),
+        (over_device_rate, "over the rate of all peers together"),
+        (unproven, "to an address that has not shown that it receives"),
+    ])
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::tests_support::sample;
+    use maybetun::negotiation::Reason;
+    use maybetun::settings::NegotiationPolicy;
+
+    use super::super::tests_support::{negotiation, sample, silent};
     use super::*;
+
+    #[test]
+    fn limits_in_force_are_told_and_none_are_not() {
+        let said = |padding, blocking, max_padding_rate| {
+            let [max_padding_frac, max_blocking_frac] =
+                [padding, blocking].map(|limit: Option<f64>| limit.and_then(Fraction::new));
+            limits(Limits { max_padding_frac, max_blocking_frac, max_padding_rate })
+        };
+        let told = |text: &str| Some(text.to_owned());
+        assert_eq!(said(None, None, None), told("padding at most 4.00 MiB/s"));
+        assert_eq!(said(Some(0.5), None, None), told("padding at most 0.5 of packets, 4.00 MiB/s"));
+        assert_eq!(
+            said(Some(0.5), Some(0.25), Some(0)),
+            told("padding at most 0.5 of packets; blocking at most 0.25 of time")
+        );
+        assert_eq!(said(Some(0.0), Some(1.0), Some(0)), told("blocking at most 1 of time"));
+        assert_eq!(said(Some(0.0), None, Some(0)), None);
+    }
+
+    #[test]
+    fn a_tunnel_of_another_implementation_has_no_limit_that_it_does_not_tell() {
+        let mut settings = super::super::tests_support::defense().settings;
+        assert_eq!(in_force(&settings).max_padding_rate, Some(maybetun::settings::DEFAULT_MAX_PADDING_RATE));
+        settings.role = None;
+        assert_eq!(in_force(&settings).max_padding_rate, Some(0));
+        settings.limits.max_padding_rate = Some(7);
+        assert_eq!(in_force(&settings).max_padding_rate, Some(7));
+    }
+
+    #[test]
+    fn padding_that_was_not_sent_is_told_by_cause() {
+        assert_eq!(padding_drops(PaddingDrops::default()), None);
+        let mut told = std::collections::HashSet::new();
+        for cause in 0..7 {
+            let [no_session, queue_full, no_room, over_frac, over_rate, over_device_rate, unproven] =
+                std::array::from_fn(|index| u64::from(index == cause));
+            let drops =
+                PaddingDrops { no_session, queue_full, no_room, over_frac, over_rate, over_device_rate, unproven };
+            assert_eq!(drops.total(), 1);
+            told.insert(padding_drops(drops).unwrap());
+        }
+        assert_eq!(told.len(), 7, "each cause has words of its own");
+    }
+
+    #[test]
+    fn nothing_leaves_is_said_with_every_cause_and_only_where_it_is_so() {
+        let mut peer = silent(maybetun::keys::PublicKey::from_bytes([1; 32]));
+        let mut agreement = negotiation();
+        let mut text = |policy, protection| {
+            agreement.settings.negotiation = policy;
+            (peer.negotiation, peer.protection) = (Some(agreement.clone()), Some(protection));
+            render_text(&[&peer], Paint::Plain)
+        };
+        let reasons = (0..=6).map(|number| Cause::Refused(Reason::from(number)));
+        for cause in reasons.chain([Cause::Negotiating]) {
+            let told = text(NegotiationPolicy::Require, Protection::NotProtected(cause));
+            let line = format!("  protection: nothing leaves: the defense is required, and {}\n", cause.why());
+            assert!(told.contains(&line), "{told}");
+            for protection in [Protection::OneSided(cause), Protection::NotProtected(cause)] {
+                let told = text(NegotiationPolicy::Prefer, protection);
+                assert!(!told.contains("nothing leaves") && told.contains(cause.why()), "{told}");
+            }
+        }
+    }
 
     #[test]
     fn a_peer_without_a_defense_says_so() {
@@ -222,7 +313,9 @@ mod tests {
         for (peer, in_status) in
             document["peers"].as_array().unwrap().iter().zip(all["interfaces"][0]["peers"].as_array().unwrap())
         {
-            for member in ["public_key", "role", "defense", "protection", "protection_cause", "negotiation"] {
+            for member in
+                ["public_key", "role", "defense", "protection", "protection_cause", "user_packets_leave", "negotiation"]
+            {
                 assert_eq!(peer[member], in_status[member]);
                 assert!(HELP.contains(&format!("\"{member}\"")), "{member}");
             }

@@ -1,14 +1,16 @@
 //! The state of tunnels as JSON, in a schema that scripts may rely on.
 
+mod defense;
+
 use std::time::UNIX_EPOCH;
 
 use maybetun::settings::{
-    DefenseStatistics, DefenseStatus, DeviceDrops, Drops, EphemeralSettings, EpochStatus, NegotiationStatus,
-    PeerStatus, Protection, Statistics,
+    DeviceDrops, Drops, EphemeralSettings, EpochStatus, NegotiationStatus, PeerStatus, Protection, Statistics,
 };
 use serde::Serialize;
 
 use super::Named;
+pub(super) use defense::Defense;
 
 /// Grows when a member changes its meaning or goes away; new members may come without.
 const VERSION: u32 = 1;
@@ -38,18 +40,24 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
         "role": "client" or "relay" (which end this is), null if not known,
         "defense": null if none runs, else {
           "name": string, "role": as above, "machines": number,
-          "max_padding_frac", "max_blocking_frac": number from 0 to 1, 0 if there is no limit,
+          "max_padding_frac", "max_blocking_frac": number from 0 to 1, 0 if there is no limit: the
+            defense's own limits,
           "max_actions_per_second": number,
+          "limits": {"max_padding_frac", "max_blocking_frac": as above, "max_padding_rate": bytes a
+                     second, 0 if there is no limit}: the user's limits,
           "normal_received_bytes", "normal_sent_bytes", "constant_size_received_bytes",
           "constant_size_sent_bytes", "padding_received_bytes", "padding_sent_bytes": number,
-          "padding_received_packets", "padding_sent_packets", "padding_dropped", "too_large", "marks_ignored",
+          "padding_received_packets", "padding_sent_packets", "too_large", "marks_ignored",
           "padding_actions", "blocking_actions", "actions_capped", "queue_high_water",
           "bundles_sent", "bundled_sent_packets", "bundles_received", "bundled_received_packets": number,
+          "padding_dropped": {"no_session", "queue_full", "no_room", "over_frac", "over_rate",
+                              "over_device_rate", "unproven": number of packets},
           "blocked_us", "lateness_p50_us", "lateness_p99_us": microseconds
         },
         "protection": "protected", "one-sided" or "not-protected", null if not known,
         "protection_cause": null if protected or not known, else "off", "not-negotiated", "negotiating",
                             "version", "choice", "mismatch", "unknown", "unanswered", "requested" or "other",
+        "user_packets_leave": false while a defense is required and not agreed on, null if not known,
         "negotiation": null unless the defense is ephemeral, else {
           "policy": "require", "prefer" or "off", "tier": "size", "padding" or "blocking",
           "strength": "low", "medium" or "high", "bundling": boolean, "renewal": seconds,
@@ -114,6 +122,7 @@ struct Peer {
 pub(super) struct Agreement {
     protection: Option<&'static str>,
     protection_cause: Option<String>,
+    user_packets_leave: Option<bool>,
     negotiation: Option<Negotiation>,
 }
 
@@ -136,38 +145,6 @@ struct Epoch {
     strength: String,
     fingerprint: String,
     digest: String,
-}
-
-#[derive(Serialize)]
-pub(super) struct Defense {
-    name: String,
-    role: Option<String>,
-    machines: usize,
-    max_padding_frac: f64,
-    max_blocking_frac: f64,
-    max_actions_per_second: u32,
-    normal_received_bytes: u64,
-    normal_sent_bytes: u64,
-    constant_size_received_bytes: u64,
-    constant_size_sent_bytes: u64,
-    padding_received_packets: u64,
-    padding_received_bytes: u64,
-    padding_sent_packets: u64,
-    padding_sent_bytes: u64,
-    padding_dropped: u64,
-    too_large: u64,
-    marks_ignored: u64,
-    padding_actions: u64,
-    blocking_actions: u64,
-    actions_capped: u64,
-    queue_high_water: u64,
-    bundles_sent: u64,
-    bundled_sent_packets: u64,
-    bundles_received: u64,
-    bundled_received_packets: u64,
-    blocked_us: u64,
-    lateness_p50_us: u64,
-    lateness_p99_us: u64,
 }
 
 #[derive(Serialize)]
@@ -237,6 +214,7 @@ impl Agreement {
         Self {
             protection: peer.protection.map(Protection::word),
             protection_cause: cause.map(|cause| cause.to_string()),
+            user_packets_leave: peer.holds_back().map(|holds_back| !holds_back),
             negotiation: peer.negotiation.as_ref().map(Negotiation::of),
         }
     }
@@ -267,68 +245,6 @@ impl Epoch {
             strength: strength.to_string(),
             fingerprint: fingerprint.to_string(),
             digest: digest.to_string(),
-        }
-    }
-}
-
-impl Defense {
-    pub(super) fn of(running: &DefenseStatus) -> Self {
-        let settings = &running.settings;
-        let DefenseStatistics {
-            normal_sent_bytes,
-            normal_received_bytes,
-            constant_size_sent_bytes,
-            constant_size_received_bytes,
-            padding_sent_packets,
-            padding_sent_bytes,
-            padding_received_packets,
-            padding_received_bytes,
-            padding_dropped,
-            too_large,
-            marks_ignored,
-            bundles_sent,
-            bundled_sent_packets,
-            bundles_received,
-            bundled_received_packets,
-            padding_actions,
-            blocking_actions,
-            actions_capped,
-            blocked,
-            queue_high_water,
-            lateness_p50,
-            lateness_p99,
-        } = running.statistics;
-        let [blocked_us, lateness_p50_us, lateness_p99_us] = [blocked, lateness_p50, lateness_p99]
-            .map(|duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
-        Self {
-            name: settings.name.clone(),
-            role: settings.role.map(|role| role.to_string()),
-            machines: settings.plan.machines.len(),
-            max_padding_frac: settings.plan.max_padding_frac,
-            max_blocking_frac: settings.plan.max_blocking_frac,
-            max_actions_per_second: settings.plan.max_actions_per_second,
-            normal_received_bytes,
-            normal_sent_bytes,
-            constant_size_received_bytes,
-            constant_size_sent_bytes,
-            padding_received_packets,
-            padding_received_bytes,
-            padding_sent_packets,
-            padding_sent_bytes,
-            padding_dropped: padding_dropped.total(),
-            too_large,
-            marks_ignored,
-            padding_actions,
-            blocking_actions,
-            actions_capped,
-            queue_high_water,
-            bundles_sent,
-            bundled_sent_packets,
-            bundles_received,
-            bundled_received_packets,
-            blocked_us,
-            lateness_p50_us,
-            lateness_p99_us,
         }
     }
 }
@@ -374,7 +290,10 @@ mod tests {
             "constant_size_sent_bytes": 3, "constant_size_received_bytes": 4,
             "padding_sent_packets": 5, "padding_sent_bytes": 6,
             "padding_received_packets": 7, "padding_received_bytes": 8,
-            "padding_dropped": 9, "too_large": 10, "marks_ignored": 19, "padding_actions": 11, "blocking_actions": 12,
+            "limits": {"max_padding_frac": 0.25, "max_blocking_frac": 0.0, "max_padding_rate": 4194304},
+            "padding_dropped": {"no_session": 21, "queue_full": 22, "no_room": 9, "over_frac": 23, "over_rate": 24,
+                                "over_device_rate": 25, "unproven": 26},
+            "too_large": 10, "marks_ignored": 19, "padding_actions": 11, "blocking_actions": 12,
             "actions_capped": 13, "blocked_us": 14000, "queue_high_water": 15,
             "lateness_p50_us": 20, "lateness_p99_us": 125,
             "bundles_sent": 16, "bundled_sent_packets": 17, "bundles_received": 18, "bundled_received_packets": 19
@@ -416,6 +335,7 @@ mod tests {
                         "defense": null,
                         "protection": "not-protected",
                         "protection_cause": "off",
+                        "user_packets_leave": true,
                         "negotiation": null
                     }, {
                         "public_key": "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=",
@@ -435,6 +355,7 @@ mod tests {
                         "defense": defense,
                         "protection": "protected",
                         "protection_cause": null,
+                        "user_packets_leave": true,
                         "negotiation": negotiation
                     }]
                 }]
@@ -452,10 +373,10 @@ mod tests {
         let defense = value["interfaces"][0]["peers"][1]["defense"].as_object().unwrap();
         members.extend(defense.keys().map(String::as_str));
         let negotiation = &value["interfaces"][0]["peers"][1]["negotiation"];
-        for object in [negotiation, &negotiation["epoch"]] {
+        for object in [negotiation, &negotiation["epoch"], &defense["limits"], &defense["padding_dropped"]] {
             members.extend(object.as_object().unwrap().keys().map(String::as_str));
         }
-        members.extend(["protection", "protection_cause", "negotiation", "unprotected"]);
+        members.extend(["protection", "protection_cause", "user_packets_leave", "negotiation", "unprotected"]);
         for member in members {
             assert!(HELP.contains(&format!("\"{member}\"")), "{member}");
         }

@@ -7,7 +7,7 @@ use maybetun::keys::{PresharedKey, PrivateKey, PublicKey};
 use maybetun::seed::Fingerprint;
 use maybetun::settings::{
     Cause, DefenseSettings, DefenseStatistics, DefenseStatus, DeviceDrops, Drops, EphemeralSettings, EpochStatus,
-    Limits, NegotiationStatus, PaddingDrops, PeerStatus, Protection, Role, Statistics, Status,
+    Fraction, Limits, NegotiationStatus, PaddingDrops, PeerStatus, Protection, Role, Statistics, Status,
 };
 use maybetun_machines::{Digest, Strength, Tier};
 
@@ -45,7 +45,7 @@ pub(super) fn defense() -> DefenseStatus {
             name: "sample".to_owned(),
             role: Some(Role::Client),
             plan,
-            limits: Limits::default(),
+            limits: Limits { max_padding_frac: Fraction::new(0.25), ..Limits::default() },
         },
         statistics: DefenseStatistics {
             normal_sent_bytes: 1,
@@ -56,7 +56,15 @@ pub(super) fn defense() -> DefenseStatus {
             padding_sent_bytes: 6,
             padding_received_packets: 7,
             padding_received_bytes: 8,
-            padding_dropped: PaddingDrops { no_room: 9, ..PaddingDrops::default() },
+            padding_dropped: PaddingDrops {
+                no_session: 21,
+                queue_full: 22,
+                no_room: 9,
+                over_frac: 23,
+                over_rate: 24,
+                over_device_rate: 25,
+                unproven: 26,
+            },
             too_large: 10,
             marks_ignored: 19,
             bundles_sent: 16,

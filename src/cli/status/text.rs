@@ -202,6 +202,7 @@ peer: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
   dropped: 5 from a source not allowed, 6 replayed
   persistent keepalive: every 25 seconds
   defense: sample, as client: 1 machine, padding at most 0.5 of packets
+  limits: padding at most 0.25 of packets, 4.00 MiB/s
   normal: 2 B received, 1 B sent
   padding: 8 B received in 7 packets, 6 B sent in 5
   constant size: 4 B received, 3 B sent
@@ -209,7 +210,8 @@ peer: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
   actions: 11 padding, 12 blocking, 13 capped
   blocked: 14.000 ms, at most 15 packets waiting
   timers late: 20 \u{b5}s (median), 125 \u{b5}s (99th percentile)
-  defense dropped: 9 padding, 10 larger than the MTU
+  padding not sent: 21 without a session, 22 queue full, 9 socket full, 23 over your fraction of packets, 24 over your rate, 25 over the rate of all peers together, 26 to an address that has not shown that it receives
+  defense dropped: 10 larger than the MTU
   marks ignored: 19 set by somebody on the path
   protection: both ends run a defense that only they know
   negotiation: prefer, padding, medium, anew after 1 hour

@@ -18,7 +18,7 @@ use super::interface;
 use super::locate::Source;
 use super::logging::Log;
 use super::runtime::{self, StopSignals};
-use super::service::{End, Service, Speed};
+use super::service::{Cost, End, Service, Speed};
 use hooks::{Hooks, Permission};
 use kill_switch::{KillSwitch, KillSwitchArgs};
 use session::Session;
@@ -48,6 +48,9 @@ pub(crate) struct UpArgs {
 
     #[command(flatten)]
     kill_switch: KillSwitchArgs,
+
+    #[command(flatten)]
+    pub(crate) cost: Cost,
 }
 
 /// Brings the tunnel up and serves it.
@@ -63,13 +66,15 @@ pub(crate) fn run(args: UpArgs, speed: Speed, log: &Log) -> anyhow::Result<()> {
         None => source.interface()?,
     };
     let permission = if args.allow_hooks { Permission::Allowed } else { Permission::Skipped };
+    let cost = args.cost.or_file(&source.config.interface);
     let hooks = Hooks::new(&source.path, &source.config.interface, permission);
-    runtime::run(serve(&name, speed, &source, &hooks, &args.kill_switch, log))
+    runtime::run(serve(&name, speed, cost, &source, &hooks, &args.kill_switch, log))
 }
 
 async fn serve(
     name: &str,
     speed: Speed,
+    cost: Cost,
     source: &Source,
     hooks: &Hooks,
     kill_switch: &KillSwitchArgs,
@@ -78,7 +83,7 @@ async fn serve(
     let mut signals = StopSignals::new().context("cannot watch for signals")?;
     let session = Session::prepare(source, hooks)?;
     let mut kill_switch = KillSwitch::find(name, kill_switch, &source.config.interface).await?;
-    let mut service = Service::start(name, speed)?;
+    let mut service = Service::start(name, speed, cost)?;
     let outcome = session.run(&mut service, &mut kill_switch, &mut signals, log).await;
     service.stop().await;
     session.after_down(name).await;

@@ -1,7 +1,7 @@
 //! SaveConfig for defenses: the keys that make a peer run what it runs now.
 
 use maybetun::config::{Defense, Peer};
-use maybetun::settings::{DefenseSettings, EphemeralSettings, PeerStatus};
+use maybetun::settings::{DefenseSettings, EphemeralSettings, Limits, PeerStatus};
 
 use crate::cli::defense::load;
 use crate::cli::locate::Source;
@@ -17,6 +17,7 @@ pub(super) fn saved_defense(source: &Source, status: &PeerStatus) -> Peer {
         peer.defense.clone_from(&before.defense);
         peer.defense_max_padding_frac = before.defense_max_padding_frac;
         peer.defense_max_blocking_frac = before.defense_max_blocking_frac;
+        peer.defense_max_padding_rate = before.defense_max_padding_rate;
         peer.defense_role = before.defense_role;
         peer.defense_tier = before.defense_tier;
         peer.defense_strength = before.defense_strength;
@@ -29,7 +30,11 @@ pub(super) fn saved_defense(source: &Source, status: &PeerStatus) -> Peer {
         return peer;
     }
     if peer.defense == Some(Defense::Ephemeral) {
-        peer = Peer { defense: peer.defense, defense_role: peer.defense_role, ..Peer::new(status.public_key) };
+        peer.defense_tier = None;
+        peer.defense_strength = None;
+        peer.negotiation = None;
+        peer.bundling = None;
+        peer.defense_renewal = None;
     }
     let Some(running) = status.defense.as_ref().map(|defense| &defense.settings) else {
         peer.defense = peer.defense.map(|_| Defense::Off);
@@ -50,7 +55,7 @@ pub(super) fn saved_defense(source: &Source, status: &PeerStatus) -> Peer {
 
 /// Makes `peer` say `settings`. What it said already of what is the default stays said.
 fn say_ephemeral(peer: &mut Peer, settings: &EphemeralSettings) {
-    let EphemeralSettings { role, tier, strength, negotiation, bundling, renewal, limits: _ } = settings.clone();
+    let EphemeralSettings { role, tier, strength, negotiation, bundling, renewal, limits } = settings.clone();
     let usual = EphemeralSettings::default();
     let was_ephemeral = peer.defense == Some(Defense::Ephemeral);
     *peer = Peer {
@@ -61,8 +66,19 @@ fn say_ephemeral(peer: &mut Peer, settings: &EphemeralSettings) {
         negotiation: said(peer.negotiation, negotiation, usual.negotiation),
         bundling: said(peer.bundling, bundling, usual.bundling),
         defense_renewal: said(peer.defense_renewal, renewal, usual.renewal),
-        ..Peer::new(peer.public_key)
+        ..limited(Peer::new(peer.public_key), limits)
     };
+}
+
+/// Makes `peer` say these limits.
+fn limited(peer: Peer, limits: Limits) -> Peer {
+    let Limits { max_padding_frac, max_blocking_frac, max_padding_rate } = limits;
+    Peer {
+        defense_max_padding_frac: max_padding_frac,
+        defense_max_blocking_frac: max_blocking_frac,
+        defense_max_padding_rate: max_padding_rate,
+        ..peer
+    }
 }
 
 fn said<T: PartialEq>(before: Option<T>, now: T, usual: T) -> Option<T> {
@@ -75,10 +91,8 @@ fn as_said(source: &Source, defense: Defense, running: &DefenseSettings, peer: &
     let own = DefenseSettings::of(&load(&defense, source.directory()).ok()?, role);
     (own.limited(running.limits) == *running).then(|| Peer {
         defense: Some(defense),
-        defense_max_padding_frac: running.limits.max_padding_frac,
-        defense_max_blocking_frac: running.limits.max_blocking_frac,
         defense_role: Some(role),
-        ..peer.clone()
+        ..limited(peer.clone(), running.limits)
     })
 }
 
@@ -86,7 +100,7 @@ fn as_said(source: &Source, defense: Defense, running: &DefenseSettings, peer: &
 mod tests {
     use maybetun::config;
     use maybetun::keys::PublicKey;
-    use maybetun::settings::{DefenseStatistics, DefenseStatus, NegotiationPolicy, Role};
+    use maybetun::settings::{DefenseStatistics, DefenseStatus, Fraction, NegotiationPolicy, NegotiationStatus, Role};
     use maybetun_machines::Strength;
 
     use super::*;
@@ -94,12 +108,22 @@ mod tests {
 
     /// The keys that are saved for a peer whose file says `before`, while `running` runs.
     fn saved(before: &str, running: Option<DefenseSettings>) -> String {
-        let key = PublicKey::from_bytes([1; 32]);
+        let defense = running.map(|settings| DefenseStatus { settings, statistics: DefenseStatistics::default() });
+        saved_of(before, PeerStatus { defense, ..silent(PublicKey::from_bytes([1; 32])) })
+    }
+
+    /// The same while `settings` are to be agreed on.
+    fn saved_ephemeral(before: &str, settings: EphemeralSettings) -> String {
+        let negotiation = Some(NegotiationStatus { settings, epoch: None, renewals: 0 });
+        saved_of(before, PeerStatus { negotiation, ..silent(PublicKey::from_bytes([1; 32])) })
+    }
+
+    fn saved_of(before: &str, status: PeerStatus) -> String {
+        let key = status.public_key;
         let zeros = "A".repeat(43);
         let text = format!("[Interface]\nPrivateKey = {zeros}=\n[Peer]\nPublicKey = {key}\n{before}");
         let source = Source { path: "/no/such/wg0.conf".into(), config: config::parse(&text).unwrap() };
-        let defense = running.map(|settings| DefenseStatus { settings, statistics: DefenseStatistics::default() });
-        let peer = saved_defense(&source, &PeerStatus { defense, ..silent(key) });
+        let peer = saved_defense(&source, &status);
         let text = config::format(&config::Config { peers: vec![peer], ..source.config });
         text.split_once("PublicKey = ").unwrap().1.split_once('\n').unwrap().1.to_owned()
     }
@@ -111,7 +135,8 @@ mod tests {
     #[test]
     fn a_defense_that_did_not_change_is_said_as_before() {
         let file = "Defense = front\nDefenseMaxPaddingFrac = 0.5\n";
-        assert_eq!(saved(file, Some(front(Role::Relay).limited(Fraction::new(0.5), None))), file);
+        let limits = Limits { max_padding_frac: Fraction::new(0.5), ..Limits::default() };
+        assert_eq!(saved(file, Some(front(Role::Relay).limited(limits))), file);
         assert_eq!(saved("", None), "");
         assert_eq!(saved("Defense = off\n", None), "Defense = off\n");
     }
@@ -119,9 +144,10 @@ mod tests {
     #[test]
     fn what_was_toggled_is_saved() {
         assert_eq!(saved("Defense = front\n", None), "Defense = off\n");
+        let limits = Limits { max_blocking_frac: Fraction::new(0.25), ..Limits::default() };
         let on = "Defense = front\nDefenseMaxBlockingFrac = 0.25\nDefenseRole = client\n";
         for before in ["", "Defense = off\n", "Defense = interspace\n", "Defense = ./gone.toml\n"] {
-            assert_eq!(saved(before, Some(front(Role::Client).limited(None, Fraction::new(0.25)))), on, "{before}");
+            assert_eq!(saved(before, Some(front(Role::Client).limited(limits))), on, "{before}");
         }
     }
 
@@ -141,6 +167,28 @@ mod tests {
         let (ephemeral, high) = (Some(Defense::Ephemeral), Some(Strength::High));
         assert_eq!(saved("", settings.clone()), (ephemeral.clone(), high, None, Some(Role::Client)));
         assert_eq!(saved("said", settings), (ephemeral, high, Some(NegotiationPolicy::Prefer), None));
+    }
+
+    #[test]
+    fn limits_are_saved_whatever_the_defense() {
+        let limits = Limits {
+            max_padding_frac: Fraction::new(0.5),
+            max_blocking_frac: Fraction::new(0.25),
+            max_padding_rate: Some(65_536),
+        };
+        let said = "DefenseMaxPaddingFrac = 0.5\nDefenseMaxBlockingFrac = 0.25\nDefenseMaxPaddingRate = 65536\n";
+        let role = "DefenseRole = client\n";
+        let running = front(Role::Client).limited(limits);
+        assert_eq!(saved("Defense = off\n", Some(running.clone())), format!("Defense = front\n{said}{role}"));
+        let ephemeral = EphemeralSettings { role: Some(Role::Client), limits, ..EphemeralSettings::default() };
+        let file = format!("Defense = ephemeral\n{said}");
+        assert_eq!(saved_ephemeral(&file, ephemeral.clone()), file);
+        assert_eq!(saved_ephemeral("", ephemeral), format!("{file}{role}"));
+        // Limits that were lifted are not said any more; those of a defense that is off stay said.
+        let unlimited = EphemeralSettings { role: Some(Role::Client), ..EphemeralSettings::default() };
+        assert_eq!(saved_ephemeral(&file, unlimited), "Defense = ephemeral\n");
+        assert_eq!(saved(&file, None), format!("Defense = off\n{said}"));
+        assert_eq!(saved(&format!("Defense = front\n{said}"), None), format!("Defense = off\n{said}"));
     }
 
     #[test]

@@ -37,7 +37,7 @@ fn a_whole_file_parses() {
     let text = format!(
         "# of the client\r\n[Interface]\r\nPrivateKey={PRIVATE}\r\nListenPort = 51820\r\nFwMark = off\r\n\
          Address = 10.200.100.8/24, fd00::8/64\r\nAddress = 10.1.1.1\r\nDNS = 10.200.100.1, corp.example\r\nMTU = 1420\r\n\
-         Table = 1234\r\nPreUp = first %i\r\nPreUp = second   # why\r\nPostDown = last\r\nSaveConfig = false\r\n\r\n\
+         maxpaddingrate = 1000000\r\nTable = 1234\r\nPreUp = first %i\r\nPreUp = second   # why\r\nPostDown = last\r\nSaveConfig = false\r\n\r\n\
          \t[PEER]\r\npublickey = {PUBLIC}\r\nPresharedKey = {OTHER}\r\nAllowedIPs = 10.192.122.3/24, ::/0\r\nallowedips =\r\n\
          Endpoint = relay.example:51820\r\nPersistentKeepalive = 25\r\n\
          [Peer]\r\nPublicKey = {OTHER}\r\nEndpoint = [2001:db8::1]:1"
@@ -51,9 +51,10 @@ fn a_whole_file_parses() {
     assert_eq!(interface.dns_servers, ["10.200.100.1".parse::<IpAddr>().unwrap()]);
     assert_eq!(interface.dns_search, ["corp.example"]);
     assert_eq!(interface.table, Table::Number(1234));
+    assert_eq!(interface.max_padding_rate, Some(1_000_000));
     let hook = |line, command: &str| Hook { line, command: command.to_owned() };
-    assert_eq!(interface.pre_up, [hook(11, "first %i"), hook(12, "second")]);
-    assert_eq!(interface.post_down, [hook(13, "last")]);
+    assert_eq!(interface.pre_up, [hook(12, "first %i"), hook(13, "second")]);
+    assert_eq!(interface.post_down, [hook(14, "last")]);
     assert!(interface.has_hooks() && !interface.save_config);
     let [first, second] = &config.peers[..] else { panic!("two peers") };
     assert_eq!(first.public_key, PublicKey::from_base64(PUBLIC).unwrap());
@@ -140,6 +141,10 @@ fn bad_values_name_their_key_and_what_was_expected() {
         ("Address = foo", "Address: expected an IP address with an optional prefix length, found \"foo\""),
         ("ListenPort = 65536", "ListenPort: expected a port, 0 to 65535, found \"65536\""),
         ("MTU = 100", "MTU: expected a size in bytes, 576 to 65535, found \"100\""),
+        (
+            "MaxPaddingRate = off",
+            "MaxPaddingRate: expected bytes per second, a whole number, 0 for no limit, found \"off\"",
+        ),
         ("SaveConfig = yes", "SaveConfig: expected \"true\" or \"false\", found \"yes\""),
         ("PostUp =", "PostUp: expected a command, found nothing"),
         ("KillSwitch = true", "KillSwitch: expected \"on\" or \"off\", found \"true\""),
@@ -162,16 +167,18 @@ fn bad_values_name_their_key_and_what_was_expected() {
 fn a_defense_and_its_limits_are_read() {
     let text = format!(
         "[Interface]\nPrivateKey = {PRIVATE}\n[Peer]\nPublicKey = {PUBLIC}\nDefenseRole = Relay\nDefense = front\n\
-         defensemaxpaddingfrac = 0.5\nDefenseMaxBlockingFrac = 1\n[Peer]\nPublicKey = {OTHER}\nDefense = ./a b/c.toml\n"
+         defensemaxpaddingfrac = 0.5\nDefenseMaxBlockingFrac = 1\nDefenseMaxPaddingRate = 65536\n[Peer]\nPublicKey = {OTHER}\nDefense = ./a b/c.toml\n"
     );
     let config = parse(&text).unwrap();
     let [first, second] = &config.peers[..] else { panic!("two peers") };
     assert_eq!(first.defense, Some(Defense::Named("front".to_owned())));
     assert_eq!(first.defense_max_padding_frac.map(Fraction::get), Some(0.5));
     assert_eq!(first.defense_max_blocking_frac.map(Fraction::get), Some(1.0));
+    assert_eq!(first.defense_max_padding_rate, Some(65_536));
     assert_eq!(first.defense_role, Some(Role::Relay));
     assert_eq!(second.defense, Some(Defense::File("./a b/c.toml".into())));
     assert_eq!((second.defense_max_padding_frac, second.defense_role), (None, None));
+    assert_eq!(second.defense_max_padding_rate, None);
 }
 
 #[test]
@@ -179,7 +186,7 @@ fn an_ephemeral_defense_is_read_in_any_case_of_its_words() {
     let text = format!(
         "[Interface]\nPrivateKey = {PRIVATE}\n[Peer]\nPublicKey = {PUBLIC}\nDefense = ephemeral\nDefenseTier = Blocking\n\
          DefenseStrength = HIGH\nNegotiation = require\nBundling = Off\nDefenseRole = relay\n\
-         DefenseRenewal = 120\n"
+         DefenseRenewal = 120\nDefenseMaxPaddingFrac = 0.5\nDefenseMaxBlockingFrac = 0.25\nDefenseMaxPaddingRate = 0\n"
     );
     let peer = &parse(&text).unwrap().peers[0];
     let change = peer.defense_change(Defense::in_catalogue).unwrap();
@@ -190,7 +197,11 @@ fn an_ephemeral_defense_is_read_in_any_case_of_its_words() {
         negotiation: NegotiationPolicy::Require,
         bundling: false,
         renewal: Duration::from_secs(120),
-        limits: Limits::default(),
+        limits: Limits {
+            max_padding_frac: Fraction::new(0.5),
+            max_blocking_frac: Fraction::new(0.25),
+            max_padding_rate: Some(0),
+        },
     };
     assert_eq!(change, Some(DefenseChange::Ephemeral(expected)));
 }
@@ -216,9 +227,10 @@ fn what_is_wrong_with_a_defense_is_named() {
         ("Negotiation = require", "Negotiation: expected Defense = ephemeral in the same section"),
         ("Bundling = off\nDefense = front", "Bundling: expected Defense = ephemeral in the same section"),
         (
-            "DefenseMaxPaddingFrac = 0.5\nDefense = ephemeral",
-            "DefenseMaxPaddingFrac: not beside Defense = ephemeral, where DefenseStrength says how much",
+            "DefenseMaxPaddingRate = 4M",
+            "DefenseMaxPaddingRate: expected bytes per second, a whole number, 0 for no limit, found \"4M\"",
         ),
+        ("DefenseMaxPaddingRate = 1", "DefenseMaxPaddingRate: expected Defense in the same section"),
     ] {
         assert_eq!(peer_error(line), message);
     }
@@ -291,6 +303,8 @@ fn line() -> impl Strategy<Value = String> {
         "PersistentKeepalive",
         "Defense",
         "DefenseMaxPaddingFrac",
+        "DefenseMaxPaddingRate",
+        "MaxPaddingRate",
         "DefenseRole",
         "Other",
     ]);
