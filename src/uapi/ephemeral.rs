@@ -8,7 +8,7 @@
 //! | `maybetun_negotiation` | `require`, `prefer` (the default) or `off` | the same |
 //! | `maybetun_bundling` | `true` (the default) or `false` | the same |
 //! | `maybetun_renewal_sec` | 60 to 604800: after how many seconds, a quarter more or less, the client asks anew; 3600 by default | the same |
-//! | `maybetun_renew` | `true` agrees anew, now | left out |
+//! | `maybetun_renew` | `true` agrees anew, now; a relay asks the client to. `errno` 61: the peer is not asked to agree; 107: a relay has nothing to renew; 95: the client does not know how to be asked | left out |
 //! | `maybetun_epoch` | not taken | what is agreed on: its number, 0 to 4294967295; left out while nothing is, with the five that follow |
 //! | `maybetun_epoch_age_sec` | not taken | for how long, in seconds |
 //! | `maybetun_epoch_tier`, `maybetun_epoch_strength` | not taken | what the client asked for |
