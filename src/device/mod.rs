@@ -36,6 +36,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::defense::PlanError;
 use crate::keys::PublicKey;
+use crate::negotiation::RenewError;
 use crate::settings::{Status, Update};
 use crate::tunnel::Event;
 use shared::Shared;
@@ -106,7 +107,7 @@ pub struct Device {
     stopped: watch::Receiver<Option<StopReason>>,
 }
 
-/// Explains why an update was not applied. Nothing of it was.
+/// Explains why an update was not applied. Nothing of it was, but for what is beside [`Renew`](Self::Renew).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {
@@ -128,6 +129,14 @@ pub enum ApplyError {
         peer: PublicKey,
         /// What is wrong with it.
         source: PlanError,
+    },
+    /// The defense of a peer cannot be agreed on anew. All else of the update was applied.
+    #[error("the defense of peer {peer} is not renewed: {source}")]
+    Renew {
+        /// The peer.
+        peer: PublicKey,
+        /// Why.
+        source: RenewError,
     },
     /// The device has stopped.
     #[error("the device has stopped")]

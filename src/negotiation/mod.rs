@@ -18,6 +18,8 @@
 //! relay Start; who was started anew answers Stop, and they agree anew. A renewal is the same exchange for the next epoch
 //! while the old one runs on.
 //!
+//! A relay that wants a renewal asks the client for it (Renew).
+//!
 //! Once they agreed, each end may ask the other to prove where it is (Challenge, Echo).
 //!
 //! The owner of a [`Negotiation`]
@@ -32,6 +34,7 @@ mod client;
 mod message;
 mod path;
 mod relay;
+mod renewal;
 mod retry;
 #[cfg(test)]
 mod tests;
@@ -53,12 +56,16 @@ pub use message::{Capabilities, Choice, DIGEST_LENGTH, Epoch, MAX_MESSAGE, Reaso
 use message::{Message, Proof, Stop};
 use path::Path;
 use relay::Relay;
+pub use renewal::RenewError;
 
 /// How long an epoch lasts by default; each is a quarter longer or shorter.
 pub const DEFAULT_RENEWAL: Duration = Duration::from_secs(3_600);
 
 /// The epoch of no run: clients count from 1. A relay that says that it knows nothing of it says that it may be called.
 const NO_EPOCH: Epoch = 0;
+
+/// How often the other end may have a seed derived and a defense drawn.
+const DERIVATION_PAUSE: Duration = Duration::from_millis(500);
 
 /// Most messages that wait to be sent, and most events that wait to be read; the oldest go first.
 const MAX_WAITING: usize = 8;
@@ -157,6 +164,8 @@ struct Common {
     events: VecDeque<Event>,
     /// Messages that were not understood.
     malformed: u64,
+    /// When a seed was derived last.
+    derived: Option<Instant>,
 }
 
 impl Negotiation {
@@ -166,7 +175,7 @@ impl Negotiation {
             Role::Client => End::Client(Box::default()),
             Role::Relay => End::Relay(Box::default()),
         };
-        let common = Common { config, messages: VecDeque::new(), events: VecDeque::new(), malformed: 0 };
+        let common = Common { config, messages: VecDeque::new(), events: VecDeque::new(), malformed: 0, derived: None };
         Self { common, end, path: Path::default() }
     }
 
@@ -180,11 +189,17 @@ impl Negotiation {
         }
     }
 
-    /// Agrees on a new epoch now, whatever the schedule says. Only the client can; nothing happens at a relay.
-    pub fn renew(&mut self, now: Instant, rng: &mut impl CryptoRng) {
-        if let End::Client(client) = &mut self.end {
-            client.call(&mut self.common, now, rng);
+    /// Agrees on a new epoch now, whatever the schedule says: the client begins an exchange, the relay asks it to, seven
+    /// times at most. A client does so at a relay's word once in ten seconds; sooner than that, it waits with it.
+    ///
+    /// # Errors
+    /// At a relay, when nothing is agreed on, or the client's version cannot be asked. Nothing happens then.
+    pub fn renew(&mut self, now: Instant, rng: &mut impl CryptoRng) -> Result<(), RenewError> {
+        match &mut self.end {
+            End::Client(client) => client.call(&mut self.common, now, rng),
+            End::Relay(relay) => relay.renew(&mut self.common, now, rng)?,
         }
+        Ok(())
     }
 
     /// Ends what was agreed on, and says so to the peer. The owner stops its defense by itself; no event tells it to.
@@ -373,6 +388,15 @@ impl Common {
             self.events.pop_front();
         }
         self.events.push_back(event);
+    }
+
+    /// Tells whether a seed may be derived now, and notes that it is.
+    fn may_derive(&mut self, now: Instant) -> bool {
+        let is_soon = self.derived.is_some_and(|derived| now.saturating_duration_since(derived) < DERIVATION_PAUSE);
+        if !is_soon {
+            self.derived = Some(now);
+        }
+        !is_soon
     }
 
     /// Derives the seed of `nonces` and draws from it.

@@ -2,6 +2,7 @@
 
 mod assurance;
 mod path;
+mod renewal;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -80,7 +81,7 @@ fn with_machines(end: usize, draw: Draw, sends_machines: bool) -> Negotiation {
         private_key: private_key(end),
         peer: private_key(1 - end).public_key(),
         preshared_key: None,
-        capabilities: Capabilities::BUNDLES.with(Capabilities::PATHS),
+        capabilities: Capabilities::BUNDLES.with(Capabilities::PATHS).with(Capabilities::RENEWAL),
         mtu: [1_280, 1_420][end],
         choice: CHOICE,
         renewal: DEFAULT_RENEWAL,
@@ -254,7 +255,7 @@ fn no_two_epochs_and_no_two_connections_share_a_seed() {
         for _ in 0..20 {
             world.pass(Duration::from_secs(1));
             fingerprints.push(world.ends[0].agreed().unwrap().seed.fingerprint().to_string());
-            world.ends[0].renew(world.start + world.now, &mut world.rng);
+            world.ends[0].renew(world.start + world.now, &mut world.rng).unwrap();
             world.collect();
         }
     }
@@ -484,7 +485,7 @@ fn a_newer_client_speaks_our_version_and_one_without_it_is_told() {
 #[derive(Debug, Clone, Copy)]
 enum Turn {
     Pass(u64),
-    Renew,
+    Renew(usize),
     Stop(usize),
     Restart(usize),
     ProvePath(usize),
@@ -497,7 +498,7 @@ fn a_turn() -> impl Strategy<Value = Turn> {
     let weather = (0..=255u8, 0..=255u8, 1..5_000u64);
     prop_oneof![
         4 => (1..200_000u64).prop_map(Turn::Pass),
-        2 => Just(Turn::Renew),
+        3 => (0..2usize).prop_map(Turn::Renew),
         1 => (0..2usize).prop_map(Turn::Stop),
         2 => (0..2usize).prop_map(Turn::Restart),
         2 => (0..2usize).prop_map(Turn::ProvePath),
@@ -519,7 +520,7 @@ proptest! {
         for turn in turns {
             match turn {
                 Turn::Pass(milliseconds) => world.pass(Duration::from_millis(milliseconds)),
-                Turn::Renew => world.ends[0].renew(world.start + world.now, &mut world.rng),
+                Turn::Renew(end) => _ = world.ends[end].renew(world.start + world.now, &mut world.rng),
                 Turn::Stop(end) => world.ends[end].stop(world.start + world.now, &mut world.rng),
                 Turn::Restart(end) => world.restart(end),
                 Turn::ProvePath(end) => _ = world.ends[end].prove_path(world.start + world.now, &mut world.rng),
@@ -535,7 +536,7 @@ proptest! {
         let [client, relay] = world.agreed();
         prop_assert_eq!(&client, &relay);
         // Asked for again, it is agreed on again.
-        world.ends[0].renew(world.start + world.now, &mut world.rng);
+        world.ends[0].renew(world.start + world.now, &mut world.rng).unwrap();
         world.collect();
         world.pass(Duration::from_secs(2 * 120));
         for end in &world.ends {

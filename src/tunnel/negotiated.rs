@@ -16,7 +16,7 @@ use super::departure::{Agreement, Class, Departure};
 use super::timers::{SETTLE_TIME, Timer};
 use super::{DatagramBatch, Ecn, Tunnel};
 use crate::defense::{Bypass, Plan, PlanError};
-use crate::negotiation::{Agreed, Capabilities, Choice, Config, Event, Negotiation, Reason};
+use crate::negotiation::{Agreed, Capabilities, Choice, Config, Event, Negotiation, Reason, RenewError};
 use crate::seed::Stream;
 use crate::settings::{
     Cause, DefenseSettings, EphemeralSettings, EpochStatus, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy,
@@ -110,7 +110,7 @@ impl Tunnel {
                 private_key: self.noise.private_key().clone(),
                 peer: self.noise.peer(),
                 preshared_key: self.noise.preshared_key().cloned(),
-                capabilities: bundles.with(Capabilities::TIMERS).with(Capabilities::PATHS),
+                capabilities: bundles.with(Capabilities::TIMERS).with(Capabilities::PATHS).with(Capabilities::RENEWAL),
                 mtu: u16::try_from(self.mtu).unwrap_or(u16::MAX),
                 choice: Choice::new(settings.tier, settings.strength),
                 renewal: settings.renewal.clamp(MIN_RENEWAL, MAX_RENEWAL),
@@ -141,14 +141,16 @@ impl Tunnel {
         Ok(())
     }
 
-    /// Agrees on a new epoch now: both draw anew. Nothing happens at a relay, and where the peer is not asked.
-    pub fn renew(&mut self, now: Instant, out: &mut DatagramBatch) {
-        if let Some(negotiated) = &mut self.negotiated
-            && let Some(negotiation) = &mut negotiated.negotiation
-        {
-            negotiation.renew(now, &mut negotiated.rng);
-        }
+    /// Agrees on a new epoch now: both draw anew. A relay asks the client to begin.
+    ///
+    /// # Errors
+    /// When the peer is not asked to agree, and at a relay when there is nothing to renew, or the client's version does not
+    /// know how to be asked. Nothing happens then.
+    pub fn renew(&mut self, now: Instant, out: &mut DatagramBatch) -> Result<(), RenewError> {
+        let negotiated = self.negotiated.as_mut().ok_or(RenewError::NotAsked)?;
+        negotiated.negotiation.as_mut().ok_or(RenewError::NotAsked)?.renew(now, &mut negotiated.rng)?;
         self.run_negotiation(now, out);
+        Ok(())
     }
 
     /// Returns how far the traffic is protected.
