@@ -146,13 +146,16 @@ fn a_client_derives_no_more_than_its_rate_allows() {
     for millisecond in 0..10_000 {
         let under_way = std::mem::take(&mut world.network);
         for Reverse((_, _, to, _, body)) in under_way {
-            match Message::decode(&body).unwrap() {
-                Message::Hello(hello) if to == 1 => tell_client(&mut world, &answer(&hello)),
-                Message::Ready(ready) if to == 1 => {
-                    let (epoch, reason) = (ready.proof.epoch(), Reason::Unknown);
-                    tell_client(&mut world, &Message::Stop(Stop { epoch, reason }));
-                }
-                _ => {}
+            let message = Message::decode(&body).unwrap();
+            if let Message::Hello(hello) = &message
+                && to == 1
+            {
+                tell_client(&mut world, &answer(hello));
+            } else if let Message::Ready(ready) = &message
+                && to == 1
+            {
+                let (epoch, reason) = (ready.proof.epoch(), Reason::Unknown);
+                tell_client(&mut world, &Message::Stop(Stop { epoch, reason }));
             }
         }
         if millisecond % 100 == 0 {
