@@ -214,15 +214,6 @@ impl Tunnel {
         self.negotiated.as_ref()?.send_at
     }
 
-    /// Notes what the peer has confirmed in the newest session: all goes on in that, and what waited for it may leave.
-    pub(super) fn note_assurance(&mut self) {
-        let negotiation = self.negotiated.as_ref().and_then(|negotiated| negotiated.negotiation.as_ref());
-        if negotiation.is_some_and(Negotiation::is_assured) {
-            self.timers.cancel(Timer::Settle);
-            self.noise.assure();
-        }
-    }
-
     /// Tells whether the peer takes bundles: it has said so in the session that packets are sealed in.
     pub(super) fn peer_takes_bundles(&self) -> bool {
         let negotiation = self.negotiated.as_ref().and_then(|negotiated| negotiated.negotiation.as_ref());
@@ -313,13 +304,19 @@ impl Tunnel {
         self.noise.disclaim();
     }
 
-    /// Takes the body of a control frame that came in the newest session, or in an older one.
-    pub(super) fn receive_control(&mut self, body: &[u8], is_newest: bool, now: Instant, out: &mut DatagramBatch) {
+    /// Takes the body of a control frame that came in the session of these bits.
+    pub(super) fn receive_control(&mut self, body: &[u8], session: u32, now: Instant, out: &mut DatagramBatch) {
+        let is_fresh = self.noise.is_fresh(session);
         let Some(negotiated) = &mut self.negotiated else { return };
         let Some(negotiation) = &mut negotiated.negotiation else { return };
         let before = negotiation.malformed();
-        negotiation.receive(body, is_newest, now, &mut negotiated.rng);
+        negotiation.receive(body, is_fresh, now, &mut negotiated.rng);
         self.statistics.dropped.malformed += negotiation.malformed() - before;
+        if is_fresh && negotiation.is_assured() {
+            // Whoever can say so in that session runs what was agreed on, and opens what is sealed in it.
+            self.timers.cancel(Timer::Settle);
+            self.noise.assure(session);
+        }
         self.run_negotiation(now, out);
     }
 
@@ -354,7 +351,6 @@ impl Tunnel {
                 Event::PathProven => self.note_path_proof(),
             }
         }
-        self.note_assurance();
         self.note_protection();
         if self.may_pass(Class::User) {
             // What waited for the peer's word.
