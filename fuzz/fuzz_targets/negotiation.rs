@@ -40,7 +40,15 @@ enum Turn {
     },
     /// A new session begins.
     Session,
-    Renew,
+    Renew {
+        end: bool,
+    },
+    ProvePath {
+        end: bool,
+    },
+    ForgetPath {
+        end: bool,
+    },
     Stop {
         end: bool,
     },
@@ -52,7 +60,7 @@ fn end(role: Role, own: u8, peer: u8, sends_machines: bool) -> Negotiation {
         private_key: PrivateKey::from_bytes([own; 32]),
         peer: PrivateKey::from_bytes([peer; 32]).public_key(),
         preshared_key: None,
-        capabilities: Capabilities::BUNDLES,
+        capabilities: Capabilities::BUNDLES.with(Capabilities::PATHS).with(Capabilities::RENEWAL),
         mtu: 1_420,
         choice: Choice { tier: 0, strength: 0, pool: [0; 32] },
         renewal: DEFAULT_RENEWAL,
@@ -100,7 +108,9 @@ fuzz_target!(|input: (bool, Vec<Turn>)| {
                 });
             }
             Turn::Session => ends.iter_mut().for_each(|end| end.session_started(now, &mut rng)),
-            Turn::Renew => ends[0].renew(now, &mut rng),
+            Turn::Renew { end } => _ = ends[usize::from(end)].renew(now, &mut rng),
+            Turn::ProvePath { end } => _ = ends[usize::from(end)].prove_path(now, &mut rng),
+            Turn::ForgetPath { end } => ends[usize::from(end)].forget_path(),
             Turn::Stop { end } => ends[usize::from(end)].stop(now, &mut rng),
         }
         for (end, agreed) in ends.iter_mut().zip(&mut agreed) {

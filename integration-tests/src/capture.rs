@@ -104,7 +104,7 @@ impl Datagram {
 
     /// Reads an IP packet that was captured at `at`, and returns its UDP payload as far as it was captured; `None` if
     /// it is not UDP.
-    fn parse(at: Duration, packet: &[u8]) -> Option<(Self, &[u8])> {
+    pub(crate) fn parse(at: Duration, packet: &[u8]) -> Option<(Self, &[u8])> {
         let (source, destination, ip, protocol, payload) = match packet.first()? >> 4 {
             4 => parse_v4(packet)?,
             6 => parse_v6(packet)?,
@@ -235,6 +235,12 @@ impl Capture {
     #[track_caller]
     pub fn start_whole(host: &Host, interface: &str) -> Self {
         Self::begin(host, interface, "16384", "not icmp6 and not arp")
+    }
+
+    /// Starts to capture the headers of every frame, whatever it is; for [`packets`](Self::packets).
+    #[track_caller]
+    pub(crate) fn start_everything(host: &Host, interface: &str) -> Self {
+        Self::begin(host, interface, "128", "")
     }
 
     /// Starts to capture the headers of UDP datagrams of both IP versions; for [`timed_packets`](Self::timed_packets).

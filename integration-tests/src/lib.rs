@@ -22,6 +22,7 @@ mod defense;
 mod flood;
 mod heavy;
 mod host;
+mod leaving;
 mod machine;
 mod meddler;
 mod names;
@@ -46,6 +47,7 @@ pub use defense::{count, defense, enable_machines, shown_defense, shown_peer, tr
 pub use flood::{Flood, handshake_initiation};
 pub use heavy::{Heavy, alone};
 pub use host::{Background, Host};
+pub use leaving::{Leaving, Left, Prober};
 pub use machine::{block_and_pause, metronome, padding_bursts, random_padding, runaway};
 pub use meddler::{Meddler, Meddling};
 pub use names::interface_name;

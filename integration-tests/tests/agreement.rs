@@ -76,6 +76,24 @@ fn both_ends_renew_a_hundred_times_under_load() {
 }
 
 #[test]
+fn the_relay_renews_too_or_says_why_not() {
+    let pair = Setup::between(Maybetun, Maybetun).start();
+    defense(&pair.relay, "on ephemeral").success();
+    pair.client.host.reaches(&pair.relay.v4());
+    let refused = defense(&pair.relay, "renew").failure();
+    assert!(refused.contains("not renewed: nothing is agreed on"), "{refused}");
+    defense(&pair.client, "on ephemeral").success();
+    let first = agreed(&pair.client, &pair.relay);
+    assert!(defense(&pair.relay, "renew").success().ends_with(": renewed\n"));
+    eventually("another epoch", PATIENCE, || epoch(&pair.relay)["fingerprint"] != first["fingerprint"]);
+    agreed(&pair.client, &pair.relay);
+    // A peer that is not asked cannot be asked anew.
+    defense(&pair.relay, "on ephemeral --negotiation off").success();
+    let refused = defense(&pair.relay, "renew").failure();
+    assert!(refused.contains("not renewed: the peer is not asked"), "{refused}");
+}
+
+#[test]
 fn fifty_clients_each_agree_with_one_relay() {
     let _heavy = alone();
     let Star { relay, clients } = Star::start(Maybetun, 50);

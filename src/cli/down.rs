@@ -1,15 +1,18 @@
 //! `down`: asks a running tunnel to stop.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use maybetun::uapi::DIRECTORY;
 
 use super::exit::{Exit, Failure, OrExit as _};
 use super::interface;
+use super::network::kill_switch;
+use super::runtime;
 
 /// How long a tunnel may take to undo what it did.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -17,9 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often to look whether the interface is gone.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Asks a running tunnel to stop, and waits until its interface is gone.
+/// Asks a running tunnel to stop, and waits until its interface is gone and its kill switch open.
 ///
-/// The tunnel undoes what it set up: rules, DNS and, if it ran them, hooks.
+/// The tunnel undoes what it set up: rules, DNS and, if it ran them, hooks. Of a tunnel that was killed, the kill switch is
+/// left: it is opened.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DownArgs {
     /// The interface of the tunnel.
@@ -29,17 +33,68 @@ pub(crate) struct DownArgs {
 
 /// Removes the tunnel's configuration socket, which it takes as a request to stop.
 pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
-    stop(Path::new(DIRECTORY), &args.interface)
+    let name = &args.interface;
+    let was_closed = is_closed(name);
+    match (stop(Path::new(DIRECTORY), name)?, was_closed) {
+        (Found::Running, true) => wait_until_open(name),
+        (Found::Running, false) => Ok(()),
+        (Found::Dead, true) => open(name),
+        (Found::Dead, false) => Err(not_running(name)),
+    }
 }
 
-fn stop(directory: &Path, name: &str) -> anyhow::Result<()> {
+/// Tells whether the kill switch is closed for `name`, as far as we may look.
+fn is_closed(name: &str) -> bool {
+    match runtime::run(kill_switch::closed()) {
+        Ok(closed) => closed.iter().any(|other| other == name),
+        Err(error) => {
+            tracing::debug!("cannot look at the kill switch: {error:#}");
+            false
+        }
+    }
+}
+
+/// Opens the kill switch that a tunnel has left closed.
+fn open(name: &str) -> anyhow::Result<()> {
+    runtime::run(kill_switch::open(name))?;
+    writeln!(io::stdout(), "{name} was not running; its kill switch was closed and is open now")
+        .context("cannot write to standard output")
+}
+
+/// Waits until the tunnel has opened its kill switch, which is the last thing it does.
+fn wait_until_open(name: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while is_closed(name) {
+        if Instant::now() >= deadline {
+            let message = format!(
+                "{name} has stopped, but its kill switch is still closed after {} s: once no hook of it runs any more, \
+                 `maybetun down {name}` opens it",
+                PATIENCE.as_secs()
+            );
+            return Err(Failure::error(Exit::Failure, message));
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+/// What there was to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// A tunnel, which is gone now.
+    Running,
+    /// None, or what one that was killed has left.
+    Dead,
+}
+
+fn stop(directory: &Path, name: &str) -> anyhow::Result<Found> {
     let socket = directory.join(format!("{name}.sock"));
     // A tunnel that was killed leaves its socket behind, and nobody listens.
     let is_stale = UnixStream::connect(&socket).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
     match fs::remove_file(&socket) {
-        Ok(()) if is_stale => Err(not_running(name)),
-        Ok(()) => wait_until_gone(name),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(not_running(name)),
+        Ok(()) if is_stale => Ok(Found::Dead),
+        Ok(()) => wait_until_gone(name).map(|()| Found::Running),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Dead),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let message =
                 format!("cannot remove {}: run as root, or as the user who runs the tunnel", socket.display());
@@ -95,13 +150,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("no-such-tunnel.sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        stop(directory.path(), "no-such-tunnel").unwrap();
+        assert_eq!(stop(directory.path(), "no-such-tunnel").unwrap(), Found::Running);
         assert!(!socket.exists());
         drop(listener);
 
         drop(UnixListener::bind(&socket).unwrap());
-        let error = stop(directory.path(), "no-such-tunnel").unwrap_err();
-        assert_eq!(exit::of(&error), Exit::NoInterface);
+        assert_eq!(stop(directory.path(), "no-such-tunnel").unwrap(), Found::Dead);
         assert!(!socket.exists());
     }
 

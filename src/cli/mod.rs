@@ -222,6 +222,19 @@ mod tests {
     }
 
     #[test]
+    fn a_kill_switch_takes_networks_with_commas_between_them_or_one_by_one() {
+        for line in [
+            "up x --kill-switch",
+            "up x --kill-switch --kill-switch-allow 10.0.0.0/8,fd00::/8 --kill-switch-allow 192.0.2.1",
+        ] {
+            assert!(matches!(parse(line).unwrap().command, Some(Command::Up(_))), "{line}");
+        }
+        for line in ["up x --kill-switch-allow 0.0.0.0/0", "up x --kill-switch-allow lan"] {
+            assert_eq!(parse(line).unwrap_err(), ErrorKind::ValueValidation, "{line}");
+        }
+    }
+
+    #[test]
     fn an_interface_name_that_linux_would_refuse_is_a_usage_error() {
         for line in ["wg/0", "sixteen-letters-", "up x --name wg%d", "down .."] {
             assert_eq!(parse(line).unwrap_err(), ErrorKind::ValueValidation, "{line}");

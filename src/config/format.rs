@@ -62,6 +62,12 @@ fn format_interface(text: &mut SecretBuffer, interface: &super::Interface) {
     if interface.save_config {
         line(InterfaceKey::SaveConfig, &true);
     }
+    if interface.kill_switch {
+        line(InterfaceKey::KillSwitch, &"on");
+    }
+    for network in &interface.kill_switch_allow {
+        line(InterfaceKey::KillSwitchAllow, network);
+    }
 }
 
 fn format_peer(text: &mut SecretBuffer, peer: &Peer) {
@@ -122,7 +128,8 @@ mod tests {
     fn it_says_what_was_parsed() {
         let text = "[Interface]\nPrivateKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEA=\nListenPort = 51820\n\
                     FwMark = 0xca6c\nAddress = 10.0.0.2/24\nAddress = fd00::2/64\nDNS = 10.0.0.1\nDNS = corp.example\n\
-                    MTU = 1420\nTable = off\nMaxPaddingRate = 67108864\nPreUp = a\nPostUp = b\nPreDown = c\nPostDown = d %i\nSaveConfig = true\n\n\
+                    MTU = 1420\nTable = off\nMaxPaddingRate = 67108864\nPreUp = a\nPostUp = b\nPreDown = c\nPostDown = d %i\nSaveConfig = true\n\
+                    KillSwitch = on\nKillSwitchAllow = 192.168.0.0/16\nKillSwitchAllow = fd00::/8\n\n\
                     [Peer]\nPublicKey = AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n\
                     PresharedKey = AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\nAllowedIPs = 0.0.0.0/0\nAllowedIPs = ::/0\n\
                     Endpoint = relay.example:51820\nPersistentKeepalive = 25\nDefense = front\n\

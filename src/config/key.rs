@@ -80,6 +80,8 @@ keys! {
         PreDown "PreDown",
         PostDown "PostDown",
         SaveConfig "SaveConfig",
+        KillSwitch "KillSwitch",
+        KillSwitchAllow "KillSwitchAllow",
     }
     Peer PeerKey {
         PublicKey "PublicKey",
@@ -104,14 +106,21 @@ impl InterfaceKey {
     /// Tells whether the key may stand more than once, each time adding to the last.
     pub(super) fn is_list(self) -> bool {
         match self {
-            Self::Address | Self::Dns | Self::PreUp | Self::PostUp | Self::PreDown | Self::PostDown => true,
+            Self::Address
+            | Self::Dns
+            | Self::PreUp
+            | Self::PostUp
+            | Self::PreDown
+            | Self::PostDown
+            | Self::KillSwitchAllow => true,
             Self::PrivateKey
             | Self::ListenPort
             | Self::FwMark
             | Self::Mtu
             | Self::Table
             | Self::MaxPaddingRate
-            | Self::SaveConfig => false,
+            | Self::SaveConfig
+            | Self::KillSwitch => false,
         }
     }
 }

@@ -70,6 +70,11 @@ pub struct Interface {
     pub post_down: Vec<Hook>,
     /// `SaveConfig`: whether the file is written anew from the state of the interface when it goes down.
     pub save_config: bool,
+    /// `KillSwitch`: whether nothing but the tunnel may leave the machine, while it is up and after it died.
+    pub kill_switch: bool,
+    /// `KillSwitchAllow`: the networks that the kill switch lets through all the same, without host bits; none of them is
+    /// a whole address family.
+    pub kill_switch_allow: Vec<IpNet>,
 }
 
 impl Interface {
@@ -90,6 +95,8 @@ impl Interface {
             pre_down: Vec::new(),
             post_down: Vec::new(),
             save_config: false,
+            kill_switch: false,
+            kill_switch_allow: Vec::new(),
         }
     }
 

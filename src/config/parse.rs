@@ -225,6 +225,8 @@ impl InterfaceSection {
             InterfaceKey::PreDown => rest.pre_down.push(hook(line, value)?),
             InterfaceKey::PostDown => rest.post_down.push(hook(line, value)?),
             InterfaceKey::SaveConfig => rest.save_config = value::save_config(value)?,
+            InterfaceKey::KillSwitch => rest.kill_switch = value::on_or_off(value)?,
+            InterfaceKey::KillSwitchAllow => rest.kill_switch_allow.extend(value::kill_switch_allow(value)?),
         }
         Ok(())
     }
@@ -258,7 +260,7 @@ impl PeerSection {
             PeerKey::DefenseTier => rest.defense_tier = Some(value::tier(value)?),
             PeerKey::DefenseStrength => rest.defense_strength = Some(value::strength(value)?),
             PeerKey::Negotiation => rest.negotiation = Some(value::negotiation(value)?),
-            PeerKey::Bundling => rest.bundling = Some(value::bundling(value)?),
+            PeerKey::Bundling => rest.bundling = Some(value::on_or_off(value)?),
             PeerKey::DefenseRenewal => rest.defense_renewal = Some(value::renewal(value)?),
         }
         Ok(())

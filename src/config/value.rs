@@ -104,7 +104,7 @@ pub(super) fn renewal(value: &str) -> Result<Duration, Invalid<'_>> {
     settings::renewal(value).ok_or(Invalid::Plain { expected: "seconds, 60 to 604800", found: value })
 }
 
-pub(super) fn bundling(value: &str) -> Result<bool, Invalid<'_>> {
+pub(super) fn on_or_off(value: &str) -> Result<bool, Invalid<'_>> {
     match value.to_ascii_lowercase().as_str() {
         "on" => Ok(true),
         "off" => Ok(false),
@@ -183,6 +183,18 @@ pub(super) fn allowed_ips(value: &str) -> Result<Vec<IpNet>, Invalid<'_>> {
         .map(|item| {
             text::address_or_prefix(item).map(|prefix| prefix.trunc()).ok_or(Invalid::Plain { expected, found: item })
         })
+        .collect()
+}
+
+/// Parses a list of networks that a kill switch lets through; host bits are cleared. A prefix of length 0 would let all
+/// of an address family through, and leave nothing of the switch.
+pub(super) fn kill_switch_allow(value: &str) -> Result<Vec<IpNet>, Invalid<'_>> {
+    let expected = "networks as ADDRESS/LENGTH, the length at least 1, with commas between them";
+    let network = |item| text::address_or_prefix(item).filter(|network| network.prefix_len() > 0);
+    value
+        .split(',')
+        .map(str::trim)
+        .map(|item| network(item).map(|network| network.trunc()).ok_or(Invalid::Plain { expected, found: item }))
         .collect()
 }
 
@@ -288,6 +300,18 @@ mod tests {
         }
         assert!(addresses("").is_err());
         assert!(addresses("10.0.0.1/24 foo").is_err());
+    }
+
+    #[test]
+    fn a_kill_switch_lets_networks_through_but_no_whole_family() {
+        let text = |list: Vec<IpNet>| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            text(kill_switch_allow("192.168.1.7/16, fd00::/8 ,192.0.2.1").unwrap()),
+            ["192.168.0.0/16", "fd00::/8", "192.0.2.1/32"]
+        );
+        for value in ["", ",", "10.0.0.0/8,", "0.0.0.0/0", "10.0.0.0/8, ::/0", "10.0.0.0/33", "lan"] {
+            assert!(kill_switch_allow(value).is_err(), "{value:?}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::registry::{Peer, PeerState, Registry};
 use super::shared::{Link, Shared};
 use super::sockets::Sockets;
 use crate::defense::Engine;
+use crate::negotiation::RenewError;
 use crate::settings::{
     AllowedIpChange, DefenseChange, DefenseStatus, PeerAction, PeerStatus, PeerUpdate, Role, Status, Update,
 };
@@ -55,8 +56,7 @@ pub(super) fn apply(shared: &Arc<Shared>, update: Update) -> Result<(), ApplyErr
         shared.sockets.send_replace(None);
         return Err(ApplyError::Stopped);
     }
-    call(shared, calls);
-    Ok(())
+    call(shared, calls)
 }
 
 /// Opens the sockets that the settings ask for.
@@ -216,8 +216,13 @@ fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, n
 }
 
 /// Starts or ends a defense, and says whether there was anything to do.
-fn apply_defense(state: &mut PeerState, change: DefenseChange, now: Instant, out: &mut DatagramBatch) -> bool {
-    match change {
+fn apply_defense(
+    state: &mut PeerState,
+    change: DefenseChange,
+    now: Instant,
+    out: &mut DatagramBatch,
+) -> Result<bool, RenewError> {
+    Ok(match change {
         DefenseChange::Off => {
             state.defense = None;
             state.tunnel.stop_defense(now, out);
@@ -226,7 +231,7 @@ fn apply_defense(state: &mut PeerState, change: DefenseChange, now: Instant, out
         DefenseChange::On(mut settings) => {
             settings.role.get_or_insert(state.role);
             if state.defense.as_ref() == Some(&settings) {
-                return false;
+                return Ok(false);
             }
             match state.tunnel.start_defense(&settings.plan, random_seed(), now) {
                 Ok(()) => {
@@ -241,7 +246,7 @@ fn apply_defense(state: &mut PeerState, change: DefenseChange, now: Instant, out
         DefenseChange::Ephemeral(mut settings) => {
             let role = *settings.role.get_or_insert(state.role);
             if state.tunnel.negotiation_status(now).is_some_and(|status| status.settings == settings) {
-                return false;
+                return Ok(false);
             }
             match state.tunnel.start_ephemeral(&settings, role, random_seed(), now, out) {
                 Ok(()) => state.defense = None,
@@ -250,10 +255,10 @@ fn apply_defense(state: &mut PeerState, change: DefenseChange, now: Instant, out
             true
         }
         DefenseChange::Renew => {
-            state.tunnel.renew(now, out);
+            state.tunnel.renew(now, out)?;
             true
         }
-    }
+    })
 }
 
 fn random_seed() -> [u8; 32] {
@@ -262,20 +267,26 @@ fn random_seed() -> [u8; 32] {
     seed
 }
 
-/// Turns to peers after an update.
-fn call(shared: &Shared, calls: Vec<Call>) {
+/// Turns to peers after an update. The first error is told; it keeps no other peer from its turn.
+fn call(shared: &Shared, calls: Vec<Call>) -> Result<(), ApplyError> {
     if calls.is_empty() {
-        return;
+        return Ok(());
     }
+    let mut result = Ok(());
     let may_call = shared.has_identity() && shared.link.lock().is_up;
     let mut out = DatagramBatch::new();
     for Call { peer, defense, mut wake } in calls {
-        depart(shared, &peer, &mut out, Turn::Own, |state, now, out| {
+        let applied = depart(shared, &peer, &mut out, Turn::Own, |state, now, out| {
+            let applied = defense.map_or(Ok(false), |change| apply_defense(state, change, now, out));
             // The client calls at once, so that both agree before there is anything to protect.
-            wake |= defense.is_some_and(|change| apply_defense(state, change, now, out)) && state.tunnel.has_to_agree();
+            wake |= matches!(applied, Ok(true)) && state.tunnel.has_to_agree();
             if wake && may_call {
                 state.tunnel.send_keepalive(now, out);
             }
+            applied
         });
+        let applied = applied.map_err(|source| ApplyError::Renew { peer: peer.public_key, source });
+        result = result.and(applied.map(drop));
     }
+    result
 }

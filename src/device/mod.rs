@@ -36,6 +36,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::defense::PlanError;
 use crate::keys::PublicKey;
+use crate::negotiation::RenewError;
 use crate::settings::{Status, Update};
 use crate::tunnel::Event;
 use shared::Shared;
@@ -60,8 +61,8 @@ pub struct Options {
     /// How late deadlines may be met, so that several cost one wakeup: more saves battery, and makes defenses less
     /// exact. Zero by default.
     pub timer_slack: Duration,
-    /// Bytes a second that padding to all peers of the device together may take, counted as IP packets with all their
-    /// headers; 0 is no limit. By default [`DEFAULT_DEVICE_PADDING_RATE`].
+    /// Bytes a second that padding to all peers together may take, counted as IP packets with all their headers: in any second
+    /// at most twice as many. 0 is no limit. By default [`DEFAULT_DEVICE_PADDING_RATE`].
     pub max_padding_rate: u64,
     /// Handshake messages a second above which senders must prove their address with a cookie.
     pub handshakes_per_second: u64,
@@ -106,7 +107,7 @@ pub struct Device {
     stopped: watch::Receiver<Option<StopReason>>,
 }
 
-/// Explains why an update was not applied. Nothing of it was.
+/// Explains why an update was not applied. Nothing of it was, but for what is beside [`Renew`](Self::Renew).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {
@@ -128,6 +129,14 @@ pub enum ApplyError {
         peer: PublicKey,
         /// What is wrong with it.
         source: PlanError,
+    },
+    /// The defense of a peer cannot be agreed on anew. All else of the update was applied.
+    #[error("the defense of peer {peer} is not renewed: {source}")]
+    Renew {
+        /// The peer.
+        peer: PublicKey,
+        /// Why.
+        source: RenewError,
     },
     /// The device has stopped.
     #[error("the device has stopped")]

@@ -15,7 +15,7 @@ use super::log::PeerLog;
 use super::network::Way;
 use crate::keys::{PrivateKey, PublicKey};
 use crate::settings::{DefenseSettings, Role};
-use crate::tunnel::{AllowedIps, INDEX_BITS, SessionIndices, Tunnel, TunnelConfig};
+use crate::tunnel::{AllowedIps, INDEX_BITS, PaddingRate, SessionIndices, Tunnel, TunnelConfig};
 
 /// Most peers of one device. Each has at most eight session indices, so half of all are free, and one is soon found.
 const MAX_PEERS: usize = 1 << (INDEX_BITS - 4);
@@ -57,6 +57,8 @@ pub(super) struct PeerState {
 pub(super) struct Registry {
     identity: Option<Identity>,
     handshakes_per_second: u64,
+    /// What padding to all peers together may take.
+    padding_rate: PaddingRate,
     by_id: HashMap<u32, Arc<Peer>>,
     /// Which peer each session index is of.
     indices: SessionIndices,
@@ -81,10 +83,11 @@ impl Identity {
 }
 
 impl Registry {
-    pub(super) fn new(handshakes_per_second: u64) -> Self {
+    pub(super) fn new(handshakes_per_second: u64, padding_rate: PaddingRate) -> Self {
         Self {
             identity: None,
             handshakes_per_second,
+            padding_rate,
             by_id: HashMap::new(),
             indices: SessionIndices::default(),
             by_key: HashMap::new(),
@@ -160,8 +163,13 @@ impl Registry {
         let id = self.free_id();
         let (key, mut seed) = (self.tunnel_key(), [0; 32]);
         OsRng.unwrap_err().fill_bytes(&mut seed);
-        let config =
-            TunnelConfig { mtu, indices: self.indices.clone(), owner: id, ..TunnelConfig::new(&key, public_key, seed) };
+        let config = TunnelConfig {
+            mtu,
+            indices: self.indices.clone(),
+            owner: id,
+            padding_rate: self.padding_rate.clone(),
+            ..TunnelConfig::new(&key, public_key, seed)
+        };
         let peer = Arc::new(Peer {
             id,
             public_key,
@@ -230,7 +238,7 @@ mod tests {
     #[test]
     fn a_peer_with_our_own_key_is_neither_added_nor_kept() {
         let key = PrivateKey::generate_from_os();
-        let mut registry = Registry::new(100);
+        let mut registry = Registry::new(100, PaddingRate::default());
         registry.add(key.public_key(), 1_420).unwrap();
         registry.set_private_key(Some(key.clone()), Instant::now());
         assert_eq!(registry.peers().count(), 0);
@@ -240,7 +248,7 @@ mod tests {
     #[test]
     fn a_removed_peer_owns_no_address() {
         let key = PrivateKey::generate_from_os().public_key();
-        let mut registry = Registry::new(100);
+        let mut registry = Registry::new(100, PaddingRate::default());
         let id = registry.add(key, 1_420).unwrap().id;
         registry.allowed_ips.insert("10.0.0.0/8".parse().unwrap(), id);
         assert!(registry.route(IpAddr::from([10, 0, 0, 1])).is_some());

@@ -14,7 +14,7 @@ use super::sockets::Sockets;
 use super::too_big::Budget;
 use super::{DeviceEvent, Options, StopReason};
 use crate::settings::{DeviceDrops, Protection};
-use crate::tunnel::{DEFAULT_MTU, Event};
+use crate::tunnel::{DEFAULT_MTU, Event, PaddingRate};
 
 /// Most events that wait for one listener; the oldest go first.
 const MAX_WAITING_EVENTS: usize = 256;
@@ -81,7 +81,10 @@ impl Shared {
         // Without a socket that receives, it would be deaf.
         options.queues = options.queues.max(1);
         Self {
-            registry: RwLock::new(Registry::new(options.handshakes_per_second)),
+            registry: RwLock::new(Registry::new(
+                options.handshakes_per_second,
+                PaddingRate::new(options.max_padding_rate),
+            )),
             options,
             schedule: Schedule::default(),
             link: Mutex::default(),

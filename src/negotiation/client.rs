@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
-use super::message::{Answer, Hello, Message, Part, Proof, Ready, Started, Stop};
+use super::message::{Answer, Hello, Message, Part, Proof, Ready, Renew, Started, Stop};
+use super::renewal::WORD_PAUSE;
 use super::retry::{Retry, jittered};
 use super::transfer::{Progress, Transfer};
 use super::{Agreed, Choice, Common, Epoch, Event, NO_EPOCH, Other, Reason, VERSION};
@@ -22,6 +23,8 @@ pub(super) struct Client {
     epoch: Epoch,
     attempt: Option<(Attempt, Retry)>,
     restarts: u32,
+    /// When a word of the relay's had an exchange begin last, or will have.
+    word: Option<Instant>,
     /// Whether the relay has sent what it drew for this epoch.
     has_fetched: bool,
     active: Option<Agreed>,
@@ -109,6 +112,20 @@ impl Client {
         self.begin(common, now, rng);
     }
 
+    /// Does the same at the relay's word, or puts it off to when that may have an effect again.
+    fn call_at_word(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        match self.word.map(|word| word + WORD_PAUSE).filter(|at| *at > now) {
+            None => {
+                self.word = Some(now);
+                self.call(common, now, rng);
+            }
+            Some(at) if self.ask_at.is_none_or(|planned| planned > at) => {
+                (self.word, self.ask_at) = (Some(at), Some(at))
+            }
+            Some(_) => {}
+        }
+    }
+
     fn begin(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
         self.epoch = self.epoch.wrapping_add(1).max(1);
         self.ask_at = None;
@@ -147,14 +164,18 @@ impl Client {
             Message::Start(proof) => self.start(proof, common, now, rng),
             Message::Stop(stop) => self.stopped(stop, common, now, rng),
             Message::Part(part) => self.part(&part, common, now, rng),
+            Message::Renew(renew) => self.renew(renew, common, now, rng),
             // What only a client says.
             Message::Hello(_) | Message::Ready(_) | Message::Started(_) | Message::Fetch(_) => common.malformed += 1,
+            // What both say is taken before.
+            Message::Challenge(_) | Message::Echo(_) => {}
         }
     }
 
     fn answered(&mut self, answer: &Answer, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
         let Some((Attempt::Calling(hello), _)) = &self.attempt else { return };
-        if (answer.epoch, answer.hello) != (hello.epoch, hello.nonce) {
+        if (answer.epoch, answer.hello) != (hello.epoch, hello.nonce) || !common.may_derive(now) {
+            // It will be asked again.
             return;
         }
         let nonces = Nonces { client: hello.nonce, relay: answer.nonce };
@@ -177,12 +198,15 @@ impl Client {
 
     /// Takes a part of what the relay has drawn: we drew something else.
     fn part(&mut self, part: &Part, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
-        let (mut transfer, mut agreed) = match self.attempt.take() {
-            Some((Attempt::Fetching(transfer, agreed), _)) if agreed.epoch == part.proof.epoch() => (transfer, agreed),
-            Some((Attempt::Agreeing(agreed), _)) if agreed.epoch == part.proof.epoch() => {
+        let (mut transfer, mut agreed, retry) = match self.attempt.take() {
+            Some((Attempt::Fetching(transfer, agreed), retry)) if agreed.epoch == part.proof.epoch() => {
+                (transfer, agreed, retry)
+            }
+            // The relay begins at the start; another part is one that comes late.
+            Some((Attempt::Agreeing(agreed), retry)) if agreed.epoch == part.proof.epoch() && part.offset == 0 => {
                 let has_fetched = std::mem::replace(&mut self.has_fetched, true);
                 match Transfer::new(part).filter(|_| common.config.sends_machines && !has_fetched) {
-                    Some(transfer) => (transfer, agreed),
+                    Some(transfer) => (transfer, agreed, retry),
                     None => return self.refuse(agreed.epoch, Reason::Mismatch, common, now, rng),
                 }
             }
@@ -193,6 +217,8 @@ impl Client {
         };
         match transfer.take(part) {
             Progress::Partial => self.try_first(Attempt::Fetching(transfer, agreed), common, now, rng),
+            // Who sends it without end does not make this one ask without end.
+            Progress::OutOfPlace => self.attempt = Some((Attempt::Fetching(transfer, agreed), retry)),
             Progress::Whole(defense) => {
                 agreed.fingerprint = transfer.proof.fingerprint();
                 agreed.defense = *defense;
@@ -233,7 +259,7 @@ impl Client {
         if self.active.as_ref().is_some_and(|active| active.epoch == stop.epoch) {
             self.end(stop.reason, common, now, rng);
             if self.attempt.is_none() && stop.reason == Reason::Unknown {
-                self.call(common, now, rng);
+                self.call_at_word(common, now, rng);
             }
             return;
         }
@@ -249,9 +275,16 @@ impl Client {
             Some(_) => self.fail(stop.reason, common, now, rng),
             // It came up since it was asked in vain.
             None if stop.epoch == NO_EPOCH && self.active.is_none() && self.ask_at.is_some() => {
-                self.call(common, now, rng);
+                self.call_at_word(common, now, rng);
             }
             None => {}
+        }
+    }
+
+    /// Agrees anew on what runs, as the relay wishes.
+    fn renew(&mut self, renew: Renew, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        if self.attempt.is_none() && self.active.as_ref().is_some_and(|active| active.epoch == renew.epoch) {
+            self.call_at_word(common, now, rng);
         }
     }
 

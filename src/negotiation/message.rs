@@ -8,6 +8,7 @@ use std::str::FromStr;
 use maybetun_machines::{Defense, Strength, Tier, pool_digest};
 use serde::{Deserialize, Serialize};
 
+use super::path::Token;
 use crate::seed::{FINGERPRINT_LENGTH, Fingerprint, NONCE_LENGTH, Seed, Stream};
 
 /// The version that this program speaks, and the oldest that it still understands.
@@ -49,6 +50,15 @@ pub(super) enum Message {
     /// An end does not run this epoch, or not any more.
     #[serde(rename = "x")]
     Stop(Stop),
+    /// The relay asks the client to agree anew.
+    #[serde(rename = "n")]
+    Renew(Renew),
+    /// An end wants to know whether the other is to be reached where this is sent to.
+    #[serde(rename = "p")]
+    Challenge(Token),
+    /// The other end shows that it is.
+    #[serde(rename = "q")]
+    Echo(Token),
 }
 
 /// What the client can do and would like.
@@ -166,6 +176,14 @@ pub(super) struct Stop {
     pub(super) reason: Reason,
 }
 
+/// Asks for a new epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Renew {
+    /// The one that is to be replaced.
+    #[serde(rename = "e")]
+    pub(super) epoch: Epoch,
+}
+
 /// Why an epoch is not run. A reason that a later version adds reads as [`Other`](Self::Other).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "u8", into = "u8")]
@@ -259,6 +277,12 @@ impl Capabilities {
 
     /// WireGuard's timers are driven by datagrams, whatever they carry, and keepalives are frames of their own kind.
     pub const TIMERS: Self = Self(2);
+
+    /// What is asked of a path is answered: a challenge by its echo.
+    pub const PATHS: Self = Self(4);
+
+    /// The client agrees anew when the relay asks it to.
+    pub const RENEWAL: Self = Self(8);
 
     /// Returns these and the others.
     pub fn with(self, other: Self) -> Self {
@@ -387,6 +411,9 @@ mod tests {
             Message::Started(Started { proof, asks: true }),
             Message::Fetch(Fetch { epoch: u32::MAX, offset: u32::MAX }),
             Message::Part(Part { proof, length: u32::MAX, offset: u32::MAX, text: "a".repeat(400) }),
+            Message::Renew(Renew { epoch: u32::MAX }),
+            Message::Challenge(Token::new([0xff; 16])),
+            Message::Echo(Token::new([0xff; 16])),
         ];
         for message in all.into_iter().chain((0..8).map(|number| stop(Reason::from(number)))) {
             let mut body = encoded(&message);

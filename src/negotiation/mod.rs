@@ -18,6 +18,10 @@
 //! relay Start; who was started anew answers Stop, and they agree anew. A renewal is the same exchange for the next epoch
 //! while the old one runs on.
 //!
+//! A relay that wants a renewal asks the client for it (Renew).
+//!
+//! Once they agreed, each end may ask the other to prove where it is (Challenge, Echo).
+//!
 //! The owner of a [`Negotiation`]
 //! - says when a session begins ([`session_started`](Negotiation::session_started)) and hands over what control frames
 //!   bring ([`receive`](Negotiation::receive));
@@ -28,7 +32,9 @@
 
 mod client;
 mod message;
+mod path;
 mod relay;
+mod renewal;
 mod retry;
 #[cfg(test)]
 mod tests;
@@ -36,6 +42,7 @@ mod transfer;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,13 +54,18 @@ use crate::seed::{Fingerprint, Nonces, Seed};
 use client::Client;
 pub use message::{Capabilities, Choice, DIGEST_LENGTH, Epoch, MAX_MESSAGE, Reason, UnknownReason, VERSION};
 use message::{Message, Proof, Stop};
+use path::Path;
 use relay::Relay;
+pub use renewal::RenewError;
 
 /// How long an epoch lasts by default; each is a quarter longer or shorter.
 pub const DEFAULT_RENEWAL: Duration = Duration::from_secs(3_600);
 
 /// The epoch of no run: clients count from 1. A relay that says that it knows nothing of it says that it may be called.
 const NO_EPOCH: Epoch = 0;
+
+/// How often the other end may have a seed derived and a defense drawn.
+const DERIVATION_PAUSE: Duration = Duration::from_millis(500);
 
 /// Most messages that wait to be sent, and most events that wait to be read; the oldest go first.
 const MAX_WAITING: usize = 8;
@@ -125,6 +137,8 @@ pub enum Event {
     Run(Box<Agreed>),
     /// What ran by agreement does not run at the other end any more, or was never agreed on: this end is alone.
     Alone(Reason),
+    /// The peer is to be reached where the newest challenge was sent to: it came back.
+    PathProven,
 }
 
 /// One end's part in the negotiation with one peer.
@@ -132,6 +146,7 @@ pub enum Event {
 pub struct Negotiation {
     common: Common,
     end: End,
+    path: Path,
 }
 
 #[derive(Debug)]
@@ -149,6 +164,8 @@ struct Common {
     events: VecDeque<Event>,
     /// Messages that were not understood.
     malformed: u64,
+    /// When a seed was derived last.
+    derived: Option<Instant>,
 }
 
 impl Negotiation {
@@ -158,7 +175,8 @@ impl Negotiation {
             Role::Client => End::Client(Box::default()),
             Role::Relay => End::Relay(Box::default()),
         };
-        Self { common: Common { config, messages: VecDeque::new(), events: VecDeque::new(), malformed: 0 }, end }
+        let common = Common { config, messages: VecDeque::new(), events: VecDeque::new(), malformed: 0, derived: None };
+        Self { common, end, path: Path::default() }
     }
 
     /// Notes that there is a new session: the way to the peer is open, and it may have been started anew.
@@ -171,11 +189,17 @@ impl Negotiation {
         }
     }
 
-    /// Agrees on a new epoch now, whatever the schedule says. Only the client can; nothing happens at a relay.
-    pub fn renew(&mut self, now: Instant, rng: &mut impl CryptoRng) {
-        if let End::Client(client) = &mut self.end {
-            client.call(&mut self.common, now, rng);
+    /// Agrees on a new epoch now, whatever the schedule says: the client begins an exchange, the relay asks it to, seven
+    /// times at most. A client does so at a relay's word once in ten seconds; sooner than that, it waits with it.
+    ///
+    /// # Errors
+    /// At a relay, when nothing is agreed on, or the client's version cannot be asked. Nothing happens then.
+    pub fn renew(&mut self, now: Instant, rng: &mut impl CryptoRng) -> Result<(), RenewError> {
+        match &mut self.end {
+            End::Client(client) => client.call(&mut self.common, now, rng),
+            End::Relay(relay) => relay.renew(&mut self.common, now, rng)?,
         }
+        Ok(())
     }
 
     /// Ends what was agreed on, and says so to the peer. The owner stops its defense by itself; no event tells it to.
@@ -198,14 +222,22 @@ impl Negotiation {
             self.common.malformed += 1;
             return;
         };
-        match &mut self.end {
-            End::Client(client) => client.receive(message, &mut self.common, now, rng),
-            End::Relay(relay) => relay.receive(message, &mut self.common, now, rng),
+        match (message, &mut self.end) {
+            // One answer waits at most, however many challenges come.
+            (Message::Challenge(token), _) => self.common.say_newest(Message::Echo(token)),
+            (Message::Echo(token), _) => self.path.echoed(token, &mut self.common),
+            (message, End::Client(client)) => client.receive(message, &mut self.common, now, rng),
+            (message, End::Relay(relay)) => relay.receive(message, &mut self.common, now, rng),
         }
     }
 
     /// Does what has become due: sends again, gives up, renews.
     pub fn handle_timeout(&mut self, now: Instant, rng: &mut impl CryptoRng) {
+        if self.can_prove_paths() {
+            self.path.handle_timeout(&mut self.common, now, rng);
+        } else {
+            self.path.forget(&mut self.common);
+        }
         match &mut self.end {
             End::Client(client) => client.handle_timeout(&mut self.common, now, rng),
             End::Relay(relay) => relay.handle_timeout(&mut self.common, now, rng),
@@ -222,10 +254,39 @@ impl Negotiation {
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is to be called next; `None` while nothing is due.
     pub fn next_timeout(&self) -> Option<Instant> {
-        match &self.end {
+        let of_end = match &self.end {
             End::Client(client) => client.next_timeout(),
             End::Relay(relay) => relay.next_timeout(),
+        };
+        of_end.into_iter().chain(self.path.next_timeout()).min()
+    }
+
+    /// Asks the peer to show that it is to be reached where control frames are sent to from now on: a challenge that nobody
+    /// can guess is sent, and sent again as every message, until it comes back ([`Event::PathProven`]), it was sent often
+    /// enough, or [`forget_path`](Self::forget_path) is called. A challenge that goes on is replaced, and proves nothing
+    /// any more. `false` if nothing was sent: the ends have not agreed on anything, or the peer answers no challenges.
+    pub fn prove_path(&mut self, now: Instant, rng: &mut impl CryptoRng) -> bool {
+        let can_prove = self.can_prove_paths();
+        if can_prove {
+            self.path.challenge(&mut self.common, now, rng);
+        } else {
+            self.path.forget(&mut self.common);
         }
+        can_prove
+    }
+
+    /// Ends the challenge that goes on: what comes back proves nothing.
+    pub fn forget_path(&mut self) {
+        self.path.forget(&mut self.common);
+    }
+
+    /// Tells whether a challenge goes on.
+    pub fn is_proving_path(&self) -> bool {
+        self.path.is_challenged()
+    }
+
+    fn can_prove_paths(&self) -> bool {
+        self.agreed().is_some_and(|agreed| agreed.capabilities.contains(Capabilities::PATHS))
     }
 
     /// Appends the body of the next control frame to `body`, at most [`MAX_MESSAGE`] and two bytes; `false` if there is
@@ -311,6 +372,13 @@ impl Common {
         self.messages.push_back(message);
     }
 
+    /// Says this in the place of all that waits of its kind.
+    fn say_newest(&mut self, message: Message) {
+        let kind = mem::discriminant(&message);
+        self.messages.retain(|waiting| mem::discriminant(waiting) != kind);
+        self.say(message);
+    }
+
     fn say_stop(&mut self, epoch: Epoch, reason: Reason) {
         self.say(Message::Stop(Stop { epoch, reason }));
     }
@@ -320,6 +388,15 @@ impl Common {
             self.events.pop_front();
         }
         self.events.push_back(event);
+    }
+
+    /// Tells whether a seed may be derived now, and notes that it is.
+    fn may_derive(&mut self, now: Instant) -> bool {
+        let is_soon = self.derived.is_some_and(|derived| now.saturating_duration_since(derived) < DERIVATION_PAUSE);
+        if !is_soon {
+            self.derived = Some(now);
+        }
+        !is_soon
     }
 
     /// Derives the seed of `nonces` and draws from it.

@@ -1,17 +1,14 @@
 //! The relay: it answers, and does for one client no more work than its rate allows.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand_core::CryptoRng;
 
-use super::message::{Answer, Fetch, Hello, Message, Proof, Ready, Started, Stop};
+use super::message::{Answer, Fetch, Hello, Message, Proof, Ready, Renew, Started, Stop};
 use super::retry::Retry;
 use super::transfer::part;
-use super::{Agreed, Common, Event, NO_EPOCH, Other, Reason, VERSION};
+use super::{Agreed, Capabilities, Common, Event, NO_EPOCH, Other, Reason, RenewError, VERSION};
 use crate::seed::{NONCE_LENGTH, Nonces};
-
-/// How often a client may have a seed derived and a defense drawn.
-const PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]
 pub(super) struct Relay {
@@ -21,8 +18,8 @@ pub(super) struct Relay {
     unconfirmed: Option<(Retry, Option<Proof>)>,
     /// What the client has said last, in this session, that it runs.
     assured: Option<Proof>,
-    /// When a seed was derived last.
-    derived: Option<Instant>,
+    /// While the client is asked to agree anew on what runs.
+    renewal: Option<Retry>,
 }
 
 /// What was answered to a hello.
@@ -63,9 +60,27 @@ impl Relay {
         }
     }
 
+    /// Asks the client to agree anew, unless it is being asked.
+    pub(super) fn renew(
+        &mut self,
+        common: &mut Common,
+        now: Instant,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(), RenewError> {
+        let active = self.active.as_ref().ok_or(RenewError::NothingAgreed)?;
+        if !active.capabilities.contains(Capabilities::RENEWAL) {
+            return Err(RenewError::Unsupported);
+        }
+        if self.renewal.is_none() {
+            common.say(Message::Renew(Renew { epoch: active.epoch }));
+            self.renewal = Some(Retry::first(now, rng));
+        }
+        Ok(())
+    }
+
     pub(super) fn stop(&mut self, common: &mut Common) {
         self.pending = None;
-        self.unconfirmed = None;
+        (self.unconfirmed, self.renewal) = (None, None);
         if let Some(active) = self.active.take() {
             common.say_stop(active.epoch, Reason::Requested);
         }
@@ -79,11 +94,16 @@ impl Relay {
             Message::Fetch(fetch) => self.fetch(fetch, common),
             Message::Stop(stop) => self.stopped(stop, common),
             // What only a relay says.
-            Message::Answer(_) | Message::Start(_) | Message::Part(_) => common.malformed += 1,
+            Message::Answer(_) | Message::Start(_) | Message::Part(_) | Message::Renew(_) => common.malformed += 1,
+            // What both say is taken before.
+            Message::Challenge(_) | Message::Echo(_) => {}
         }
     }
 
     fn called(&mut self, hello: &Hello, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        if self.active.as_ref().is_some_and(|active| active.epoch != hello.epoch) {
+            self.renewal = None;
+        }
         if let Some(Pending { hello: nonce, answer, .. }) = &self.pending
             && (*nonce, answer.epoch) == (hello.nonce, hello.epoch)
         {
@@ -95,11 +115,10 @@ impl Relay {
             common.say_stop(hello.epoch, Reason::Version);
             return;
         }
-        if self.derived.is_some_and(|derived| now.saturating_duration_since(derived) < PAUSE) {
+        if !common.may_derive(now) {
             // It will ask again.
             return;
         }
-        self.derived = Some(now);
         let nonce = Nonces::draw(rng);
         let nonces = Nonces { client: hello.nonce, relay: nonce };
         let other = Other { capabilities: hello.capabilities, mtu: hello.mtu };
@@ -194,7 +213,7 @@ impl Relay {
         self.pending.take_if(|pending| pending.agreed.epoch == stop.epoch);
         let is_all = stop.reason == Reason::Requested;
         if self.active.take_if(|active| is_all || active.epoch == stop.epoch).is_some() {
-            self.unconfirmed = None;
+            (self.unconfirmed, self.renewal) = (None, None);
             common.tell(Event::Alone(stop.reason));
         }
         if is_all {
@@ -203,6 +222,12 @@ impl Relay {
     }
 
     pub(super) fn handle_timeout(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        if let (Some(retry), Some(active)) = (self.renewal.filter(|retry| retry.at <= now), &self.active) {
+            self.renewal = retry.again(now, rng);
+            if self.renewal.is_some() {
+                common.say(Message::Renew(Renew { epoch: active.epoch }));
+            }
+        }
         let Some((retry, _)) = &mut self.unconfirmed else { return };
         if retry.at > now {
             return;
@@ -214,7 +239,7 @@ impl Relay {
                 common.say(Message::Start(active.proof()));
             }
             _ => {
-                self.unconfirmed = None;
+                (self.unconfirmed, self.renewal) = (None, None);
                 self.active = None;
                 if let Some(epoch) = epoch {
                     common.say_stop(epoch, Reason::Unanswered);
@@ -225,6 +250,7 @@ impl Relay {
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.unconfirmed.as_ref().map(|(retry, _)| retry.at)
+        let unconfirmed = self.unconfirmed.as_ref().map(|(retry, _)| retry.at);
+        unconfirmed.into_iter().chain(self.renewal.map(|retry| retry.at)).min()
     }
 }

@@ -1,6 +1,8 @@
 //! Both ends over a network that loses, delays, reorders and repeats, in virtual time.
 
 mod assurance;
+mod path;
+mod renewal;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -79,7 +81,7 @@ fn with_machines(end: usize, draw: Draw, sends_machines: bool) -> Negotiation {
         private_key: private_key(end),
         peer: private_key(1 - end).public_key(),
         preshared_key: None,
-        capabilities: Capabilities::BUNDLES,
+        capabilities: Capabilities::BUNDLES.with(Capabilities::PATHS).with(Capabilities::RENEWAL),
         mtu: [1_280, 1_420][end],
         choice: CHOICE,
         renewal: DEFAULT_RENEWAL,
@@ -215,7 +217,7 @@ impl World {
     fn reasons(&self, end: usize) -> Vec<Reason> {
         let reason = |event: &Event| match event {
             Event::Alone(reason) => Some(*reason),
-            Event::Run(_) => None,
+            Event::Run(_) | Event::PathProven => None,
         };
         self.events[end].iter().filter_map(reason).collect()
     }
@@ -253,7 +255,7 @@ fn no_two_epochs_and_no_two_connections_share_a_seed() {
         for _ in 0..20 {
             world.pass(Duration::from_secs(1));
             fingerprints.push(world.ends[0].agreed().unwrap().seed.fingerprint().to_string());
-            world.ends[0].renew(world.start + world.now, &mut world.rng);
+            world.ends[0].renew(world.start + world.now, &mut world.rng).unwrap();
             world.collect();
         }
     }
@@ -483,9 +485,10 @@ fn a_newer_client_speaks_our_version_and_one_without_it_is_told() {
 #[derive(Debug, Clone, Copy)]
 enum Turn {
     Pass(u64),
-    Renew,
+    Renew(usize),
     Stop(usize),
     Restart(usize),
+    ProvePath(usize),
     Session,
     Hold(usize, bool),
     Weather(Weather),
@@ -495,9 +498,10 @@ fn a_turn() -> impl Strategy<Value = Turn> {
     let weather = (0..=255u8, 0..=255u8, 1..5_000u64);
     prop_oneof![
         4 => (1..200_000u64).prop_map(Turn::Pass),
-        2 => Just(Turn::Renew),
+        3 => (0..2usize).prop_map(Turn::Renew),
         1 => (0..2usize).prop_map(Turn::Stop),
         2 => (0..2usize).prop_map(Turn::Restart),
+        2 => (0..2usize).prop_map(Turn::ProvePath),
         2 => Just(Turn::Session),
         2 => (0..2usize, any::<bool>()).prop_map(|(end, holds)| Turn::Hold(end, holds)),
         3 => weather.prop_map(|(lost, twice, slowest)| Turn::Weather(Weather { lost, twice, slowest })),
@@ -516,9 +520,10 @@ proptest! {
         for turn in turns {
             match turn {
                 Turn::Pass(milliseconds) => world.pass(Duration::from_millis(milliseconds)),
-                Turn::Renew => world.ends[0].renew(world.start + world.now, &mut world.rng),
+                Turn::Renew(end) => _ = world.ends[end].renew(world.start + world.now, &mut world.rng),
                 Turn::Stop(end) => world.ends[end].stop(world.start + world.now, &mut world.rng),
                 Turn::Restart(end) => world.restart(end),
+                Turn::ProvePath(end) => _ = world.ends[end].prove_path(world.start + world.now, &mut world.rng),
                 Turn::Session => world.begin_session(),
                 Turn::Hold(end, holds) => world.holds[end] = holds,
                 Turn::Weather(weather) => world.weather = weather,
@@ -531,9 +536,12 @@ proptest! {
         let [client, relay] = world.agreed();
         prop_assert_eq!(&client, &relay);
         // Asked for again, it is agreed on again.
-        world.ends[0].renew(world.start + world.now, &mut world.rng);
+        world.ends[0].renew(world.start + world.now, &mut world.rng).unwrap();
         world.collect();
         world.pass(Duration::from_secs(2 * 120));
+        for end in &world.ends {
+            prop_assert!(!end.is_proving_path(), "a challenge ends");
+        }
         let [client, relay] = world.agreed();
         prop_assert!(client.is_some());
         prop_assert_eq!(client, relay);

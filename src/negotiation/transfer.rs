@@ -32,8 +32,10 @@ pub(super) struct Transfer {
 /// What becomes of a transfer with a part.
 #[derive(Debug)]
 pub(super) enum Progress {
-    /// More is to come: nothing happened if the part was not the next.
+    /// More is to come.
     Partial,
+    /// The part was not the next: nothing happened.
+    OutOfPlace,
     /// All has come.
     Whole(Box<Defense>),
     /// The relay contradicts itself, or sends what is not a defense.
@@ -56,7 +58,7 @@ impl Transfer {
             return Progress::Bad;
         }
         if part.offset as usize != self.text.len() || part.text.is_empty() {
-            return Progress::Partial;
+            return Progress::OutOfPlace;
         }
         if self.text.len() + part.text.len() > self.length {
             return Progress::Bad;

@@ -21,7 +21,7 @@ pub enum DefenseChange {
     On(DefenseSettings),
     /// Agrees with the peer on one that both draw. Where the same is agreed on, or being so, it goes on undisturbed.
     Ephemeral(EphemeralSettings),
-    /// Agrees anew on what was agreed on, now; nothing if nothing was to be agreed on.
+    /// Agrees anew on what was agreed on, now; an error if that cannot be.
     Renew,
 }
 

@@ -7,15 +7,14 @@
 use std::time::Instant;
 
 use super::bundle;
-use super::departure::{Agreement, Class, Departure};
+use super::departure::{Class, Departure};
 use super::frame::{Frame, FrameKind, HEADER};
-use super::padding::Over;
 use super::queue::Item;
 use super::sealed;
 use super::timers::{REKEY_AFTER_TIME, Timer};
 use super::{Content, DATA_OVERHEAD, DatagramBatch, PADDING_MULTIPLE, Tunnel};
-use crate::defense::{Bypass, Effect, Engine, Event, Gate, Plan, PlanError, Replace};
-use crate::settings::{DefenseStatistics, Limits, PaddingDrops};
+use crate::defense::{Bypass, Effect, Engine, Event, Gate, Plan, PlanError};
+use crate::settings::{DefenseStatistics, Limits};
 
 /// Most timers of machines that fire in one call: the rest fire in the next, so that a runaway machine cannot hold its
 /// caller.
@@ -145,7 +144,7 @@ impl Tunnel {
     #[cfg(feature = "virtual-time")]
     pub fn pad_once(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.run_defense(now, out);
-        self.pad(Bypass::No, Replace::No, now, out);
+        self.pad(Bypass::No, crate::defense::Replace::No, now, out);
     }
 
     /// Tells whether non-bypassable blocking holds everything back.
@@ -207,113 +206,6 @@ impl Tunnel {
         if let Some(defended) = &mut self.defended {
             defended.engine.trigger(event, now);
         }
-    }
-
-    /// Does what a padding action asks for: the eight cells of the framework's table, and the ninth, no blocking. Padding
-    /// that a limit forbids is left out, and the machine goes on as if it had been sent: what it sends is thinned out at the
-    /// instants that it has chosen, rather than ended, or moved to others.
-    fn pad(&mut self, bypass: Bypass, replace: Replace, now: Instant, out: &mut DatagramBatch) {
-        self.end_old_sessions(now);
-        if self.session.is_none() {
-            self.pad_without_session(replace, now, out);
-            return;
-        }
-        // A slot of bypassable blocking is the only place for what the ends have to say while it lasts.
-        if self.departure(Class::Control, now) == Departure::Held && self.has_control_for(bypass, now) {
-            self.send_control(bypass, now, out);
-            return;
-        }
-        let is_served = replace == Replace::Yes && !self.queue.is_empty() && self.agreement() == Agreement::Free;
-        if is_served {
-            // What may leave by itself does, and what waits for the gate will.
-            let is_in_slot = self.departure(Class::User, now) == Departure::Held
-                && self.departure_in(bypass, Class::User, now) == Departure::Now;
-            if is_in_slot {
-                self.seal_in_slot(now, out);
-            }
-            return;
-        }
-        match self.departure_in(bypass, Class::Padding, now) {
-            Departure::Now if out.has_padding_room() => {
-                self.take_padding(now);
-                self.seal_padding(now, out);
-            }
-            // Later it would be at another instant.
-            Departure::Now => self.drop_padding(|drops| &mut drops.no_room),
-            Departure::Held | Departure::NotBefore(_) => self.queue_padding(now),
-            Departure::Never(over) => {
-                if let (Some(over), Some(defended)) = (over, &mut self.defended) {
-                    over.count(&mut defended.statistics.padding_dropped);
-                }
-            }
-        }
-    }
-
-    /// Does it where there is no session. Between ends whose timers are alike padding waits for one, and asks for one, just
-    /// as a packet does.
-    fn pad_without_session(&mut self, replace: Replace, now: Instant, out: &mut DatagramBatch) {
-        if !self.has_alike_timers() {
-            self.drop_padding(|drops| &mut drops.no_session);
-            return;
-        }
-        match self.padding_over(now) {
-            _ if replace == Replace::Yes && !self.queue.is_empty() => {}
-            None => self.queue_padding(now),
-            Some(over) => {
-                if let Some(defended) = &mut self.defended {
-                    over.count(&mut defended.statistics.padding_dropped);
-                }
-                return;
-            }
-        }
-        self.begin_handshake(now, out);
-    }
-
-    /// Gives a slot to what waits, or else to padding.
-    fn seal_in_slot(&mut self, now: Instant, out: &mut DatagramBatch) {
-        // What cannot leave any more (a packet of a larger MTU) must not leave a gap.
-        let before = out.len();
-        while out.len() == before && out.has_padding_room() {
-            if !self.seal_next(Bypass::Yes, now, out) {
-                break;
-            }
-        }
-        if out.len() > before {
-            return;
-        }
-        match self.departure_in(Bypass::Yes, Class::Padding, now) {
-            Departure::Now if out.has_padding_room() => {
-                self.take_padding(now);
-                self.seal_padding(now, out);
-            }
-            _ => self.drop_padding(|drops| &mut drops.no_room),
-        }
-    }
-
-    fn queue_padding(&mut self, now: Instant) {
-        if self.queue.push_padding().is_err() {
-            self.drop_padding(|drops| &mut drops.queue_full);
-            return;
-        }
-        self.take_padding(now);
-    }
-
-    fn drop_padding(&mut self, cause: impl FnOnce(&mut PaddingDrops) -> &mut u64) {
-        if let Some(defended) = &mut self.defended {
-            *cause(&mut defended.statistics.padding_dropped) += 1;
-        }
-    }
-
-    /// Counts padding of the one size against the limits.
-    fn take_padding(&mut self, now: Instant) {
-        let remote = self.endpoint.map(|endpoint| endpoint.remote);
-        self.padding.take(self.size() + DATA_OVERHEAD, remote, now);
-    }
-
-    /// Returns the limit that padding of the one size would be over at `now`, if there is one.
-    pub(super) fn padding_over(&self, now: Instant) -> Option<Over> {
-        let remote = self.endpoint.map(|endpoint| endpoint.remote);
-        self.padding.over(self.size() + DATA_OVERHEAD, remote, now)
     }
 
     /// Sends what waited for the end of blocking.
@@ -462,7 +354,7 @@ impl Tunnel {
         true
     }
 
-    fn seal_padding(&mut self, now: Instant, out: &mut DatagramBatch) {
+    pub(super) fn seal_padding(&mut self, now: Instant, out: &mut DatagramBatch) {
         let remote = self.endpoint.map(|endpoint| endpoint.remote);
         if !self.padding.leaves(self.size() + DATA_OVERHEAD, remote) {
             self.drop_padding(|drops| &mut drops.unproven);
@@ -492,7 +384,9 @@ impl Tunnel {
         let plaintext = defended.fill(frame, size);
         let sealed = match content {
             Content::Control => self.noise.seal_in_newest(plaintext, out.space()),
-            _ => self.noise.seal(plaintext, out.space()),
+            Content::Packets | Content::Frame | Content::Keepalive | Content::Handshake => {
+                self.noise.seal(plaintext, out.space())
+            }
         };
         let Some(length) = sealed else {
             defended.statistics.padding_dropped.no_session += 1;

@@ -108,6 +108,11 @@ impl Engine {
         }
     }
 
+    /// Tells whether it was made longer ago than `age`.
+    pub(super) fn is_older(&self, age: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.made.0) > age
+    }
+
     /// Tells whether it is over at `now`, by a clock that runs while the system sleeps, as far as there is a session to tell
     /// that time by.
     pub(super) fn is_over(&self, now: Instant) -> bool {

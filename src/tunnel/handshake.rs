@@ -83,7 +83,6 @@ impl Tunnel {
             self.noise.resume();
             self.endpoint = Some(home);
             self.session = Some(session);
-            self.note_assurance();
         }
     }
 

@@ -124,8 +124,7 @@ impl Tunnel {
         }
         self.rekey_if_older(REKEY_ON_RECEIVE, now, out);
         if accepted == Accepted::Control {
-            let is_newest = matches!(opened.session, Which::New | Which::Current);
-            self.receive_control(&packet[HEADER..opened.length], is_newest, now, out);
+            self.receive_control(&packet[HEADER..opened.length], opened.bits, now, out);
         }
         self.run_defense(now, out);
         (packets > 0).then_some(normal)

@@ -44,6 +44,7 @@ mod negotiated;
 mod noise;
 mod outgoing;
 mod padding;
+mod padding_actions;
 mod passing;
 mod queue;
 mod sealed;

@@ -16,7 +16,7 @@ use super::departure::{Agreement, Class, Departure};
 use super::timers::{SETTLE_TIME, Timer};
 use super::{DatagramBatch, Ecn, Tunnel};
 use crate::defense::{Bypass, Plan, PlanError};
-use crate::negotiation::{Agreed, Capabilities, Choice, Config, Event, Negotiation, Reason};
+use crate::negotiation::{Agreed, Capabilities, Choice, Config, Event, Negotiation, Reason, RenewError};
 use crate::seed::Stream;
 use crate::settings::{
     Cause, DefenseSettings, EphemeralSettings, EpochStatus, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy,
@@ -110,7 +110,7 @@ impl Tunnel {
                 private_key: self.noise.private_key().clone(),
                 peer: self.noise.peer(),
                 preshared_key: self.noise.preshared_key().cloned(),
-                capabilities: bundles.with(Capabilities::TIMERS),
+                capabilities: bundles.with(Capabilities::TIMERS).with(Capabilities::PATHS).with(Capabilities::RENEWAL),
                 mtu: u16::try_from(self.mtu).unwrap_or(u16::MAX),
                 choice: Choice::new(settings.tier, settings.strength),
                 renewal: settings.renewal.clamp(MIN_RENEWAL, MAX_RENEWAL),
@@ -141,14 +141,16 @@ impl Tunnel {
         Ok(())
     }
 
-    /// Agrees on a new epoch now: both draw anew. Nothing happens at a relay, and where the peer is not asked.
-    pub fn renew(&mut self, now: Instant, out: &mut DatagramBatch) {
-        if let Some(negotiated) = &mut self.negotiated
-            && let Some(negotiation) = &mut negotiated.negotiation
-        {
-            negotiation.renew(now, &mut negotiated.rng);
-        }
+    /// Agrees on a new epoch now: both draw anew. A relay asks the client to begin.
+    ///
+    /// # Errors
+    /// When the peer is not asked to agree, and at a relay when there is nothing to renew, or the client's version does not
+    /// know how to be asked. Nothing happens then.
+    pub fn renew(&mut self, now: Instant, out: &mut DatagramBatch) -> Result<(), RenewError> {
+        let negotiated = self.negotiated.as_mut().ok_or(RenewError::NotAsked)?;
+        negotiated.negotiation.as_mut().ok_or(RenewError::NotAsked)?.renew(now, &mut negotiated.rng)?;
         self.run_negotiation(now, out);
+        Ok(())
     }
 
     /// Returns how far the traffic is protected.
@@ -210,15 +212,6 @@ impl Tunnel {
     /// Returns when the control frame that waits may leave, if one does.
     pub(super) fn control_at(&self) -> Option<Instant> {
         self.negotiated.as_ref()?.send_at
-    }
-
-    /// Notes what the peer has confirmed in the newest session: all goes on in that, and what waited for it may leave.
-    pub(super) fn note_assurance(&mut self) {
-        let negotiation = self.negotiated.as_ref().and_then(|negotiated| negotiated.negotiation.as_ref());
-        if negotiation.is_some_and(Negotiation::is_assured) {
-            self.timers.cancel(Timer::Settle);
-            self.noise.assure();
-        }
     }
 
     /// Tells whether the peer takes bundles: it has said so in the session that packets are sealed in.
@@ -311,13 +304,19 @@ impl Tunnel {
         self.noise.disclaim();
     }
 
-    /// Takes the body of a control frame that came in the newest session, or in an older one.
-    pub(super) fn receive_control(&mut self, body: &[u8], is_newest: bool, now: Instant, out: &mut DatagramBatch) {
+    /// Takes the body of a control frame that came in the session of these bits.
+    pub(super) fn receive_control(&mut self, body: &[u8], session: u32, now: Instant, out: &mut DatagramBatch) {
+        let is_fresh = self.noise.is_fresh(session);
         let Some(negotiated) = &mut self.negotiated else { return };
         let Some(negotiation) = &mut negotiated.negotiation else { return };
         let before = negotiation.malformed();
-        negotiation.receive(body, is_newest, now, &mut negotiated.rng);
+        negotiation.receive(body, is_fresh, now, &mut negotiated.rng);
         self.statistics.dropped.malformed += negotiation.malformed() - before;
+        if is_fresh && negotiation.is_assured() {
+            // Whoever can say so in that session runs what was agreed on, and opens what is sealed in it.
+            self.timers.cancel(Timer::Settle);
+            self.noise.assure(session);
+        }
         self.run_negotiation(now, out);
     }
 
@@ -349,9 +348,9 @@ impl Tunnel {
             match event {
                 Event::Run(agreed) => self.run_agreed(&agreed, now, out),
                 Event::Alone(reason) => self.be_alone(reason, now),
+                Event::PathProven => self.note_path_proof(),
             }
         }
-        self.note_assurance();
         self.note_protection();
         if self.may_pass(Class::User) {
             // What waited for the peer's word.
@@ -406,8 +405,7 @@ impl Tunnel {
         let Some(remote) = self.endpoint.map(|endpoint| endpoint.remote) else { return };
         if let Some(negotiated) = &mut self.negotiated
             && let Some(negotiation) = &mut negotiated.negotiation
-            && negotiation.is_asking()
-            && now < now
+            && negotiation.prove_path(now, &mut negotiated.rng)
         {
             negotiated.proving = Some(remote);
             negotiated.schedule(now);

@@ -16,6 +16,7 @@ use rand_core::RngCore;
 use super::HANDSHAKE_INITIATION;
 use super::engine::{CALL_TIME, Engine, Keys, Stage, take};
 use super::indices::SessionIndices;
+use super::timers::REKEY_TIMEOUT;
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 
 /// Most answers that the peer has not used yet; the oldest goes first.
@@ -36,6 +37,11 @@ pub(super) struct Noise {
     /// The bits of the last session in which the peer has confirmed what both agreed on, while that stands: what it
     /// carried goes on in it until a newer one is confirmed, too.
     assured: Option<u32>,
+    /// The bits of the session that was assured when the newest one was taken into use. What comes in it, or in an older one,
+    /// may be late: the peer may have been started anew since.
+    stale: Option<u32>,
+    /// The bits of the session that was assured when the peer was heard from elsewhere.
+    assured_before: Option<u32>,
     /// The bits of the session that was, until the peer was heard from elsewhere.
     paused: Option<u32>,
     guard: Option<Box<Tunn>>,
@@ -47,6 +53,8 @@ pub(super) struct Opened {
     /// Bytes of the payload, at the start of the buffer; 0 for a keepalive.
     pub(super) length: usize,
     pub(super) session: Which,
+    /// The bits of the session.
+    pub(super) bits: u32,
 }
 
 /// Which session a message came in.
@@ -85,7 +93,18 @@ pub(super) enum Handshaken {
 impl Noise {
     /// Makes handshakes under these keys; their indices are `owner`'s in `indices`.
     pub(super) fn new(keys: Keys, indices: SessionIndices, owner: u32) -> Self {
-        Self { keys, indices, owner, engines: Vec::new(), sealing: None, assured: None, paused: None, guard: None }
+        Self {
+            keys,
+            indices,
+            owner,
+            engines: Vec::new(),
+            sealing: None,
+            assured: None,
+            stale: None,
+            assured_before: None,
+            paused: None,
+            guard: None,
+        }
     }
 
     pub(super) fn peer(&self) -> PublicKey {
@@ -119,19 +138,21 @@ impl Noise {
     pub(super) fn forget_sessions(&mut self) {
         self.engines.clear();
         (self.sealing, self.assured, self.paused) = (None, None, None);
+        (self.stale, self.assured_before) = (None, None);
     }
 
     /// Seals no more in the session that there is until [`resume`](Self::resume) is called, or another one comes: the peer
     /// seems to be elsewhere, by the initiation that was just answered. What was begun before it leads nowhere.
     pub(super) fn pause(&mut self) {
         self.paused = self.sealing.take().or(self.paused);
-        self.assured = None;
+        self.assured_before = self.assured.take().or(self.assured_before);
         self.supersede(1);
     }
 
     /// Seals again in the session that was paused.
     pub(super) fn resume(&mut self) {
         self.sealing = self.paused.take();
+        self.assured = self.assured_before.take();
     }
 
     /// Tells whether there is a session to seal in.
@@ -155,17 +176,33 @@ impl Noise {
         let is_there = |bits: &u32| self.engines.iter().any(|engine| engine.index.bits() == *bits);
         self.sealing = self.sealing.filter(is_there);
         self.assured = self.assured.filter(is_there);
+        self.assured_before = self.assured_before.filter(is_there);
         self.paused = self.paused.filter(is_there);
     }
 
-    /// Notes that the peer has confirmed, in the newest session, what both agreed on: all goes on in that.
-    pub(super) fn assure(&mut self) {
-        self.assured = self.sealing;
+    /// Tells whether what comes in the session of these bits was said since the newest one began: it is not older, or both
+    /// ends called at once and each takes another for the newest.
+    pub(super) fn is_fresh(&self, bits: u32) -> bool {
+        self.stale.is_none_or(|stale| self.is_newer(bits, stale))
+    }
+
+    /// Notes that the peer has confirmed, in the session of these bits, what both agreed on: all goes on in that, unless it
+    /// does in a newer one.
+    pub(super) fn assure(&mut self, bits: u32) {
+        if self.sealing.is_some() && self.assured.is_none_or(|assured| self.is_newer(bits, assured)) {
+            self.assured = Some(bits);
+        }
+    }
+
+    fn is_newer(&self, bits: u32, other: u32) -> bool {
+        // The newest come first; one that is gone is older than any.
+        let place = |bits| self.engines.iter().position(|engine| engine.index.bits() == bits).unwrap_or(usize::MAX);
+        place(bits) < place(other)
     }
 
     /// Notes that what was confirmed does not stand any more, or is not waited for: all goes on in the newest session.
     pub(super) fn disclaim(&mut self) {
-        self.assured = None;
+        (self.assured, self.assured_before) = (None, None);
     }
 
     /// Tells whether there is a session in which the peer has confirmed what both agreed on.
@@ -215,20 +252,20 @@ impl Noise {
         let position = self.position_of(index)?;
         let engine = &mut self.engines[position];
         let length = engine.open(datagram, packet)?;
-        let (bits, stage) = (Some(engine.index.bits()), engine.stage);
+        let (bits, stage) = (engine.index.bits(), engine.stage);
         let session = match stage {
             // An answer that was never used has no other clock that ran while the system slept.
             Stage::Answered(_) if engine.is_over(now) => return Err(Refused::Unauthenticated),
             Stage::Answered(at) => {
                 engine.stage = Stage::Session(at);
-                self.take_into_use(position);
+                self.take_into_use(position, now);
                 Which::New
             }
-            Stage::Calling(_) | Stage::Session(_) if bits == self.sealing => Which::Current,
-            Stage::Calling(_) | Stage::Session(_) if bits == self.paused => Which::Paused,
+            Stage::Calling(_) | Stage::Session(_) if Some(bits) == self.sealing => Which::Current,
+            Stage::Calling(_) | Stage::Session(_) if Some(bits) == self.paused => Which::Paused,
             Stage::Calling(_) | Stage::Session(_) => Which::Old,
         };
-        Ok(Opened { length, session })
+        Ok(Opened { length, session, bits })
     }
 
     /// Takes a handshake message, for `index` unless it is an initiation, and writes to `out` what comes of it.
@@ -253,7 +290,7 @@ impl Noise {
         if now > at + CALL_TIME || engine.is_over(now) {
             return Err(Refused::Unauthenticated);
         }
-        self.take_into_use(position);
+        self.take_into_use(position, now);
         Ok(Handshaken::Session(length))
     }
 
@@ -316,7 +353,12 @@ impl Noise {
     }
 
     /// Takes the session of the engine at `position` into use: all that was begun before it leads nowhere.
-    fn take_into_use(&mut self, position: usize) {
+    fn take_into_use(&mut self, position: usize, now: Instant) {
+        let is_of_another_time =
+            |engine: &&Engine| Some(engine.index.bits()) == self.assured && engine.is_older(REKEY_TIMEOUT, now);
+        if let Some(assured) = self.engines.iter().find(is_of_another_time) {
+            self.stale = Some(assured.index.bits());
+        }
         self.sealing = Some(self.engines[position].index.bits());
         self.paused = None;
         self.supersede(position + 1);
@@ -341,7 +383,7 @@ impl Noise {
     /// Keeps to the bounds.
     fn bound(&mut self) {
         let (mut answered, mut sessions) = (0, 0);
-        let kept = [self.sealing, self.assured, self.paused];
+        let kept = [self.sealing, self.assured, self.paused, self.assured_before];
         self.engines.retain(|engine| {
             let (count, most) = match engine.stage {
                 Stage::Calling(_) => return true,

@@ -11,7 +11,7 @@
 //! | `maybetun_ephemeral_limit_padding_frac` | the user's limit on padding: a fraction of packets sent, 0 (no limit) to 1 | the same; left out if it is not set |
 //! | `maybetun_ephemeral_limit_blocking_frac` | the user's limit on blocking: a fraction of time, 0 (no limit) to 1 | the same; left out if it is not set |
 //! | `maybetun_ephemeral_limit_padding_rate` | the user's limit on padding: bytes a second, 0 for no limit | the same; left out if it is not set |
-//! | `maybetun_renew` | `true` agrees anew, now | left out |
+//! | `maybetun_renew` | `true` agrees anew, now; a relay asks the client to. `errno` 61: the peer is not asked to agree; 107: a relay has nothing to renew; 95: the client does not know how to be asked | left out |
 //! | `maybetun_epoch` | not taken | what is agreed on: its number, 0 to 4294967295; left out while nothing is, with the five that follow |
 //! | `maybetun_epoch_age_sec` | not taken | for how long, in seconds |
 //! | `maybetun_epoch_tier`, `maybetun_epoch_strength` | not taken | what the client asked for |

@@ -33,6 +33,7 @@ pub use server::{ServeEnd, Server};
 pub use socket::BindError;
 
 use crate::device::{ApplyError, Device};
+use crate::negotiation::RenewError;
 use crate::settings::{Status, Update};
 
 /// Where the sockets of userspace tunnels are, by agreement of all implementations.
@@ -71,8 +72,19 @@ pub fn apply_errno(error: &ApplyError) -> i32 {
     match error {
         ApplyError::Bind { source, .. } | ApplyError::Fwmark(source) => io_errno(source),
         ApplyError::Defense { .. } => Errno::EINVAL as i32,
+        ApplyError::Renew { source, .. } => renew_errno(*source),
         ApplyError::Stopped => Errno::ENODEV as i32,
     }
+}
+
+/// Returns the error number that tells a client why a defense is not agreed on anew; each reason has one of its own.
+pub fn renew_errno(error: RenewError) -> i32 {
+    let errno = match error {
+        RenewError::NotAsked => Errno::ENODATA,
+        RenewError::NothingAgreed => Errno::ENOTCONN,
+        RenewError::Unsupported => Errno::EOPNOTSUPP,
+    };
+    errno as i32
 }
 
 fn io_errno(error: &io::Error) -> i32 {
@@ -114,5 +126,8 @@ mod tests {
         assert_eq!(apply_errno(&bind(io::ErrorKind::AddrInUse.into())), 98);
         assert_eq!(apply_errno(&ApplyError::Fwmark(io::Error::other("no number"))), 5);
         assert_eq!(apply_errno(&ApplyError::Stopped), 19);
+        let peer = crate::keys::PublicKey::from_bytes([1; 32]);
+        let renew = |source| apply_errno(&ApplyError::Renew { peer, source });
+        assert_eq!(RenewError::ALL.map(renew), [61, 107, 95]);
     }
 }

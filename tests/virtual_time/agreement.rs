@@ -156,7 +156,7 @@ fn renewals_lose_nothing_and_change_everything() {
         seen.insert(assert_same_epoch(&network).fingerprint);
         let mut out = DatagramBatch::new();
         let now = network.instant();
-        network.tunnels[0].renew(now, &mut out);
+        network.tunnels[0].renew(now, &mut out).unwrap();
         network.inject(0, &out);
         for _ in 0..200 {
             sent += 1;

@@ -273,7 +273,7 @@ fn control_does_not_leave_in_a_session_that_is_over() {
         network.fate = Box::new(|_| Fate::Lose);
         let mut out = DatagramBatch::new();
         let now = network.instant();
-        network.tunnels[0].renew(now, &mut out); // a hello, which nobody answers
+        network.tunnels[0].renew(now, &mut out).unwrap(); // a hello, which nobody answers
         network.inject(0, &out);
         network.run_for(Duration::from_millis(500));
         network.seen.clear();
@@ -380,7 +380,7 @@ fn a_late_confirmation_does_not_shorten_the_newer_session() {
 fn control_that_is_overdue_does_not_leave_in_a_session_that_is_over() {
     let mut network = agreed();
     let (now, mut out) = (network.instant(), DatagramBatch::new());
-    network.tunnels[0].renew(now, &mut out);
+    network.tunnels[0].renew(now, &mut out).unwrap();
     assert_eq!(out.len(), 0, "it waits some ms");
     network.skip(seconds(1_000));
     let (now, mut out) = (network.instant(), DatagramBatch::new());

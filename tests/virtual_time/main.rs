@@ -5,6 +5,7 @@ mod alike;
 mod attacks;
 mod constant_size;
 mod defended;
+mod departures;
 mod fail_closed;
 mod handshakes;
 mod limits;

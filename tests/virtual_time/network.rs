@@ -1,6 +1,6 @@
 //! The network between two tunnels, and its clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -55,6 +55,8 @@ pub(crate) struct Network {
     pub(crate) tunnels: [Tunnel; 2],
     wire: BTreeMap<(Duration, u64), (usize, Vec<u8>)>,
     serial: u64,
+    /// How long the system has slept.
+    slept: Duration,
     /// The network that side 0 is on: part of its address.
     network: u8,
     /// Time that a datagram takes from one side to the other.
@@ -67,6 +69,12 @@ pub(crate) struct Network {
     /// Packets that came out at each side.
     pub(crate) delivered: [Vec<Vec<u8>>; 2],
     pub(crate) events: [Vec<Event>; 2],
+    /// Which index of a session is the other end's.
+    links: HashMap<u32, u32>,
+    /// Sessions, by their own index, in which a side has said or heard something while it ran what was agreed on.
+    vouched: HashSet<(usize, u32)>,
+    /// When packets came out at a side in a session in which it had not.
+    pub(crate) unvouched: [Vec<Duration>; 2],
     /// How often each tunnel was woken by its own deadline.
     pub(crate) wakeups: [usize; 2],
 }
@@ -88,6 +96,7 @@ impl Network {
             tunnels,
             wire: BTreeMap::new(),
             serial: 0,
+            slept: Duration::ZERO,
             network: 2,
             delay: DELAY,
             fate: Box::new(|_| Fate::Deliver),
@@ -95,6 +104,9 @@ impl Network {
             raw: Vec::new(),
             delivered: [Vec::new(), Vec::new()],
             events: [Vec::new(), Vec::new()],
+            links: HashMap::new(),
+            vouched: HashSet::new(),
+            unvouched: [Vec::new(), Vec::new()],
             wakeups: [0; 2],
         }
     }
@@ -109,6 +121,7 @@ impl Network {
 
     /// Makes the tunnel of a side anew, as a restarted process would.
     pub(crate) fn restart(&mut self, side: usize) {
+        self.vouched.retain(|(of, _)| *of != side);
         self.tunnels[side] = tunnel(&self.keys, side, 99);
         self.tunnels[side].set_endpoint(None);
     }
@@ -227,12 +240,13 @@ impl Network {
 
     /// Lets the system sleep: the clock that boringtun reads counts on, the one that tunnels are told of does not.
     pub(crate) fn suspend(&mut self, time: Duration) {
-        MockClock::set_time(self.now + time);
+        self.slept += time;
+        MockClock::set_time(self.now + self.slept);
     }
 
     fn set_time(&mut self, now: Duration) {
         self.now = now;
-        MockClock::set_time(now);
+        MockClock::set_time(now + self.slept);
     }
 
     /// Delivers a datagram to side 0 from another address than the relay's.
@@ -250,11 +264,26 @@ impl Network {
         let allowed = IpAddr::from([10, 0, 0, 2 - to as u8]);
         let from = if to == 0 { address(1) } else { address_on(network, 0) };
         let length = self.tunnels[to].receive(datagram, from, now, |source| source == allowed, &mut packet, &mut out);
+        let session = indices(datagram)[1];
         if let Some(length) = length {
             self.delivered[to].extend(packets(&packet[..length]).map(<[u8]>::to_vec));
+            let is_vouched = session.is_some_and(|session| self.vouched.contains(&(to, session)));
+            if !is_vouched {
+                self.unvouched[to].push(self.now);
+            }
         }
+        self.vouch(to, session);
         self.put_on_wire(to, &out);
         self.flush(to);
+    }
+
+    /// Notes that a side uses a session of its own, if it runs what was agreed on.
+    fn vouch(&mut self, side: usize, session: Option<u32>) {
+        let has_epoch =
+            self.tunnels[side].negotiation_status(self.instant()).is_some_and(|status| status.epoch.is_some());
+        if let Some(session) = session.filter(|_| has_epoch) {
+            self.vouched.insert((side, session));
+        }
     }
 
     fn deliver(&mut self, to: usize, datagram: &[u8]) {
@@ -282,6 +311,11 @@ impl Network {
         };
         for datagram in out.iter() {
             self.raw.push((from, datagram.to_vec()));
+            if let [Some(sender), Some(receiver)] = indices(datagram) {
+                self.links.extend([(sender, receiver), (receiver, sender)]);
+            } else if let [None, Some(receiver)] = indices(datagram) {
+                self.vouch(from, self.links.get(&receiver).copied());
+            }
             let (length, kind) = (datagram.len(), datagram[0]);
             self.seen.push(Sighting { at: self.now, from, length, kind, indices: indices(datagram), network });
             let (copies, delay) = match (self.fate)(from) {

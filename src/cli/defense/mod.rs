@@ -9,11 +9,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use maybetun::config;
 use maybetun::keys::PublicKey;
+use maybetun::negotiation::RenewError;
 use maybetun::settings::{
     DefenseChange, DefenseSettings, EphemeralSettings, Fraction, Limits, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy,
     PeerAction, PeerStatus, PeerUpdate, Role, Status, Update,
 };
 use maybetun::uapi::client::{self, ClientError};
+use maybetun::uapi::{ResponseError, renew_errno};
 use maybetun_machines::{Strength, Tier};
 
 use super::exit::{Exit, Failure, OrExit as _};
@@ -45,7 +47,7 @@ enum DefenseCommand {
     On(OnArgs),
     /// Runs none.
     Off,
-    /// Agrees with the peer on a new ephemeral defense, now.
+    /// Agrees with the peer on a new ephemeral defense, now; a relay asks the client to.
     Renew,
     /// Shows the defense and what it has counted; of every peer, if none is named.
     #[command(after_long_help = status::DEFENSE_HELP)]
@@ -161,7 +163,11 @@ pub(crate) fn run(args: &DefenseArgs) -> anyhow::Result<()> {
                 DefenseChange::On(settings) => as_role(&settings.name, settings.role),
                 DefenseChange::Ephemeral(settings) => as_role(maybetun_machines::EPHEMERAL, settings.role),
             };
-            answered(name, client::set(name, &update(peer.public_key, change)))?;
+            let answer = client::set(name, &update(peer.public_key, change));
+            if let Some(error) = why_not_renewed(&answer) {
+                return Err(error).or_exit(Exit::Failure, "not renewed");
+            }
+            answered(name, answer)?;
             format!("{name}: peer {}: {told}\n", peer.public_key)
         }
     };
@@ -262,6 +268,12 @@ fn only<'a>(name: &str, status: &'a Status, key: Option<PublicKey>) -> anyhow::R
         (None, peers) => format!("{name} has {} peers: name one by its public key", peers.len()),
     };
     Err(Failure::error(Exit::Usage, message))
+}
+
+/// Returns why a tunnel does not agree anew, if that is its answer.
+fn why_not_renewed(answer: &Result<(), ClientError>) -> Option<RenewError> {
+    let Err(ClientError::Response { source: ResponseError::Refused(errno), .. }) = answer else { return None };
+    RenewError::ALL.into_iter().find(|error| renew_errno(*error) == *errno)
 }
 
 /// Adds what the exit code needs to the answer of a tunnel.

@@ -48,6 +48,28 @@ pub(crate) async fn run_program(program: &str, arguments: &[String], input: &str
     Ok(())
 }
 
+/// Runs `program` with `arguments` to its end and returns its standard output. What it says on standard error is told only
+/// if it fails, as a part of the error. It is killed if the wait is given up.
+///
+/// # Errors
+/// When it cannot be started or reports failure.
+pub(crate) async fn output_of(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let file = find_program(program).with_context(|| format!("{program} is not installed"))?;
+    let output = Command::new(file)
+        .args(arguments)
+        .env_remove(detach::VARIABLE)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .with_context(|| format!("cannot run {program}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("`{program} {}` failed ({}): {}", arguments.join(" "), output.status, said.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +89,13 @@ mod tests {
         run_program("grep", &words("-q needle"), "hay needle hay\n").await.unwrap();
         let error = run_program("grep", &words("-q needle"), "hay\n").await.unwrap_err();
         assert!(error.to_string().contains("`grep -q needle` failed"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_a_program_prints_is_returned_and_what_it_complains_of_is_the_error() {
+        assert_eq!(output_of("sh", &["-c", "echo yes; echo no >&2"]).await.unwrap(), "yes\n");
+        let error = output_of("sh", &["-c", "echo why >&2; exit 3"]).await.unwrap_err();
+        assert!(error.to_string().ends_with("failed (exit status: 3): why"), "{error}");
     }
 
     #[tokio::test]

@@ -8,43 +8,31 @@ use std::fmt::Write as _;
 
 use ipnet::IpNet;
 
-use super::{find_program, run_program};
+use super::nft;
 
 /// Adds the filter. A host without a working `nft` gets a warning: the tunnel runs without it.
 pub(crate) async fn add(interface: &str, addresses: &[IpNet], mark: u32) {
-    if find_program("nft").is_none() {
+    if !nft::is_installed() {
         tracing::warn!("nft is not installed: no packet filter protects the tunnel's addresses");
         return;
     }
-    if let Err(error) = feed(&script(interface, addresses, mark)).await {
+    if let Err(error) = nft::load(&script(interface, addresses, mark)).await {
         tracing::warn!("no packet filter protects the tunnel's addresses: {error:#}");
     }
 }
 
 /// Removes the filter, if it is there.
 pub(crate) async fn remove(interface: &str) {
-    if find_program("nft").is_none() {
+    if !nft::is_installed() {
         return;
     }
-    if let Err(error) = feed(&removal(interface)).await {
+    if let Err(error) = nft::load(&removal(interface)).await {
         tracing::debug!("cannot remove the packet filter: {error:#}");
     }
 }
 
-async fn feed(script: &str) -> anyhow::Result<()> {
-    run_program("nft", &["-f".to_owned(), "-".to_owned()], script).await
-}
-
 fn table(interface: &str) -> String {
-    // Names in nft have letters, digits and _ only; `=`, `+`, `-` and `.` become their codes, so that no two collide.
-    interface.bytes().fold("maybetun_".to_owned(), |mut name, byte| {
-        if byte.is_ascii_alphanumeric() {
-            name.push(char::from(byte));
-        } else {
-            let _ = write!(name, "_{byte:02x}");
-        }
-        name
-    })
+    nft::identifier("maybetun_", interface)
 }
 
 fn removal(interface: &str) -> String {
@@ -116,12 +104,5 @@ table inet maybetun_wg_2d0 {
 }
 "#
         );
-    }
-
-    #[test]
-    fn interfaces_have_tables_of_their_own() {
-        let names = ["wg0", "wg-0", "wg.0", "wg_0", "wg_2d0"].map(table);
-        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
-        assert_eq!(distinct.len(), names.len(), "{names:?}");
     }
 }

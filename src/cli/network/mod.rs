@@ -3,8 +3,10 @@
 mod command;
 pub(crate) mod dns;
 pub(crate) mod firewall;
+pub(crate) mod kill_switch;
 mod link;
 pub(crate) mod mtu;
+mod nft;
 pub(crate) mod plan;
 mod route;
 pub(crate) mod rule;
@@ -19,7 +21,10 @@ use nix::errno::Errno;
 use tokio::task::JoinHandle;
 
 use crate::cli::exit::{Exit, OrExit as _};
-pub(crate) use command::{find_program, run_program};
+pub(crate) use command::{find_program, output_of, run_program};
+
+/// Where the marks of tunnels without a default route begin: "mb", in ASCII.
+const MARKS: u32 = 0x6d62_0000;
 
 /// A connection to the kernel's rtnetlink, for one interface.
 #[derive(Debug)]
@@ -39,6 +44,14 @@ impl Network {
         let index = nix::net::if_::if_nametoindex(name).with_context(|| format!("cannot find interface {name}"))?;
         let (connection, handle, _) = rtnetlink::new_connection().context("cannot open a netlink socket")?;
         Ok(Self { handle, connection: tokio::spawn(connection), index })
+    }
+}
+
+impl Network {
+    /// Returns a mark for the datagrams of a tunnel that needs one for no route: other than the marks that wg-quick and
+    /// [`plan::own_table`] give out, and other for each interface.
+    pub(crate) fn own_mark(&self) -> u32 {
+        MARKS + self.index
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
       "public_key": string (base64) or null,
       "listen_port": number, 0 if none,
       "fwmark": number, 0 if none,
+      "kill_switch": boolean (whether it is closed for this interface), null if it cannot be seen,
       "dropped": {"no_route", "unknown", "rate_limited", "send_failed", "congested": number of packets},
       "peers": [{
         "public_key": string (base64),
@@ -82,6 +83,7 @@ struct Interface {
     public_key: Option<String>,
     listen_port: u16,
     fwmark: u32,
+    kill_switch: Option<bool>,
     dropped: DeviceDropCounts,
     peers: Vec<Peer>,
 }
@@ -172,6 +174,7 @@ impl Interface {
             public_key: status.private_key.as_ref().map(|key| key.public_key().to_base64()),
             listen_port: status.listen_port,
             fwmark: status.fwmark,
+            kill_switch: named.kill_switch,
             dropped: DeviceDropCounts { no_route, unknown, rate_limited, send_failed, congested },
             peers: status.peers.iter().map(Peer::of).collect(),
         }
@@ -312,6 +315,7 @@ mod tests {
                     "public_key": "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=",
                     "listen_port": 51820,
                     "fwmark": 51820,
+                    "kill_switch": true,
                     "dropped": {"no_route": 0, "unknown": 3, "rate_limited": 0, "send_failed": 0, "congested": 0},
                     "peers": [{
                         "public_key": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
@@ -357,8 +361,15 @@ mod tests {
                 }]
             })
         );
-        let mut members =
-            vec!["version", "interfaces", "has_preshared_key", "rate_limited", "source_not_allowed", "handshakes"];
+        let mut members = vec![
+            "version",
+            "interfaces",
+            "kill_switch",
+            "has_preshared_key",
+            "rate_limited",
+            "source_not_allowed",
+            "handshakes",
+        ];
         let defense = value["interfaces"][0]["peers"][1]["defense"].as_object().unwrap();
         members.extend(defense.keys().map(String::as_str));
         let negotiation = &value["interfaces"][0]["peers"][1]["negotiation"];

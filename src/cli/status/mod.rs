@@ -16,6 +16,8 @@ use maybetun::uapi::client::{self, ClientError};
 
 use crate::cli::exit::{Exit, OrExit as _};
 use crate::cli::interface;
+use crate::cli::network::kill_switch;
+use crate::cli::runtime;
 pub(super) use defense::{HELP as DEFENSE_HELP, render_json as defense_json, render_text as defense_text};
 pub(super) use paint::Paint;
 
@@ -37,14 +39,25 @@ pub(crate) struct StatusArgs {
 struct Named {
     name: String,
     status: Status,
+    /// Whether the kill switch is closed for it; `None` if that cannot be seen.
+    kill_switch: Option<bool>,
 }
 
 /// Prints the state.
 pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<()> {
-    let interfaces = match &args.interface {
+    let mut interfaces = match &args.interface {
         Some(name) => vec![read(name)?],
         None => read_all()?,
     };
+    match runtime::run(kill_switch::closed()) {
+        Ok(closed) => {
+            note_kill_switch(&mut interfaces, &closed);
+            if args.interface.is_none() {
+                warn_of_leftovers(&interfaces, &closed);
+            }
+        }
+        Err(error) => tracing::debug!("cannot look at the kill switch: {error:#}"),
+    }
     let output = if args.json {
         json::render(&interfaces).context("cannot write JSON")?
     } else {
@@ -66,9 +79,24 @@ fn read_all() -> anyhow::Result<Vec<Named>> {
     Ok(interfaces)
 }
 
+fn note_kill_switch(interfaces: &mut [Named], closed: &[String]) {
+    for named in interfaces {
+        named.kill_switch = Some(closed.contains(&named.name));
+    }
+}
+
+/// Warns of a switch that a tunnel left closed: the host is off the network, and it does not show why.
+fn warn_of_leftovers(interfaces: &[Named], closed: &[String]) {
+    for name in closed.iter().filter(|name| interfaces.iter().all(|named| named.name != **name)) {
+        tracing::warn!(
+            "the kill switch of {name} is closed, and no such tunnel is running: `maybetun down {name}` opens it"
+        );
+    }
+}
+
 fn read(name: &str) -> anyhow::Result<Named> {
     match client::get(name) {
-        Ok(status) => Ok(Named { name: name.to_owned(), status }),
+        Ok(status) => Ok(Named { name: name.to_owned(), status, kill_switch: None }),
         Err(error @ ClientError::NotRunning(_)) => Err(error).or_exit(Exit::NoInterface, format!("no tunnel {name}")),
         Err(error @ ClientError::Denied(_)) => Err(error).or_exit(Exit::Permission, format!("cannot see {name}")),
         Err(error) => Err(error).with_context(|| format!("cannot read the state of {name}")),

@@ -130,5 +130,5 @@ pub(super) fn sample() -> Named {
         dropped: DeviceDrops { unknown: 3, ..DeviceDrops::default() },
         peers: vec![silent, busy],
     };
-    Named { name: "wg0".to_owned(), status }
+    Named { name: "wg0".to_owned(), status, kill_switch: Some(true) }
 }

@@ -29,6 +29,9 @@ fn interface_block(named: &Named, now: SystemTime, paint: Paint) -> String {
     if status.fwmark != 0 {
         block.line("fwmark", format_args!("{:#x}", status.fwmark));
     }
+    if named.kill_switch == Some(true) {
+        block.line("kill switch", "closed");
+    }
     block.optional_line("dropped", device_drops(&status.dropped));
 
     let mut peers: Vec<&PeerStatus> = status.peers.iter().collect();
@@ -186,6 +189,7 @@ interface: wg0
   private key: (hidden)
   listening port: 51820
   fwmark: 0xca6c
+  kill switch: closed
   dropped: 3 unknown
 
 peer: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
@@ -224,7 +228,7 @@ peer: AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=
 
     #[test]
     fn interfaces_are_set_apart_and_none_is_nothing() {
-        let bare = |name: &str| Named { name: name.to_owned(), status: Default::default() };
+        let bare = |name: &str| Named { name: name.to_owned(), status: Default::default(), kill_switch: None };
         assert_eq!(render(&[bare("a"), bare("b")], clock(), Paint::Plain), "interface: a\n\ninterface: b\n");
         assert_eq!(render(&[], clock(), Paint::Plain), "");
     }

@@ -1,6 +1,7 @@
 //! `up`: everything that a wg-quick file asks for.
 
 mod hooks;
+mod kill_switch;
 mod resolve;
 mod save;
 mod saved_defense;
@@ -19,6 +20,7 @@ use super::logging::Log;
 use super::runtime::{self, StopSignals};
 use super::service::{Cost, End, Service, Speed};
 use hooks::{Hooks, Permission};
+use kill_switch::{KillSwitch, KillSwitchArgs};
 use session::Session;
 
 /// Brings a tunnel up from a wg-quick file, and serves it until it is told to stop.
@@ -45,6 +47,9 @@ pub(crate) struct UpArgs {
     pub(crate) allow_hooks: bool,
 
     #[command(flatten)]
+    kill_switch: KillSwitchArgs,
+
+    #[command(flatten)]
     pub(crate) cost: Cost,
 }
 
@@ -63,16 +68,26 @@ pub(crate) fn run(args: UpArgs, speed: Speed, log: &Log) -> anyhow::Result<()> {
     let permission = if args.allow_hooks { Permission::Allowed } else { Permission::Skipped };
     let cost = args.cost.or_file(&source.config.interface);
     let hooks = Hooks::new(&source.path, &source.config.interface, permission);
-    runtime::run(serve(&name, speed, cost, &source, &hooks, log))
+    runtime::run(serve(&name, speed, cost, &source, &hooks, &args.kill_switch, log))
 }
 
-async fn serve(name: &str, speed: Speed, cost: Cost, source: &Source, hooks: &Hooks, log: &Log) -> anyhow::Result<()> {
+async fn serve(
+    name: &str,
+    speed: Speed,
+    cost: Cost,
+    source: &Source,
+    hooks: &Hooks,
+    kill_switch: &KillSwitchArgs,
+    log: &Log,
+) -> anyhow::Result<()> {
     let mut signals = StopSignals::new().context("cannot watch for signals")?;
     let session = Session::prepare(source, hooks)?;
+    let mut kill_switch = KillSwitch::find(name, kill_switch, &source.config.interface).await?;
     let mut service = Service::start(name, speed, cost)?;
-    let outcome = session.run(&mut service, &mut signals, log).await;
+    let outcome = session.run(&mut service, &mut kill_switch, &mut signals, log).await;
     service.stop().await;
     session.after_down(name).await;
+    kill_switch.finish(&outcome).await;
     match outcome? {
         End::Signal(_) | End::SocketRemoved => Ok(()),
         End::InterfaceDeleted => Err(Failure::error(Exit::Tun, format!("interface {name} was deleted"))),

@@ -96,6 +96,8 @@ MTU = 1400
 Table = 77
 PostUp = echo %i
 SaveConfig = true
+KillSwitch = on
+KillSwitchAllow = 192.168.0.0/16, fd00::/8
 ListenPort = 51820
 PrivateKey = dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=
 

@@ -1,5 +1,6 @@
 //! One tunnel from up to down: what is set up in which order, and undone.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -9,6 +10,7 @@ use maybetun::config::{Config, Endpoint};
 use maybetun::settings::Update;
 
 use super::hooks::{Hooks, Moment};
+use super::kill_switch::KillSwitch;
 use super::resolve::{Host, resolve};
 use super::save::{Snapshot, save};
 use super::undo::{Step, Undo};
@@ -18,6 +20,7 @@ use crate::cli::exit::{Exit, OrExit as _};
 use crate::cli::locate::Source;
 use crate::cli::logging::Log;
 use crate::cli::network::dns::Manager;
+use crate::cli::network::kill_switch::Addresses;
 use crate::cli::network::plan::{self, Plan};
 use crate::cli::network::rule::Added;
 use crate::cli::network::{Network, firewall, sysctl};
@@ -53,26 +56,33 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// When something cannot be set up, or the tunnel fails later. All is undone then too.
-    pub(super) async fn run(&self, service: &mut Service, signals: &mut StopSignals, log: &Log) -> anyhow::Result<End> {
+    pub(super) async fn run(
+        &self,
+        service: &mut Service,
+        kill_switch: &mut KillSwitch,
+        signals: &mut StopSignals,
+        log: &Log,
+    ) -> anyhow::Result<End> {
         let name = service.name().to_owned();
         let network = Network::open(&name)?;
         let mut undo = Undo::default();
         let device = service.device().clone();
         let up = async {
-            let plan = self.set_up(&name, &device, &network, &mut undo).await?;
+            let marked = self.set_up(&name, &device, &network, kill_switch, &mut undo).await?;
             detach::ready(detach::role(), log)?;
-            anyhow::Ok(plan)
+            kill_switch.came_up();
+            anyhow::Ok(marked)
         };
         let up = tokio::select! {
             up = up => up.map(Ok),
             end = service.ended(signals) => end.map(Err),
         };
         let outcome = match up {
-            Ok(Ok(plan)) => {
+            Ok(Ok(own_mark)) => {
                 tracing::info!("{name} is up");
                 let end = service.ended(signals).await;
                 if matches!(end, Ok(End::Signal(_) | End::SocketRemoved)) {
-                    self.save(&device, &network, &plan).await;
+                    self.save(&device, &network, own_mark).await;
                 }
                 end
             }
@@ -90,21 +100,32 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Sets everything up, and returns the mark of the tunnel's datagrams if it is none of the file's.
     async fn set_up(
         &self,
         name: &str,
         device: &maybetun::device::Device,
         network: &Network,
+        kill_switch: &mut KillSwitch,
         undo: &mut Undo,
-    ) -> anyhow::Result<Plan> {
+    ) -> anyhow::Result<Option<u32>> {
         let interface = &self.source.config.interface;
         self.hooks.run(Moment::PreUp, name).await?;
 
-        let mut update = self.resolved().await?;
+        let addresses = self.resolved(kill_switch).await?;
+        let mut update = self.update(&addresses)?;
         let own_table = plan::own_table(interface.fwmark.unwrap_or(0), &network.tables_in_use().await?);
         let plan = Plan::new(interface.table, &interface.addresses, allowed_ips(&self.source.config), own_table);
-        if plan.mark.is_some() {
-            update.fwmark = plan.mark;
+        let mark = match plan.mark {
+            // Without a default route only the kill switch wants one.
+            None if kill_switch.is_wanted() => {
+                Some(interface.fwmark.filter(|&mark| mark != 0).unwrap_or(network.own_mark()))
+            }
+            mark => mark,
+        };
+        if let Some(mark) = mark {
+            update.fwmark = Some(mark);
+            kill_switch.close(mark, &remembered(&addresses)).await?;
         }
         let endpoints: Vec<IpAddr> =
             update.peers.iter().filter_map(|peer| peer.endpoint).map(|endpoint| endpoint.ip()).collect();
@@ -126,7 +147,7 @@ impl<'a> Session<'a> {
 
         undo.record(Step::PreDown);
         self.hooks.run(Moment::PostUp, name).await?;
-        Ok(plan)
+        Ok(mark.filter(|_| matches!(interface.fwmark, None | Some(0))))
     }
 
     async fn route(&self, name: &str, network: &Network, plan: &Plan, undo: &mut Undo) -> anyhow::Result<()> {
@@ -146,11 +167,21 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Returns the configuration with every endpoint resolved.
-    async fn resolved(&self) -> anyhow::Result<Update> {
+    /// Returns the address of every endpoint. What the kill switch remembers is not looked up.
+    async fn resolved(&self, kill_switch: &KillSwitch) -> anyhow::Result<HashMap<Host, SocketAddr>> {
+        let remembered = kill_switch.remembered();
+        let endpoints = self.source.config.peers.iter().filter_map(|peer| peer.endpoint.as_ref());
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            endpoints.partition(|endpoint| remembered.contains_key(&endpoint.to_string()));
+        kill_switch.warn_of_lookups(unknown.iter().filter(|endpoint| is_name(&host(endpoint).0)).count());
+        let mut addresses = resolve(unknown.into_iter().map(host)).await?;
+        addresses.extend(known.into_iter().map(|endpoint| (host(endpoint), remembered[&endpoint.to_string()])));
+        Ok(addresses)
+    }
+
+    /// Returns the configuration with the endpoints at `addresses`.
+    fn update(&self, addresses: &HashMap<Host, SocketAddr>) -> anyhow::Result<Update> {
         let config = &self.source.config;
-        let hosts = config.peers.iter().filter_map(|peer| peer.endpoint.as_ref()).map(host);
-        let addresses = resolve(hosts).await?;
         let resolved = |endpoint: &Endpoint| addresses.get(&host(endpoint)).copied();
         Ok(config.to_update(
             |endpoint| resolved(endpoint).ok_or_else(|| io::ErrorKind::NotFound.into()),
@@ -159,14 +190,13 @@ impl<'a> Session<'a> {
     }
 
     /// Writes the state back to the file, if it asks for that.
-    async fn save(&self, device: &maybetun::device::Device, network: &Network, plan: &Plan) {
+    async fn save(&self, device: &maybetun::device::Device, network: &Network, own_mark: Option<u32>) {
         let config = &self.source.config;
         if !config.interface.save_config {
             return;
         }
         let saved = match network.addresses().await {
             Ok(addresses) => {
-                let own_mark = if config.interface.fwmark.is_none() { plan.mark } else { None };
                 let snapshot = Snapshot { source: self.source, status: &device.status(), addresses, own_mark };
                 save(&self.source.path, &snapshot)
             }
@@ -183,6 +213,17 @@ fn host(endpoint: &Endpoint) -> Host {
         Endpoint::Address(address) => (address.ip().to_string(), address.port()),
         Endpoint::Host { name, port } => (name.clone(), *port),
     }
+}
+
+/// Tells whether a host has to be looked up: an address needs no look-up, with or without a zone (`fe80::1%eth0`).
+fn is_name(host: &str) -> bool {
+    host.parse::<IpAddr>().is_err() && !host.contains(':')
+}
+
+/// Returns the addresses that a kill switch keeps: those of names.
+fn remembered(addresses: &HashMap<Host, SocketAddr>) -> Addresses {
+    let names = addresses.iter().filter(|((name, _), _)| is_name(name));
+    names.map(|((name, port), &address)| (format!("{name}:{port}"), address)).collect()
 }
 
 fn allowed_ips(config: &Config) -> impl Iterator<Item = IpNet> {

@@ -66,6 +66,20 @@ fn a_whole_file_parses() {
 }
 
 #[test]
+fn a_kill_switch_and_its_exceptions_are_read() {
+    let text = format!(
+        "[Interface]\nPrivateKey = {PRIVATE}\nkillswitch = On\nKillSwitchAllow = 192.168.3.4/16, fd00::/8\n\
+         KillSwitchAllow = 198.51.100.7\n"
+    );
+    let interface = parse(&text).unwrap().interface;
+    assert!(interface.kill_switch);
+    let allowed: Vec<_> = interface.kill_switch_allow.iter().map(ToString::to_string).collect();
+    assert_eq!(allowed, ["192.168.0.0/16", "fd00::/8", "198.51.100.7/32"]);
+    let text = format!("[Interface]\nPrivateKey = {PRIVATE}\nKillSwitch = on\nKillSwitch = off\n");
+    assert_eq!(error(&text), "line 4: KillSwitch: repeated: line 3 has it already");
+}
+
+#[test]
 fn a_private_key_is_all_that_is_needed() {
     let config = parse(&format!("[Interface]\nPrivateKey = {PRIVATE}")).unwrap();
     assert_eq!(config.interface, Interface::new(PrivateKey::from_base64(PRIVATE).unwrap()));
@@ -133,6 +147,12 @@ fn bad_values_name_their_key_and_what_was_expected() {
         ),
         ("SaveConfig = yes", "SaveConfig: expected \"true\" or \"false\", found \"yes\""),
         ("PostUp =", "PostUp: expected a command, found nothing"),
+        ("KillSwitch = true", "KillSwitch: expected \"on\" or \"off\", found \"true\""),
+        (
+            "KillSwitchAllow = 10.0.0.0/8, 0.0.0.0/0",
+            "KillSwitchAllow: expected networks as ADDRESS/LENGTH, the length at least 1, with commas between them, \
+             found \"0.0.0.0/0\"",
+        ),
         ("PostUp = # nothing", "PostUp: expected a command, found nothing"),
     ] {
         assert_eq!(interface_error(line), message);
@@ -274,6 +294,8 @@ fn line() -> impl Strategy<Value = String> {
         "Table",
         "PostUp",
         "SaveConfig",
+        "KillSwitch",
+        "KillSwitchAllow",
         "PublicKey",
         "PresharedKey",
         "AllowedIPs",
@@ -292,6 +314,7 @@ fn line() -> impl Strategy<Value = String> {
         OTHER,
         "51820",
         "off",
+        "on",
         "0x1f",
         "10.0.0.1/8",
         "fd00::1/64, 10.0.0.0/8",

@@ -16,7 +16,7 @@ impl World {
     }
 
     fn renew(&mut self) {
-        self.ends[0].renew(self.start + self.now, &mut self.rng);
+        self.ends[0].renew(self.start + self.now, &mut self.rng).unwrap();
         self.collect();
     }
 

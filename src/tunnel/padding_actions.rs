@@ -1,0 +1,118 @@
+//! What becomes of the padding that machines ask for.
+
+use std::time::Instant;
+
+use super::departure::{Agreement, Class, Departure};
+use super::padding::Over;
+use super::{DATA_OVERHEAD, DatagramBatch, Tunnel};
+use crate::defense::{Bypass, Replace};
+use crate::settings::PaddingDrops;
+
+impl Tunnel {
+    /// Does what a padding action asks for: the eight cells of the framework's table, and the ninth, no blocking. Padding
+    /// that a limit forbids is left out, and the machine goes on as if it had been sent: what it sends is thinned out at the
+    /// instants that it has chosen, rather than ended, or moved to others.
+    pub(super) fn pad(&mut self, bypass: Bypass, replace: Replace, now: Instant, out: &mut DatagramBatch) {
+        self.end_old_sessions(now);
+        if self.session.is_none() {
+            self.pad_without_session(replace, now, out);
+            return;
+        }
+        // A slot of bypassable blocking is the only place for what the ends have to say while it lasts.
+        let is_gated = self.departure(Class::Control, now) == Departure::Held;
+        if is_gated && out.has_padding_room() && self.has_control_for(bypass, now) {
+            self.send_control(bypass, now, out);
+            return;
+        }
+        let is_served = replace == Replace::Yes && !self.queue.is_empty() && self.agreement() == Agreement::Free;
+        if is_served {
+            // What may leave by itself does, and what waits for the gate will.
+            let is_in_slot = self.departure(Class::User, now) == Departure::Held
+                && self.departure_in(bypass, Class::User, now) == Departure::Now;
+            if is_in_slot {
+                self.seal_in_slot(now, out);
+            }
+            return;
+        }
+        self.pad_by_itself(bypass, now, out);
+    }
+
+    /// Sends a padding packet, or has it wait, or leaves it out.
+    fn pad_by_itself(&mut self, bypass: Bypass, now: Instant, out: &mut DatagramBatch) {
+        match self.departure_in(bypass, Class::Padding, now) {
+            Departure::Now if out.has_padding_room() => {
+                self.take_padding(now);
+                self.seal_padding(now, out);
+            }
+            // Later it would be at another instant.
+            Departure::Now => self.drop_padding(|drops| &mut drops.no_room),
+            Departure::Held | Departure::NotBefore(_) => self.queue_padding(now),
+            Departure::Never(over) => {
+                if let (Some(over), Some(defended)) = (over, &mut self.defended) {
+                    over.count(&mut defended.statistics.padding_dropped);
+                }
+            }
+        }
+    }
+
+    /// Does it where there is no session. Between ends whose timers are alike padding waits for one, and asks for one, just
+    /// as a packet does.
+    fn pad_without_session(&mut self, replace: Replace, now: Instant, out: &mut DatagramBatch) {
+        if !self.has_alike_timers() {
+            self.drop_padding(|drops| &mut drops.no_session);
+            return;
+        }
+        match self.padding_over(now) {
+            _ if replace == Replace::Yes && !self.queue.is_empty() => {}
+            None => self.queue_padding(now),
+            Some(over) => {
+                if let Some(defended) = &mut self.defended {
+                    over.count(&mut defended.statistics.padding_dropped);
+                }
+                return;
+            }
+        }
+        self.begin_handshake(now, out);
+    }
+
+    /// Gives a slot to what waits, or else to padding.
+    fn seal_in_slot(&mut self, now: Instant, out: &mut DatagramBatch) {
+        // What cannot leave any more (a packet of a larger MTU) must not leave a gap.
+        let before = out.len();
+        while out.len() == before && out.has_padding_room() {
+            if !self.seal_next(Bypass::Yes, now, out) {
+                break;
+            }
+        }
+        if out.len() > before {
+            return;
+        }
+        self.pad_by_itself(Bypass::Yes, now, out);
+    }
+
+    fn queue_padding(&mut self, now: Instant) {
+        if self.queue.push_padding().is_err() {
+            self.drop_padding(|drops| &mut drops.queue_full);
+            return;
+        }
+        self.take_padding(now);
+    }
+
+    pub(super) fn drop_padding(&mut self, cause: impl FnOnce(&mut PaddingDrops) -> &mut u64) {
+        if let Some(defended) = &mut self.defended {
+            *cause(&mut defended.statistics.padding_dropped) += 1;
+        }
+    }
+
+    /// Counts padding of the one size against the limits.
+    fn take_padding(&mut self, now: Instant) {
+        let remote = self.endpoint.map(|endpoint| endpoint.remote);
+        self.padding.take(self.size() + DATA_OVERHEAD, remote, now);
+    }
+
+    /// Returns the limit that padding of the one size would be over at `now`, if there is one.
+    pub(super) fn padding_over(&self, now: Instant) -> Option<Over> {
+        let remote = self.endpoint.map(|endpoint| endpoint.remote);
+        self.padding.over(self.size() + DATA_OVERHEAD, remote, now)
+    }
+}
