@@ -111,6 +111,7 @@ fn protection(protection: Protection) -> String {
         Some(Cause::Refused(Reason::Version)) => "the peer speaks another version of the protocol",
         Some(Cause::Refused(Reason::Choice)) => "the peer does not offer this tier and strength, or has another pool",
         Some(Cause::Refused(Reason::Mismatch)) => "the peer drew another defense",
+        Some(Cause::Refused(Reason::Bounds)) => "the peer sent machines that may do more than a draw may",
         Some(Cause::Refused(Reason::Requested)) => "the peer wants no defense",
         Some(Cause::Refused(_)) => "the peer runs none",
     };

@@ -48,7 +48,7 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
         },
         "protection": "protected", "one-sided" or "not-protected", null if not known,
         "protection_cause": null if protected or not known, else "off", "not-negotiated", "negotiating",
-                            "version", "choice", "mismatch", "unknown", "unanswered", "requested" or "other",
+                            "version", "choice", "mismatch", "unknown", "unanswered", "requested", "bounds" or "other",
         "negotiation": null unless the defense is ephemeral, else {
           "policy": "require", "prefer" or "off", "tier": "size", "padding" or "blocking",
           "strength": "low", "medium" or "high", "bundling": boolean, "renewal": seconds,
