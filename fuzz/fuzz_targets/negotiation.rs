@@ -62,7 +62,7 @@ fn end(role: Role, own: u8, peer: u8, sends_machines: bool) -> Negotiation {
         preshared_key: None,
         capabilities: Capabilities::BUNDLES.with(Capabilities::PATHS).with(Capabilities::RENEWAL),
         mtu: 1_420,
-        choice: Choice { tier: 0, strength: 0, pool: [0; 32] },
+        choice: Choice { tier: 0, strength: 1, pool: [0; 32] },
         renewal: DEFAULT_RENEWAL,
         draw: Arc::new(move |seed, _| {
             // Where the ends disagree, one has to fetch from the other.

@@ -14,18 +14,18 @@ use crate::{Defense, Limits, Side};
 pub const EPHEMERAL: &str = "ephemeral";
 
 /// Machines' own limits are scaled by 0.5 to 1.5, drawn in thousandths.
-const LEAST_SCALE: u32 = 500;
-const SCALES: u32 = 1_001;
+pub(crate) const LEAST_SCALE: u32 = 500;
+pub(crate) const SCALES: u32 = 1_001;
 
 /// Most of all packets that may be padding, and of the time that may be blocked, by one machine, in thousandths.
-const MOST_PADDING: u64 = 900;
-const MOST_BLOCKING: u64 = 500;
+pub(crate) const MOST_PADDING: u64 = 900;
+pub(crate) const MOST_BLOCKING: u64 = 500;
 
 /// Most actions a second of one end: far above what its machines do, and a bound on what one could.
-const ACTIONS_PER_SECOND: f64 = 20_000.0;
+pub(crate) const ACTIONS_PER_SECOND: f64 = 20_000.0;
 
 /// How many pairs are stacked.
-fn pairs(tier: Tier, strength: Strength) -> usize {
+pub(crate) fn pairs(tier: Tier, strength: Strength) -> usize {
     match (tier, strength) {
         (Tier::Size, _) => 0,
         (_, Strength::Low) => 1,

@@ -32,6 +32,7 @@
 //! assert!(client.limits.validate().is_ok());
 //! ```
 
+mod bounds;
 mod catalogue;
 mod defense;
 mod ephemeral;
@@ -42,6 +43,7 @@ mod pool;
 mod side;
 mod text;
 
+pub use bounds::{OutOfBounds, Quantity};
 pub use catalogue::{Entry, catalogue, find};
 pub use defense::{Defense, Digest, MAX_DESCRIPTION, MAX_NAME, MAX_SOURCE, Overhead};
 pub use ephemeral::{EPHEMERAL, draw, pool_pair};

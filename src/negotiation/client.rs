@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
+use super::common::{Common, Other};
 use super::message::{Answer, Hello, Message, Part, Proof, Ready, Renew, Started, Stop};
 use super::renewal::WORD_PAUSE;
 use super::retry::{Retry, jittered};
 use super::transfer::{Progress, Transfer};
-use super::{Agreed, Choice, Common, Epoch, Event, NO_EPOCH, Other, Reason, VERSION};
+use super::{Agreed, Choice, Epoch, Event, NO_EPOCH, Reason, VERSION};
 use crate::seed::Nonces;
 
 /// When a peer that did not agree is asked again.
@@ -219,6 +220,9 @@ impl Client {
             Progress::Partial => self.try_first(Attempt::Fetching(transfer, agreed), common, now, rng),
             // Who sends it without end does not make this one ask without end.
             Progress::OutOfPlace => self.attempt = Some((Attempt::Fetching(transfer, agreed), retry)),
+            Progress::Whole(defense) if !agreed.choice.may_be(&defense) => {
+                self.refuse(agreed.epoch, Reason::Bounds, common, now, rng);
+            }
             Progress::Whole(defense) => {
                 agreed.fingerprint = transfer.proof.fingerprint();
                 agreed.defense = *defense;

@@ -2,12 +2,10 @@
 //!
 //! Keys that a later version adds are passed over, and so is what follows the message: zeros, to the one size of packets.
 
-use std::fmt;
-use std::str::FromStr;
-
 use maybetun_machines::{Defense, Strength, Tier, pool_digest};
 use serde::{Deserialize, Serialize};
 
+use super::Reason;
 use super::path::Token;
 use crate::seed::{FINGERPRINT_LENGTH, Fingerprint, NONCE_LENGTH, Seed, Stream};
 
@@ -184,88 +182,6 @@ pub(super) struct Renew {
     pub(super) epoch: Epoch,
 }
 
-/// Why an epoch is not run. A reason that a later version adds reads as [`Other`](Self::Other).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(from = "u8", into = "u8")]
-#[non_exhaustive]
-pub enum Reason {
-    /// The ends have no version in common.
-    Version,
-    /// The relay does not offer what the client asks for.
-    Choice,
-    /// The ends derived different seeds, or drew different defenses, and one may run only what both drew.
-    Mismatch,
-    /// The peer knows nothing of the epoch: it was started again since.
-    Unknown,
-    /// The peer does not answer: it is plain WireGuard, or out of reach.
-    Unanswered,
-    /// An end wants no defense any more.
-    Requested,
-    /// A reason of a later version.
-    Other,
-}
-
-impl Reason {
-    const ALL: [Self; 7] =
-        [Self::Version, Self::Choice, Self::Mismatch, Self::Unknown, Self::Unanswered, Self::Requested, Self::Other];
-}
-
-/// One word, as in the protocol of the configuration socket.
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Version => "version",
-            Self::Choice => "choice",
-            Self::Mismatch => "mismatch",
-            Self::Unknown => "unknown",
-            Self::Unanswered => "unanswered",
-            Self::Requested => "requested",
-            Self::Other => "other",
-        })
-    }
-}
-
-/// Says that a text is not the word of a [`Reason`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected the word of a reason")]
-pub struct UnknownReason;
-
-impl FromStr for Reason {
-    type Err = UnknownReason;
-
-    fn from_str(text: &str) -> Result<Self, UnknownReason> {
-        Self::ALL.into_iter().find(|reason| reason.to_string() == text).ok_or(UnknownReason)
-    }
-}
-
-impl From<u8> for Reason {
-    fn from(number: u8) -> Self {
-        match number {
-            1 => Self::Version,
-            2 => Self::Choice,
-            3 => Self::Mismatch,
-            4 => Self::Unknown,
-            5 => Self::Unanswered,
-            6 => Self::Requested,
-            _ => Self::Other,
-        }
-    }
-}
-
-impl From<Reason> for u8 {
-    fn from(reason: Reason) -> Self {
-        match reason {
-            Reason::Other => 0,
-            Reason::Version => 1,
-            Reason::Choice => 2,
-            Reason::Mismatch => 3,
-            Reason::Unknown => 4,
-            Reason::Unanswered => 5,
-            Reason::Requested => 6,
-        }
-    }
-}
-
 /// What an end can do beside the defense, as bits; those that either end does not know are left out of the answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -330,6 +246,11 @@ impl Choice {
     pub fn names(self) -> Option<(Tier, Strength)> {
         let tier = Tier::ALL.get(usize::from(self.tier))?;
         Some((*tier, *Strength::ALL.get(usize::from(self.strength).checked_sub(1)?)?))
+    }
+
+    /// Tells whether somebody may have drawn this where we ask for the choice: it may do no more than what we would draw.
+    pub(super) fn may_be(self, defense: &Defense) -> bool {
+        self.names().is_some_and(|(tier, strength)| defense.check_drawn(tier, strength).is_ok())
     }
 
     /// Draws from the stream of `seed` that is for it; `None` if this version does not know the choice, or has another
@@ -415,7 +336,7 @@ mod tests {
             Message::Challenge(Token::new([0xff; 16])),
             Message::Echo(Token::new([0xff; 16])),
         ];
-        for message in all.into_iter().chain((0..8).map(|number| stop(Reason::from(number)))) {
+        for message in all.into_iter().chain((0..9).map(|number| stop(Reason::from(number)))) {
             let mut body = encoded(&message);
             assert!(body.len() <= MAX_MESSAGE + 2, "{} bytes", body.len());
             body.resize(1_416, 0);

@@ -31,8 +31,10 @@
 //!   says.
 
 mod client;
+mod common;
 mod message;
 mod path;
+mod reason;
 mod relay;
 mod renewal;
 mod retry;
@@ -40,9 +42,7 @@ mod retry;
 mod tests;
 mod transfer;
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,11 +50,13 @@ use maybetun_machines::{Defense, Role};
 use rand_core::CryptoRng;
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
-use crate::seed::{Fingerprint, Nonces, Seed};
+use crate::seed::{Fingerprint, Seed};
 use client::Client;
-pub use message::{Capabilities, Choice, DIGEST_LENGTH, Epoch, MAX_MESSAGE, Reason, UnknownReason, VERSION};
-use message::{Message, Proof, Stop};
+use common::Common;
+pub use message::{Capabilities, Choice, DIGEST_LENGTH, Epoch, MAX_MESSAGE, VERSION};
+use message::{Message, Proof};
 use path::Path;
+pub use reason::{Reason, UnknownReason};
 use relay::Relay;
 pub use renewal::RenewError;
 
@@ -63,12 +65,6 @@ pub const DEFAULT_RENEWAL: Duration = Duration::from_secs(3_600);
 
 /// The epoch of no run: clients count from 1. A relay that says that it knows nothing of it says that it may be called.
 const NO_EPOCH: Epoch = 0;
-
-/// How often the other end may have a seed derived and a defense drawn.
-const DERIVATION_PAUSE: Duration = Duration::from_millis(500);
-
-/// Most messages that wait to be sent, and most events that wait to be read; the oldest go first.
-const MAX_WAITING: usize = 8;
 
 /// Draws from the seed what is chosen; `None` if this end does not offer it. Usually [`Choice::draw`].
 pub type Draw = Arc<dyn Fn(&Seed, Choice) -> Option<Defense> + Send + Sync>;
@@ -155,19 +151,6 @@ enum End {
     Relay(Box<Relay>),
 }
 
-/// What both roles need.
-#[derive(Debug)]
-struct Common {
-    config: Config,
-    /// Messages to be sent.
-    messages: VecDeque<Message>,
-    events: VecDeque<Event>,
-    /// Messages that were not understood.
-    malformed: u64,
-    /// When a seed was derived last.
-    derived: Option<Instant>,
-}
-
 impl Negotiation {
     /// Returns a negotiation that begins with the next session.
     pub fn new(config: Config) -> Self {
@@ -175,7 +158,7 @@ impl Negotiation {
             Role::Client => End::Client(Box::default()),
             Role::Relay => End::Relay(Box::default()),
         };
-        let common = Common { config, messages: VecDeque::new(), events: VecDeque::new(), malformed: 0, derived: None };
+        let common = Common::new(config);
         Self { common, end, path: Path::default() }
     }
 
@@ -359,61 +342,4 @@ impl Negotiation {
     pub fn malformed(&self) -> u64 {
         self.common.malformed
     }
-}
-
-impl Common {
-    fn say(&mut self, message: Message) {
-        if self.messages.back() == Some(&message) {
-            return;
-        }
-        if self.messages.len() == MAX_WAITING {
-            self.messages.pop_front();
-        }
-        self.messages.push_back(message);
-    }
-
-    /// Says this in the place of all that waits of its kind.
-    fn say_newest(&mut self, message: Message) {
-        let kind = mem::discriminant(&message);
-        self.messages.retain(|waiting| mem::discriminant(waiting) != kind);
-        self.say(message);
-    }
-
-    fn say_stop(&mut self, epoch: Epoch, reason: Reason) {
-        self.say(Message::Stop(Stop { epoch, reason }));
-    }
-
-    fn tell(&mut self, event: Event) {
-        if self.events.len() == MAX_WAITING {
-            self.events.pop_front();
-        }
-        self.events.push_back(event);
-    }
-
-    /// Tells whether a seed may be derived now, and notes that it is.
-    fn may_derive(&mut self, now: Instant) -> bool {
-        let is_soon = self.derived.is_some_and(|derived| now.saturating_duration_since(derived) < DERIVATION_PAUSE);
-        if !is_soon {
-            self.derived = Some(now);
-        }
-        !is_soon
-    }
-
-    /// Derives the seed of `nonces` and draws from it.
-    fn agree(&self, epoch: Epoch, nonces: Nonces, choice: Choice, other: Other) -> Result<Agreed, Reason> {
-        let Config { role, private_key, peer, preshared_key, capabilities, draw, .. } = &self.config;
-        let seed = Seed::derive(*role, private_key, peer, preshared_key.as_ref(), &nonces);
-        let seed = seed.map_err(|_| Reason::Mismatch)?;
-        let defense = draw(&seed, choice).ok_or(Reason::Choice)?;
-        let fingerprint = seed.fingerprint();
-        let Other { capabilities: theirs, mtu } = other;
-        Ok(Agreed { epoch, seed, fingerprint, choice, defense, capabilities: capabilities.and(theirs), mtu })
-    }
-}
-
-/// What the other end says of itself.
-#[derive(Debug, Clone, Copy)]
-struct Other {
-    capabilities: Capabilities,
-    mtu: Option<u16>,
 }

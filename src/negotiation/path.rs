@@ -8,9 +8,10 @@ use std::time::Instant;
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 
+use super::Event;
+use super::common::Common;
 use super::message::Message;
 use super::retry::Retry;
-use super::{Common, Event};
 
 /// Length of a token, in bytes.
 const TOKEN_LENGTH: usize = 16;

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use rand_core::CryptoRng;
 
+use super::common::{Common, Other};
 use super::message::{Answer, Fetch, Hello, Message, Proof, Ready, Renew, Started, Stop};
 use super::retry::Retry;
 use super::transfer::part;
-use super::{Agreed, Capabilities, Common, Event, NO_EPOCH, Other, Reason, RenewError, VERSION};
+use super::{Agreed, Capabilities, Event, NO_EPOCH, Reason, RenewError, VERSION};
 use crate::seed::{NONCE_LENGTH, Nonces};
 
 #[derive(Debug, Default)]

@@ -3,6 +3,7 @@
 mod assurance;
 mod path;
 mod renewal;
+mod transfer;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,8 +14,10 @@ use rand_core::{RngCore as _, SeedableRng as _};
 
 use maybetun_machines::{Limits, Side, Strength, Tier};
 
+use super::common::MAX_WAITING;
+use super::message::Stop;
 use super::*;
-use crate::seed::Stream;
+use crate::seed::{Nonces, Stream};
 
 /// How often sessions are made anew while both ends talk.
 const SESSION: Duration = Duration::from_secs(120);
@@ -57,7 +60,7 @@ struct World {
 }
 
 fn from_defense_stream(seed: &Seed, choice: Choice) -> Option<Defense> {
-    (choice == CHOICE).then(|| numbered(seed.stream(Stream::Defense).next_u32()))
+    (choice.pool == CHOICE.pool).then(|| numbered(seed.stream(Stream::Defense).next_u32()))
 }
 
 /// A defense that differs from others by its limit.
@@ -227,6 +230,14 @@ impl World {
     }
 }
 
+/// What a relay says that the test plays.
+fn tell_client(world: &mut World, message: &Message) {
+    let mut body = Vec::new();
+    message.encode(&mut body);
+    world.ends[0].receive(&body, true, world.start + world.now, &mut world.rng);
+    world.collect();
+}
+
 #[test]
 fn both_agree_within_two_round_trips() {
     let mut world = World::new(FAIR, 1);
@@ -314,68 +325,6 @@ fn different_draws_are_refused_by_both() {
     world.pass(Duration::from_secs(60));
     assert_eq!(world.agreed(), [None, None]);
     assert_eq!([world.reasons(0), world.reasons(1)], [vec![Reason::Mismatch], vec![Reason::Mismatch]]);
-}
-
-/// A world whose client and relay draw differently, and may send each other what they drew.
-fn world_of_different_pools(weather: Weather, seed: u64, sends: [bool; 2]) -> World {
-    let of_relay: Draw = Arc::new(|seed, choice| {
-        let own = Choice::new(Tier::Blocking, Strength::High).pool;
-        (choice.pool == own)
-            .then(|| maybetun_machines::draw(&mut seed.stream(Stream::Defense), Tier::Blocking, Strength::High))
-    });
-    let mut world = World::with_draws(weather, seed, [Arc::new(from_defense_stream), of_relay]);
-    for (end, sends) in sends.into_iter().enumerate() {
-        world.ends[end] = with_machines(end, Arc::clone(&world.draws[end]), sends);
-    }
-    world.network.clear();
-    world.begin_session();
-    world
-}
-
-#[test]
-fn where_the_draws_differ_the_client_runs_what_the_relay_sends() {
-    for (seed, weather) in [(20, FAIR), (21, Weather { lost: 60, twice: 60, slowest: 500 })] {
-        let mut world = world_of_different_pools(weather, seed, [true, true]);
-        world.pass(Duration::from_secs(600));
-        world.weather = FAIR;
-        world.pass(Duration::from_secs(900));
-        world.assert_agreed();
-        let agreed = world.ends[0].agreed().unwrap();
-        assert_eq!(agreed.defense.client().machines.len(), 5, "the relay's draw, not the client's");
-    }
-}
-
-#[test]
-fn where_the_draws_differ_and_one_end_does_not_take_machines_nothing_runs() {
-    for sends in [[true, false], [false, true], [false, false]] {
-        let mut world = world_of_different_pools(FAIR, 22, sends);
-        world.pass(Duration::from_secs(60));
-        assert_eq!(world.agreed(), [None, None], "{sends:?}");
-        assert_eq!(world.reasons(0).len(), 1, "{sends:?}");
-    }
-}
-
-#[test]
-fn a_relay_that_sends_what_is_no_defense_is_refused() {
-    let mut world = world_of_different_pools(FAIR, 23, [true, true]);
-    let mut body = Vec::new();
-    let seed = Seed::derive(
-        Role::Relay,
-        &private_key(1),
-        &private_key(0).public_key(),
-        None,
-        &Nonces { client: [0; 32], relay: [0; 32] },
-    );
-    // Until the client is ready, and then a text that is none.
-    while !matches!(&world.ends[0].end, End::Client(client) if client.is_agreeing()) {
-        world.pass(Duration::from_millis(1));
-    }
-    let proof = Proof::new(1, seed.unwrap().fingerprint());
-    let text = "name = ".to_owned();
-    Message::Part(message::Part { proof, length: text.len() as u32, offset: 0, text }).encode(&mut body);
-    world.ends[0].receive(&body, true, world.start + world.now, &mut world.rng);
-    world.collect();
-    assert_eq!(world.reasons(0), [Reason::Mismatch]);
 }
 
 #[test]

@@ -168,6 +168,7 @@ impl Cause {
             Self::Refused(Reason::Version) => "the peer speaks another version of the protocol",
             Self::Refused(Reason::Choice) => "the peer does not offer this tier and strength, or has another pool",
             Self::Refused(Reason::Mismatch) => "the peer drew another defense",
+            Self::Refused(Reason::Bounds) => "the peer sent machines that may do more than a draw may",
             Self::Refused(Reason::Requested) => "the peer wants no defense",
             Self::Refused(_) => "the peer runs none",
         }

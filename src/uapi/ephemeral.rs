@@ -18,7 +18,7 @@
 //! | `maybetun_epoch_fingerprint` | not taken | that of the shared seed: 32 hexadecimal digits |
 //! | `maybetun_epoch_digest` | not taken | that of the defense: 64 hexadecimal digits |
 //! | `maybetun_renewals` | not taken | how often one epoch followed on another |
-//! | `maybetun_protection` | not taken | `protected`, or `one-sided` or `not-protected`, a space and the cause: `off`, `not-negotiated`, `negotiating`, `version`, `choice`, `mismatch`, `unknown`, `unanswered`, `requested` or `other` |
+//! | `maybetun_protection` | not taken | `protected`, or `one-sided` or `not-protected`, a space and the cause: `off`, `not-negotiated`, `negotiating`, `version`, `choice`, `mismatch`, `unknown`, `unanswered`, `requested`, `bounds` or `other` |
 
 use std::time::Duration;
 

@@ -56,7 +56,7 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
         },
         "protection": "protected", "one-sided" or "not-protected", null if not known,
         "protection_cause": null if protected or not known, else "off", "not-negotiated", "negotiating",
-                            "version", "choice", "mismatch", "unknown", "unanswered", "requested" or "other",
+                            "version", "choice", "mismatch", "unknown", "unanswered", "requested", "bounds" or "other",
         "user_packets_leave": false while a defense is required and not agreed on, null if not known,
         "negotiation": null unless the defense is ephemeral, else {
           "policy": "require", "prefer" or "off", "tier": "size", "padding" or "blocking",

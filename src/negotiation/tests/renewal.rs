@@ -96,13 +96,6 @@ fn counted(seed: u64) -> (World, Arc<AtomicU32>) {
     (world, draws)
 }
 
-fn tell_client(world: &mut World, message: &Message) {
-    let mut body = Vec::new();
-    message.encode(&mut body);
-    world.ends[0].receive(&body, true, world.start + world.now, &mut world.rng);
-    world.collect();
-}
-
 #[test]
 fn a_relay_that_never_has_enough_is_obeyed_once_in_ten_seconds() {
     let (mut world, draws) = counted(84);
@@ -147,13 +140,9 @@ fn a_client_derives_no_more_than_its_rate_allows() {
         let under_way = std::mem::take(&mut world.network);
         for Reverse((_, _, to, _, body)) in under_way {
             let message = Message::decode(&body).unwrap();
-            if let Message::Hello(hello) = &message
-                && to == 1
-            {
+            if let (1, Message::Hello(hello)) = (to, &message) {
                 tell_client(&mut world, &answer(hello));
-            } else if let Message::Ready(ready) = &message
-                && to == 1
-            {
+            } else if let (1, Message::Ready(ready)) = (to, &message) {
                 let (epoch, reason) = (ready.proof.epoch(), Reason::Unknown);
                 tell_client(&mut world, &Message::Stop(Stop { epoch, reason }));
             }
@@ -200,26 +189,4 @@ fn what_only_a_relay_says_is_counted_at_a_relay() {
     Message::Renew(Renew { epoch: 1 }).encode(&mut body);
     world.ends[1].receive(&body, true, world.start + world.now, &mut world.rng);
     assert_eq!(world.ends[1].malformed(), 1);
-}
-
-#[test]
-fn a_part_that_is_not_the_next_is_asked_for_by_nobody() {
-    let mut world = world_of_different_pools(FAIR, 89, [true, true]);
-    while !matches!(&world.ends[0].end, End::Client(client) if client.is_agreeing()) {
-        world.pass(Duration::from_millis(1));
-    }
-    world.network.clear();
-    let epoch = 1;
-    let proof = Proof::new(epoch, Fingerprint([7; 16]));
-    let part = |offset: u32| Message::Part(message::Part { proof, length: 10_000, offset, text: "a".repeat(100) });
-    tell_client(&mut world, &part(0));
-    assert_eq!(world.network.len(), 1, "the next one is asked for");
-    for _ in 0..100 {
-        tell_client(&mut world, &part(0));
-        tell_client(&mut world, &part(5_000));
-    }
-    assert_eq!(world.network.len(), 1);
-    world.holds = [false, true];
-    world.pass(Duration::from_secs(60));
-    assert!(!world.ends[0].is_asking(), "it gives up in its time");
 }
