@@ -36,7 +36,7 @@ pub(crate) struct Speed {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::Args)]
 pub(crate) struct Cost {
     /// Bytes a second that padding to all peers together may take, of IP packets with all their headers; 0 is no limit
-    /// [default: MaxPaddingRate in the file, else 67108864].
+    /// [default: MaxPaddingRate in the file, else 268435456].
     #[arg(long, value_name = "BYTES", env = "MAYBETUN_MAX_PADDING_RATE")]
     max_padding_rate: Option<u64>,
 }

@@ -49,6 +49,13 @@ impl Blocking {
         }
     }
 
+    /// Has the blocking in force end at `now` at the latest.
+    pub(super) fn end_by(&mut self, now: Instant) {
+        if let Some(active) = &mut self.active {
+            active.until = active.until.min(now);
+        }
+    }
+
     /// Returns how long the blocking in force has lasted.
     pub(super) fn so_far(&self, now: Instant) -> Duration {
         self.active.map_or(Duration::ZERO, |active| now.saturating_duration_since(active.since))
@@ -77,6 +84,10 @@ impl BlockingLimit {
     pub(super) fn new(max_frac: f64, now: Instant, blocked: Duration) -> Self {
         let bound = (max_frac > 0.0 && max_frac < 1.0).then_some((max_frac, now));
         Self { bound, uncounted: blocked, counted: Duration::ZERO }
+    }
+
+    pub(super) fn is_bound(&self) -> bool {
+        self.bound.is_some()
     }
 
     /// Returns the bound for an engine that follows on one that has blocked for `blocked`.

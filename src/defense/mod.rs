@@ -269,6 +269,10 @@ impl Engine {
     /// no bound.
     pub fn limit_blocking(&mut self, max_frac: f64, now: Instant) {
         self.limit = BlockingLimit::new(max_frac, now, self.statistics(now).blocked);
+        if self.limit.is_bound() {
+            // Nothing was allowed yet when it began.
+            self.blocking.end_by(now);
+        }
     }
 
     /// Takes the place of `before`, of the same tunnel, at `now`: the bound on blocking goes on.

@@ -43,7 +43,7 @@ use shared::Shared;
 
 /// Bytes a second that padding to all peers of a device together may take, unless the user says otherwise: that of 16
 /// peers at [their own default](crate::settings::DEFAULT_MAX_PADDING_RATE).
-pub const DEFAULT_DEVICE_PADDING_RATE: u64 = 64 << 20;
+pub const DEFAULT_DEVICE_PADDING_RATE: u64 = 256 << 20;
 
 /// How a device behaves, beyond what [`Update`] sets.
 #[derive(Debug, Clone)]

@@ -216,6 +216,9 @@ impl Relay {
         if self.active.take_if(|active| is_all || active.epoch == stop.epoch).is_some() {
             (self.unconfirmed, self.renewal) = (None, None);
             common.tell(Event::Alone(stop.reason));
+        } else if is_all {
+            // It wants none before there was any: what runs until then is ours alone.
+            common.tell(Event::Alone(stop.reason));
         }
         if is_all {
             common.say_stop(stop.epoch, Reason::Requested);

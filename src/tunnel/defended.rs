@@ -64,6 +64,7 @@ impl Tunnel {
     pub fn start_defense(&mut self, plan: &Plan, seed: [u8; 32], now: Instant) -> Result<(), PlanError> {
         self.run_plan(plan, seed, now)?;
         self.negotiated = None;
+        self.noise.disclaim();
         self.note_protection();
         Ok(())
     }

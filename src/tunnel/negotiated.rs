@@ -101,6 +101,8 @@ impl Tunnel {
         };
         self.run_plan(&running.plan, random(&mut rng), now)?;
         self.set_limits(&settings.limits, now);
+        // What the peer has confirmed was something else.
+        self.noise.disclaim();
         let settings = EphemeralSettings { role: Some(role), ..settings.clone() };
         let is_asked = settings.negotiation != NegotiationPolicy::Off;
         let bundles = if settings.bundling { Capabilities::BUNDLES } else { Capabilities::default() };

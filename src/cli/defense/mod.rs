@@ -105,7 +105,7 @@ struct OnArgs {
     #[arg(long, value_name = "F")]
     max_blocking_frac: Option<Fraction>,
 
-    /// Your limit on padding in bytes a second, of IP packets with all their headers; 0 is no limit. By default 4194304.
+    /// Your limit on padding in bytes a second, of IP packets with all their headers; 0 is no limit. By default 16777216.
     #[arg(long, value_name = "BYTES")]
     max_padding_rate: Option<u64>,
 }
