@@ -10,7 +10,7 @@
 //! | bundle    | now  | held       | now  | held   | held       | held     | never   | now   | never  |
 //! | padding   | now  | held       | now  | held   | held       | now      | now     | never | now    |
 //! | control   | now  | held       | now  | held   | held       | now      | now     | now   | now    |
-//! | keepalive | now  | held       | held | held   | held       | now      | now     | now   | now    |
+//! | keepalive | now  | held       | now  | held   | held       | now      | now     | now   | now    |
 //! | handshake | now  | now        | now  | held   | now        | now      | now     | now   | now    |
 //! | cookie    | now  | now        | now  | now    | now        | now      | now     | now   | now    |
 //!
@@ -108,8 +108,8 @@ pub(super) fn decide(class: Class, circumstances: Circumstances) -> Departure {
         #[cfg(test)]
         (Class::Cookie, _) => true,
         (_, Gate::Open) | (Class::Handshake, Gate::Bypassable) => true,
-        (_, Gate::Closed) | (Class::Keepalive, Gate::Bypassable) => false,
-        (Class::User | Class::Bundle | Class::Padding | Class::Control, Gate::Bypassable) => slot == Bypass::Yes,
+        (_, Gate::Closed) => false,
+        (_, Gate::Bypassable) => slot == Bypass::Yes,
     };
     let is_in_session =
         matches!(class, Class::User | Class::Bundle | Class::Padding | Class::Control | Class::Keepalive);

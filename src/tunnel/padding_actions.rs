@@ -27,9 +27,8 @@ impl Tunnel {
         let is_served = replace == Replace::Yes && !self.queue.is_empty() && self.agreement() == Agreement::Free;
         if is_served {
             // What may leave by itself does, and what waits for the gate will.
-            let is_in_slot = self.departure(Class::User, now) == Departure::Held
-                && self.departure_in(bypass, Class::User, now) == Departure::Now;
-            if is_in_slot {
+            let is_for_slot = |class| !self.may_pass(class) && self.may_pass_in(bypass, class);
+            if self.queue.first().is_some_and(is_for_slot) {
                 self.seal_in_slot(now, out);
             }
             return;

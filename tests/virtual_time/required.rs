@@ -268,3 +268,63 @@ fn ends_that_call_each_other_at_once_agree_and_lose_nothing() {
         assert_eq!([0, 1].map(|side| network.delivered[side].len()), [sent; 2], "{policy}");
     }
 }
+
+#[test]
+fn who_is_told_to_agree_anew_waits_for_a_new_word() {
+    for before in [NegotiationPolicy::Prefer, NegotiationPolicy::Require] {
+        for side in [0, 1] {
+            let ledger = Ledger::open();
+            let mut network = agreed(before, Tier::Blocking);
+            // The peer does not answer.
+            network.fate = Box::new(|_| Fate::Lose);
+            network.raw.clear();
+            network.agree(side, &settings(NegotiationPolicy::Require, Tier::Blocking));
+            for count in 0..10 {
+                network.send(side, &packet(side, count, 1_000));
+                network.run_for(seconds(1));
+            }
+            let left = network.raw.iter().filter(|(from, raw)| *from == side && ledger.has_packets(raw)).count();
+            assert_eq!(left, 0, "side {side}");
+        }
+    }
+}
+
+#[test]
+fn who_comes_back_from_a_defense_of_his_own_waits_for_a_new_word() {
+    let ledger = Ledger::open();
+    let mut network = agreed(NegotiationPolicy::Prefer, Tier::Size);
+    let now = network.instant();
+    network.tunnels[0].start_defense(&Plan::new([]), [1; 32], now).unwrap();
+    network.stop_defense(1);
+    network.run_for(seconds(1));
+    network.raw.clear();
+    network.agree(0, &settings(NegotiationPolicy::Require, Tier::Size));
+    network.send(0, &packet(0, 1, 1_000));
+    network.run_for(seconds(1));
+    let left = network.raw.iter().filter(|(from, raw)| *from == 0 && ledger.has_packets(raw)).count();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_client_that_wants_none_before_it_was_ready_is_heard() {
+    let mut network = Network::new();
+    for side in [0, 1] {
+        network.agree(side, &settings(NegotiationPolicy::Prefer, Tier::Padding));
+    }
+    network.send(0, &packet(0, 0, 1_000));
+    // The relay's answers get lost; its handshake does not.
+    network.run_for(Duration::from_millis(21));
+    network.fate = Box::new(|from| if from == 1 { Fate::Lose } else { Fate::Deliver });
+    network.run_for(seconds(5));
+    network.fate = Box::new(|_| Fate::Deliver);
+    network.stop_defense(0);
+    network.run_for(seconds(1));
+    network.seen.clear();
+    for count in 0..20 {
+        network.send(0, &packet(0, count, 84));
+        network.send(1, &packet(1, count, 84));
+        network.run_for(seconds(1));
+    }
+    let from_relay: usize = network.seen.iter().filter(|seen| seen.from == 1).map(|seen| seen.length).sum();
+    assert!(from_relay < 20 * 150 + 2_000, "{from_relay} bytes for 20 pings, {:?}", network.tunnels[1].protection());
+}
