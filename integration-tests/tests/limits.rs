@@ -162,6 +162,28 @@ fn padding_over_a_limit_is_told_by_cause() {
     assert!(text.contains("padding not sent: ") && text.contains(" over your rate"), "{text}");
 }
 
+#[test]
+fn the_limit_of_all_peers_together_is_that_of_the_file_or_of_the_command_line() {
+    for (in_file, arguments) in [("MaxPaddingRate = 16384", ""), ("MaxPaddingRate = 0", "--max-padding-rate 16384")] {
+        let file = ClientFile::new("10.9.0.0/24, fd09::/64", in_file);
+        let mut command = file.client.command(maybetun_program());
+        command.arg("up").arg(file.path()).args(arguments.split_whitespace());
+        let daemon = Daemon::spawn(&mut command, &file.interface);
+        file.assert_up();
+        let request = format!(
+            "set=1\npublic_key={}\nupdate_only=true\ndaita_enable=1\ndaita_machine={}\n\n",
+            key_in_hex(&file.relay.public_key),
+            metronome(10_000.0),
+        );
+        assert_eq!(errno(&ask(&daemon, &request)), 0);
+        file.assert_up();
+        let dropped = || status_json(&file.client, &file.interface)["peers"][0]["defense"]["padding_dropped"].take();
+        eventually("padding is over the device's rate", PATIENCE, || count(&dropped(), "over_device_rate") > 100);
+        assert_eq!(count(&dropped(), "over_rate"), 0);
+        daemon.terminate();
+    }
+}
+
 fn warnings(pair: &Pair) -> Vec<String> {
     pair.client.daemon.log().lines().filter(|line| line.contains(" WARN ")).map(str::to_owned).collect()
 }
