@@ -45,10 +45,11 @@ impl Run {
     pub(crate) fn new<'a>(events: impl Iterator<Item = &'a SimEvent>, is_cut: bool) -> Self {
         let mut run = Self { up: Packets::default(), down: Packets::default(), end: None, is_cut };
         for event in events {
-            let packets = match &event.event {
-                TriggerEvent::TunnelSent => &mut run.up,
-                TriggerEvent::TunnelRecv => &mut run.down,
-                other => panic!("{other} is not network activity"),
+            let packets = if event.event == TriggerEvent::TunnelSent {
+                &mut run.up
+            } else {
+                assert!(event.event == TriggerEvent::TunnelRecv, "{} is not network activity", event.event);
+                &mut run.down
             };
             if event.contains_padding {
                 packets.padding.push(event.time);
