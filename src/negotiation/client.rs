@@ -254,6 +254,10 @@ impl Client {
                     common.say(Message::Started(Started { proof, asks: false }));
                 } else {
                     common.say_stop(proof.epoch(), Reason::Unknown);
+                    if self.active.is_none() && self.attempt.is_none() && self.ask_at.is_some() {
+                        // It is there, and would run something.
+                        self.call_at_word(common, now, rng);
+                    }
                 }
             }
         }
