@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Bytes a second that padding may take unless the user says otherwise.
-const DEFAULT_RATE: u64 = 4 << 20;
+const DEFAULT_RATE: u64 = 16 << 20;
 
 /// What a key in a file or an argument of the command line sets.
 fn limits(padding: f64, blocking: f64, rate: u64) -> Value {

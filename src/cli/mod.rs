@@ -196,6 +196,27 @@ mod tests {
     }
 
     #[test]
+    fn the_default_limits_on_padding_are_told_as_they_are() {
+        use maybetun::device::DEFAULT_DEVICE_PADDING_RATE;
+        use maybetun::settings::DEFAULT_MAX_PADDING_RATE;
+
+        let help = |line: &str| {
+            let words = std::iter::once("maybetun").chain(line.split_whitespace());
+            Cli::parse_from(words.map(Into::into)).unwrap_err().to_string()
+        };
+        let [of_peer, of_device] = [DEFAULT_MAX_PADDING_RATE, DEFAULT_DEVICE_PADDING_RATE].map(|rate| rate.to_string());
+        for (text, rate) in [
+            (help("defense wg0 on --help").as_str(), &of_peer),
+            (&help("up --help"), &of_device),
+            (include_str!("../../README.md"), &of_peer),
+            (include_str!("../../README.md"), &of_device),
+            (include_str!("../../docs/machine-readable.md"), &of_peer),
+        ] {
+            assert!(text.contains(rate), "{rate} in {text:.200}");
+        }
+    }
+
+    #[test]
     fn a_limit_on_all_padding_is_an_interfaces_or_that_of_up() {
         for line in ["wg0 --max-padding-rate 0", "--max-padding-rate 65536 -f wg0", "up x --max-padding-rate 1"] {
             assert!(parse(line).is_ok(), "{line}");

@@ -237,8 +237,8 @@ mod tests {
             limits(Limits { max_padding_frac, max_blocking_frac, max_padding_rate })
         };
         let told = |text: &str| Some(text.to_owned());
-        assert_eq!(said(None, None, None), told("padding at most 4.00 MiB/s"));
-        assert_eq!(said(Some(0.5), None, None), told("padding at most 0.5 of packets, 4.00 MiB/s"));
+        assert_eq!(said(None, None, None), told("padding at most 16.00 MiB/s"));
+        assert_eq!(said(Some(0.5), None, None), told("padding at most 0.5 of packets, 16.00 MiB/s"));
         assert_eq!(
             said(Some(0.5), Some(0.25), Some(0)),
             told("padding at most 0.5 of packets; blocking at most 0.25 of time")

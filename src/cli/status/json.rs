@@ -290,7 +290,7 @@ mod tests {
             "constant_size_sent_bytes": 3, "constant_size_received_bytes": 4,
             "padding_sent_packets": 5, "padding_sent_bytes": 6,
             "padding_received_packets": 7, "padding_received_bytes": 8,
-            "limits": {"max_padding_frac": 0.25, "max_blocking_frac": 0.0, "max_padding_rate": 4194304},
+            "limits": {"max_padding_frac": 0.25, "max_blocking_frac": 0.0, "max_padding_rate": maybetun::settings::DEFAULT_MAX_PADDING_RATE},
             "padding_dropped": {"no_session": 21, "queue_full": 22, "no_room": 9, "over_frac": 23, "over_rate": 24,
                                 "over_device_rate": 25, "unproven": 26},
             "too_large": 10, "marks_ignored": 19, "padding_actions": 11, "blocking_actions": 12,

@@ -202,7 +202,7 @@ peer: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
   dropped: 5 from a source not allowed, 6 replayed
   persistent keepalive: every 25 seconds
   defense: sample, as client: 1 machine, padding at most 0.5 of packets
-  limits: padding at most 0.25 of packets, 4.00 MiB/s
+  limits: padding at most 0.25 of packets, 16.00 MiB/s
   normal: 2 B received, 1 B sent
   padding: 8 B received in 7 packets, 6 B sent in 5
   constant size: 4 B received, 3 B sent
