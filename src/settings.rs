@@ -10,12 +10,11 @@ pub use defense::{
 };
 
 pub(crate) use ephemeral::renewal;
-pub use limits::{DEFAULT_MAX_PADDING_RATE, Limits};
-
 pub use ephemeral::{
     Cause, EphemeralSettings, EpochStatus, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy, NegotiationStatus, Protection,
     Strength, Tier, UnknownWord,
 };
+pub use limits::{DEFAULT_MAX_PADDING_RATE, Limits};
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};

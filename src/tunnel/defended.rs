@@ -356,8 +356,7 @@ impl Tunnel {
     }
 
     pub(super) fn seal_padding(&mut self, now: Instant, out: &mut DatagramBatch) {
-        let remote = self.endpoint.map(|endpoint| endpoint.remote);
-        if !self.padding.leaves(self.size() + DATA_OVERHEAD, remote) {
+        if !self.padding.leaves(self.size() + DATA_OVERHEAD, self.remote()) {
             self.drop_padding(|drops| &mut drops.unproven);
             return;
         }

@@ -23,8 +23,8 @@
 //!   [`padding`](super::padding).
 //! - *unsaid*: the peer has not said, in the session that is sealed in, that it takes bundles.
 //!
-//! A control frame is *not before* an instant that is drawn for each, where it would leave *now*. A cookie reply leaves without a look at any of
-//! this: whoever gets one must not learn from it what a peer's machines do.
+//! A control frame is *not before* an instant that is drawn for each, where it would leave *now*. A cookie
+//! reply leaves without a look at any of this: whoever gets one must not learn from it what a peer's machines do.
 
 use std::time::Instant;
 

@@ -288,6 +288,11 @@ impl Tunnel {
         self.endpoint
     }
 
+    /// Returns the peer's address, as far as is known.
+    fn remote(&self) -> Option<SocketAddr> {
+        self.endpoint.map(|endpoint| endpoint.remote)
+    }
+
     /// Says where the peer is, until an authenticated datagram says otherwise.
     pub fn set_endpoint(&mut self, endpoint: Option<Endpoint>) {
         self.endpoint = endpoint;

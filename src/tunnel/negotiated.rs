@@ -396,7 +396,7 @@ impl Tunnel {
 
     /// Notes that the peer received what was sent to begin the newest session.
     pub(super) fn note_proof(&mut self) {
-        let remote = self.endpoint.map(|endpoint| endpoint.remote);
+        let remote = self.remote();
         if let Some(proven) = self.noise.proven().filter(|proven| Some(*proven) == remote) {
             self.padding.prove(proven);
         }
@@ -404,7 +404,7 @@ impl Tunnel {
 
     /// Asks the peer to show that it receives where it was just heard from.
     pub(super) fn ask_for_proof(&mut self, now: Instant) {
-        let Some(remote) = self.endpoint.map(|endpoint| endpoint.remote) else { return };
+        let Some(remote) = self.remote() else { return };
         if let Some(negotiated) = &mut self.negotiated
             && let Some(negotiation) = &mut negotiated.negotiation
             && negotiation.prove_path(now, &mut negotiated.rng)
@@ -415,7 +415,7 @@ impl Tunnel {
     }
 
     fn note_path_proof(&mut self) {
-        let remote = self.endpoint.map(|endpoint| endpoint.remote);
+        let remote = self.remote();
         let proving = self.negotiated.as_mut().and_then(|negotiated| negotiated.proving.take());
         if let Some(proven) = proving.filter(|proving| Some(*proving) == remote) {
             self.padding.prove(proven);

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::settings::{DEFAULT_MAX_PADDING_RATE, Fraction, Limits, PaddingDrops};
+use crate::settings::{Fraction, Limits, PaddingDrops};
 
 /// Headers around the plaintext of a datagram beside what sealing adds, in bytes: UDP, and IPv4 or IPv6.
 const OUTER_HEADERS: [u64; 2] = [8 + 20, 8 + 40];
@@ -28,15 +28,14 @@ pub(super) enum Over {
 }
 
 impl Over {
-    /// Counts padding that was not sent.
-    pub(super) fn count(self, drops: &mut PaddingDrops) {
-        let counter = match self {
+    /// Returns the counter of padding that was not sent for this.
+    pub(super) fn counter(self, drops: &mut PaddingDrops) -> &mut u64 {
+        match self {
             Self::Frac => &mut drops.over_frac,
             Self::Rate => &mut drops.over_rate,
             Self::DeviceRate => &mut drops.over_device_rate,
             Self::Unproven => &mut drops.unproven,
-        };
-        *counter += 1;
+        }
     }
 }
 
@@ -129,7 +128,7 @@ impl Padding {
     pub(super) fn new(device: PaddingRate) -> Self {
         Self {
             frac: None,
-            rate: Bucket::new(DEFAULT_MAX_PADDING_RATE),
+            rate: Bucket::new(Limits::default().padding_rate()),
             device,
             packets: 0,
             padding: 0,
@@ -141,7 +140,7 @@ impl Padding {
     /// Takes other limits; what was counted under others is not held against them.
     pub(super) fn set_limits(&mut self, limits: &Limits) {
         self.frac = limits.max_padding_frac.map(Fraction::get).filter(|frac| *frac > 0.0 && *frac < 1.0);
-        self.rate = Bucket::new(limits.max_padding_rate.unwrap_or(DEFAULT_MAX_PADDING_RATE));
+        self.rate = Bucket::new(limits.padding_rate());
         (self.packets, self.padding) = (0, 0);
     }
 

@@ -47,8 +47,8 @@ impl Tunnel {
             Departure::Now => self.drop_padding(|drops| &mut drops.no_room),
             Departure::Held | Departure::NotBefore(_) => self.queue_padding(now),
             Departure::Never(over) => {
-                if let (Some(over), Some(defended)) = (over, &mut self.defended) {
-                    over.count(&mut defended.statistics.padding_dropped);
+                if let Some(over) = over {
+                    self.drop_padding(|drops| over.counter(drops));
                 }
             }
         }
@@ -65,9 +65,7 @@ impl Tunnel {
             _ if replace == Replace::Yes && !self.queue.is_empty() => {}
             None => self.queue_padding(now),
             Some(over) => {
-                if let Some(defended) = &mut self.defended {
-                    over.count(&mut defended.statistics.padding_dropped);
-                }
+                self.drop_padding(|drops| over.counter(drops));
                 return;
             }
         }
@@ -105,13 +103,11 @@ impl Tunnel {
 
     /// Counts padding of the one size against the limits.
     fn take_padding(&mut self, now: Instant) {
-        let remote = self.endpoint.map(|endpoint| endpoint.remote);
-        self.padding.take(self.size() + DATA_OVERHEAD, remote, now);
+        self.padding.take(self.size() + DATA_OVERHEAD, self.remote(), now);
     }
 
     /// Returns the limit that padding of the one size would be over at `now`, if there is one.
     pub(super) fn padding_over(&self, now: Instant) -> Option<Over> {
-        let remote = self.endpoint.map(|endpoint| endpoint.remote);
-        self.padding.over(self.size() + DATA_OVERHEAD, remote, now)
+        self.padding.over(self.size() + DATA_OVERHEAD, self.remote(), now)
     }
 }

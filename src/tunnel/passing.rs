@@ -128,7 +128,7 @@ impl Tunnel {
 
     /// Keeps the books for a datagram that authenticated, and shows where the peer is.
     pub(super) fn received_from(&mut self, length: usize, from: Endpoint, now: Instant) {
-        if self.endpoint.map(|endpoint| endpoint.remote) != Some(from.remote) {
+        if self.remote() != Some(from.remote) {
             // An answer that was held was for another place.
             self.drop_held();
             self.push_event(Event::EndpointChanged(from.remote));

@@ -12,11 +12,7 @@ const fn seconds(count: u64) -> Duration {
 }
 
 fn connected() -> Network {
-    let mut network = Network::new();
-    network.send(0, &packet(0, 0, 100));
-    network.run_for(seconds(1));
-    network.send(1, &packet(1, 0, 100));
-    network.run_for(seconds(1));
+    let mut network = Network::connected();
     network.seen.clear();
     network.delivered = [Vec::new(), Vec::new()];
     network

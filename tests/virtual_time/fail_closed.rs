@@ -16,11 +16,7 @@ const fn seconds(count: u64) -> Duration {
 
 /// Two sides with a session, of which the first blocks everything for `blocked` from a packet it sends at once.
 fn closed(blocked: Duration) -> Network {
-    let mut network = Network::new();
-    network.send(0, &packet(0, 0, 100));
-    network.run_for(seconds(1));
-    network.send(1, &packet(1, 0, 100));
-    network.run_for(seconds(1));
+    let mut network = Network::connected();
     close(&mut network, 0, blocked);
     network
 }

@@ -18,15 +18,6 @@ const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-fn connected() -> Network {
-    let mut network = Network::new();
-    network.send(0, &packet(0, 0, 100));
-    network.run_for(seconds(1));
-    network.send(1, &packet(1, 0, 100));
-    network.run_for(seconds(1));
-    network
-}
-
 /// Runs machines at side 0, under the user's limits.
 fn run(network: &mut Network, plan: &Plan, limits: &Limits) {
     let now = network.instant();
@@ -44,7 +35,7 @@ fn flood() -> Plan {
 #[test]
 fn a_fraction_of_packets_holds_for_all_machines_together() {
     for machines in [1, 4] {
-        let mut network = connected();
+        let mut network = Network::connected();
         let plan = Plan::new(vec![metronome(Duration::from_millis(3)); machines]);
         run(&mut network, &plan, &Limits { max_padding_frac: Fraction::new(0.5), ..Limits::default() });
         for count in 0..500 {
@@ -61,7 +52,7 @@ fn a_fraction_of_packets_holds_for_all_machines_together() {
 #[test]
 fn a_machine_that_floods_is_held_to_the_rate_by_default_too() {
     for (set, rate) in [(None, maybetun::settings::DEFAULT_MAX_PADDING_RATE), (Some(100_000), 100_000)] {
-        let mut network = connected();
+        let mut network = Network::connected();
         run(&mut network, &flood(), &Limits { max_padding_rate: set, ..Limits::default() });
         let from = network.now();
         for count in 0..300 {
@@ -88,7 +79,7 @@ fn a_fraction_of_time_holds_for_all_that_blocks() {
         duration: fixed(duration),
         limit: None,
     };
-    let mut network = connected();
+    let mut network = Network::connected();
     let machines = [seconds(1_000), Duration::from_millis(10)].map(|duration| frenzy(block(duration)));
     run(&mut network, &Plan::new(machines), &Limits { max_blocking_frac: Fraction::new(0.25), ..Limits::default() });
     let from = network.now();
@@ -148,7 +139,7 @@ fn moved(network: &mut Network, negotiates: bool) -> u64 {
 
 #[test]
 fn an_address_that_shows_nothing_gets_three_times_what_came_from_it() {
-    let mut network = connected();
+    let mut network = Network::connected();
     let now = network.instant();
     network.tunnels[1].start_defense(&Plan::new(vec![metronome(Duration::from_millis(1))]), [1; 32], now).unwrap();
     network.send(1, &packet(1, 1, 100));

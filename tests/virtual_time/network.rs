@@ -84,6 +84,16 @@ impl Network {
         Self::seeded(0)
     }
 
+    /// Returns a network whose ends have a session, after a packet each way.
+    pub(crate) fn connected() -> Self {
+        let mut network = Self::new();
+        for side in [0, 1] {
+            network.send(side, &packet(side, 0, 100));
+            network.run_for(Duration::from_secs(1));
+        }
+        network
+    }
+
     /// Returns a network whose tunnels draw from `seed`.
     pub(crate) fn seeded(seed: u8) -> Self {
         MockClock::set_time(Duration::ZERO);

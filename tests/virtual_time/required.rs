@@ -34,6 +34,17 @@ fn agreed(negotiation: NegotiationPolicy, tier: Tier) -> Network {
     network
 }
 
+/// Exchanges 20 pings, and returns how many bytes of datagrams the relay sent meanwhile.
+fn bytes_for_pings(network: &mut Network) -> usize {
+    network.seen.clear();
+    for count in 0..20 {
+        network.send(0, &packet(0, count, 84));
+        network.send(1, &packet(1, count, 84));
+        network.run_for(seconds(1));
+    }
+    network.seen.iter().filter(|seen| seen.from == 1).map(|seen| seen.length).sum()
+}
+
 /// Has a side run machines that block bypassably for ever and fill slots, as constant rate does.
 fn run_slots(network: &mut Network, side: usize, interval: Duration) {
     let now = network.instant();
@@ -204,13 +215,7 @@ fn a_relay_whose_client_wants_no_defense_stops_until_it_wants_one_again() {
     network.run_for(seconds(1));
     let refused = Protection::NotProtected(Cause::Refused(Reason::Requested));
     assert_eq!(network.tunnels[1].protection(), refused);
-    network.seen.clear();
-    for count in 0..20 {
-        network.send(0, &packet(0, count, 84));
-        network.send(1, &packet(1, count, 84));
-        network.run_for(seconds(1));
-    }
-    let from_relay: usize = network.seen.iter().filter(|seen| seen.from == 1).map(|seen| seen.length).sum();
+    let from_relay = bytes_for_pings(&mut network);
     assert!(from_relay < 20 * 150 + 2_000, "{from_relay} bytes for 20 pings");
     network.agree(0, &settings(NegotiationPolicy::Prefer, Tier::Padding));
     network.send(0, &packet(0, 1, 84));
@@ -319,12 +324,6 @@ fn a_client_that_wants_none_before_it_was_ready_is_heard() {
     network.fate = Box::new(|_| Fate::Deliver);
     network.stop_defense(0);
     network.run_for(seconds(1));
-    network.seen.clear();
-    for count in 0..20 {
-        network.send(0, &packet(0, count, 84));
-        network.send(1, &packet(1, count, 84));
-        network.run_for(seconds(1));
-    }
-    let from_relay: usize = network.seen.iter().filter(|seen| seen.from == 1).map(|seen| seen.length).sum();
+    let from_relay = bytes_for_pings(&mut network);
     assert!(from_relay < 20 * 150 + 2_000, "{from_relay} bytes for 20 pings, {:?}", network.tunnels[1].protection());
 }
