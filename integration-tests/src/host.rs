@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::process::Command;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
@@ -11,6 +12,9 @@ use nix::unistd::Pid;
 
 use crate::command::{Finished, run};
 use crate::names;
+
+/// How long a host is pinged until it answers.
+const PING_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A host of its own: a network namespace with its loopback up. Dropping it kills what still runs in it and deletes it.
 #[derive(Debug)]
@@ -102,7 +106,17 @@ impl Host {
     /// Pings `address` until one reply has come; panics when none does.
     #[track_caller]
     pub fn reaches(&self, address: &str) {
-        self.run(&format!("ping -n -q -c 1 -w 30 -i 0.2 {address}")).success();
+        // An error ends a ping, and the first packets may meet one: of a host that does not know its neighbor yet.
+        let ping = format!("ping -n -q -c 1 -w {} -i 0.2 {address}", PING_PATIENCE.as_secs());
+        let start = Instant::now();
+        loop {
+            let finished = self.run(&ping);
+            if finished.is_success() || start.elapsed() >= PING_PATIENCE {
+                finished.success();
+                return;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Pings `address` once with `payload` bytes that must not be fragmented; panics when no reply comes.
