@@ -152,6 +152,10 @@ fn peer_of_handshake(
     datagram: &Datagram<'_>,
 ) -> Option<Arc<Peer>> {
     let identity = registry.identity()?;
+    if datagram.from.is_nowhere() {
+        count(&shared.drops.unknown);
+        return None;
+    }
     let mut reply = [0; COOKIE_REPLY];
     match identity.limiter.judge(datagram.bytes, datagram.from.remote, Instant::now(), &mut reply) {
         Verdict::Accept(message) => {

@@ -122,6 +122,12 @@ pub enum ApplyError {
     /// The mark could not be set on the sockets.
     #[error("cannot set the mark of outgoing packets (it needs CAP_NET_ADMIN): {0}")]
     Fwmark(io::Error),
+    /// The endpoint of a peer has port 0, to which nothing can be sent.
+    #[error("the endpoint of peer {peer} has port 0: expected 1 to 65535")]
+    Endpoint {
+        /// The peer.
+        peer: PublicKey,
+    },
     /// A defense cannot run.
     #[error("the defense of peer {peer} cannot run: {source}")]
     Defense {
@@ -168,7 +174,7 @@ impl Device {
     /// Applies `update` whole, or not at all.
     ///
     /// # Errors
-    /// When a socket cannot be opened or marked, a defense cannot run, or the device has stopped.
+    /// When a socket cannot be opened or marked, an endpoint has port 0, a defense cannot run, or the device has stopped.
     ///
     /// # Panics
     /// Panics outside a tokio runtime.
