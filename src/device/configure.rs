@@ -51,6 +51,7 @@ pub(super) fn apply(shared: &Arc<Shared>, update: Update) -> Result<(), ApplyErr
         for peer in update.peers {
             calls.extend(apply_to_peer(shared, &mut registry, peer, now));
         }
+        shared.settle_peers(&registry);
     }
     if shared.is_stopping() {
         // The device stopped meanwhile: it must not keep sockets that were opened just now.

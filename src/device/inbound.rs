@@ -168,7 +168,7 @@ fn peer_of_handshake(
         Verdict::SendCookie => {
             count(&shared.drops.rate_limited);
             // Whoever asks may have forged his address: the reply must not depend on whose it is, or what that one does.
-            if sockets.send_one(&reply, datagram.from).is_err() {
+            if sockets.answer_stranger(&reply, datagram.from).is_err() {
                 count(&shared.drops.send_failed);
             }
             None
