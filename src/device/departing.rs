@@ -285,3 +285,24 @@ impl Dispatch<'_> {
         (waiting, first, sent)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_a_socket_takes_nothing_the_more_rarely_it_is_tried() {
+        let (mut outbox, start) = (Outbox::default(), Instant::now());
+        let mut pauses = Vec::new();
+        let mut now = start;
+        while now < start + Duration::from_secs(1) {
+            let next = outbox.retry(now);
+            pauses.push(next - now);
+            now = next;
+        }
+        assert_eq!((pauses[0], pauses.last()), (RETRY, Some(&LONGEST_RETRY)));
+        assert!(pauses.is_sorted() && pauses.len() < 100, "{} times in a second", pauses.len());
+        outbox.full_since = None;
+        assert_eq!(outbox.retry(now), now + RETRY);
+    }
+}

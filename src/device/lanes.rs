@@ -11,6 +11,7 @@
 //! Only Linux has what this needs. Elsewhere, and where the system opens no more sockets, the sockets that receive send too.
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
 
 use std::collections::HashMap;

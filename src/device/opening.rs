@@ -1,5 +1,9 @@
 //! Opens UDP sockets, and says how the system is to treat what they carry.
 
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -161,69 +165,3 @@ fn receive_singly(socket: &UdpSocket) {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn receive_singly(_: &UdpSocket) {}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use nix::sys::socket::{GetSockOpt as _, sockopt::UdpGroSegment};
-
-    use super::*;
-    use crate::device::lanes::Lane;
-    use crate::device::sending::{Offload, Segmentation, Sent};
-    use crate::device::sockets::Sockets;
-    use crate::tunnel::{Ecn, Endpoint, Run};
-
-    /// Tells whether the socket joins datagrams that come, and whether what it sends may be fragmented.
-    fn settings(socket: &UdpSocket) -> (bool, bool) {
-        let may_fragment = match socket.local_addr().unwrap() {
-            SocketAddr::V4(_) => sockopt::ip_mtu_discover(socket).unwrap() == sockopt::Ipv4PathMtuDiscovery::WANT,
-            SocketAddr::V6(_) => sockopt::ipv6_mtu_discover(socket).unwrap() == sockopt::Ipv6PathMtuDiscovery::WANT,
-        };
-        (UdpGroSegment.get(socket).unwrap(), may_fragment)
-    }
-
-    /// Whatever a send says, here of port 0, of an address that is not ours and of a datagram that is too large.
-    #[test]
-    fn no_send_changes_a_socket() {
-        for offload in [true, false] {
-            let sockets = Sockets::bind(0, 0, &Options { offload, ..Options::default() }).unwrap();
-            for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
-                let foreign = if address.is_ipv4() { "203.0.113.9" } else { "2001:db8::9" }.parse().unwrap();
-                let to = |port, local| Endpoint { remote: (address, port).into(), local: Some(local) };
-                let shared = sockets.towards((address, 9).into(), 0).unwrap();
-                let lane = sockets.lane(Lane::Peer(0), to(9, address)).unwrap();
-                for (socket, joins) in [(shared, offload), (lane, false)] {
-                    assert_eq!(socket.max_segments() > 1, offload);
-                    let is_over = AtomicBool::new(false);
-                    std::thread::scope(|scope| {
-                        let watcher = scope.spawn(|| {
-                            while !is_over.load(Ordering::Relaxed) {
-                                assert_eq!(settings(socket.as_udp()), (joins, true));
-                            }
-                        });
-                        let large = vec![7; 65_535];
-                        for _ in 0..20 {
-                            for (to, contents) in [
-                                (to(0, address), &large[..300]),
-                                (to(9, foreign), &large[..300]),
-                                (to(9, address), &large),
-                            ] {
-                                let mut sent = Sent::default();
-                                for segment_size in [100, contents.len()] {
-                                    let run = Run { contents, segment_size, ecn: Ecn::Capable0 };
-                                    socket.send(run, Segmentation::Kernel, to, &mut Offload::default(), &mut sent);
-                                }
-                                assert!(sent.failed > 0, "{to:?}");
-                            }
-                        }
-                        is_over.store(true, Ordering::Relaxed);
-                        watcher.join().unwrap();
-                    });
-                    assert_eq!(socket.max_segments() > 1, offload);
-                }
-            }
-        }
-    }
-}

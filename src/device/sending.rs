@@ -10,6 +10,7 @@ mod elsewhere;
 mod linux;
 mod offload;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
 
 use std::io;

@@ -262,6 +262,15 @@ fn nothing_is_heard_from_port_0_or_sent_there() {
 }
 
 #[test]
+fn a_new_private_key_tells_that_the_session_ended() {
+    let mut pair = Pair::connected();
+    while pair.tunnels[0].poll_event().is_some() {}
+    let now = pair.now;
+    pair.tunnels[0].set_private_key(&PrivateKey::generate_from_os(), now);
+    assert_eq!((pair.tunnels[0].poll_event(), pair.tunnels[0].poll_event()), (Some(Event::SessionEnded), None));
+}
+
+#[test]
 fn another_preshared_key_means_no_session() {
     let keys = [Some(PresharedKey::generate_from_os()), Some(PresharedKey::generate_from_os())];
     let mut pair = Pair::with_preshared_keys(keys);
