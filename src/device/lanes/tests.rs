@@ -132,3 +132,21 @@ fn a_system_that_opens_none_is_not_asked_for_each_datagram() {
     lanes.state.write().opening = Opening::NotBefore(Instant::now());
     assert!(get().is_some());
 }
+
+#[test]
+fn strangers_are_answered_from_the_port_by_a_small_socket_of_their_own() {
+    let sockets = sockets();
+    for address in LOOPBACK {
+        let receiver = receiver(address);
+        let to = Endpoint { remote: receiver.local_addr().unwrap(), local: Some(address) };
+        sockets.answer_stranger(b"cookie", to).unwrap();
+        assert_eq!(receiver.recv_from(&mut [0; 9]).unwrap(), (6, SocketAddr::from((address, sockets.port()))));
+        let buffer = |socket: Option<Arc<SendingSocket>>| {
+            socket2::SockRef::from(socket.unwrap().as_udp()).send_buffer_size().unwrap()
+        };
+        let buffers = [sockets.lane(Lane::Strangers, to), sockets.lane(Lane::Peer(1), to)].map(buffer);
+        assert!(buffers[0] <= 2 * STRANGERS_BUFFER && buffers[1] <= 2 * MAX_BUFFER, "{buffers:?}");
+    }
+    // Those of strangers and of one peer, for each version.
+    assert_eq!(sockets.count_lanes(), 4);
+}
