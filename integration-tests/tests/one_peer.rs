@@ -68,6 +68,28 @@ fn an_endpoint_with_port_0_is_refused() {
     pair.client.host.reaches(&pair.relay.v4());
 }
 
+#[test]
+fn the_sockets_of_all_peers_bear_the_mark() {
+    let Star { relay, clients, .. } = Star::start(Maybetun, 3);
+    let rules = "add table ip marks\n\
+                 add chain ip marks out { type filter hook output priority 0; }\n\
+                 add rule ip marks out udp sport 51820 meta mark != 7 counter\n";
+    clients[..2].iter().for_each(|client| client.host.reaches(&relay.v4()));
+    relay.wg("set", "fwmark 7").success();
+    relay.host.run_with_input("nft -f -", rules).success();
+    let unmarked = || -> u64 {
+        let counter = relay.host.run("nft list chain ip marks out").success();
+        let packets = counter.split("counter packets ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        packets.unwrap_or_else(|| panic!("no counter in {counter}"))
+    };
+    // Of the third nothing was heard before.
+    clients.iter().for_each(|client| client.host.reaches(&relay.v4()));
+    assert_eq!(unmarked(), 0);
+    relay.wg("set", "fwmark 0").success();
+    clients.iter().for_each(|client| client.host.reaches(&relay.v4()));
+    assert!(unmarked() >= 3);
+}
+
 /// A relay with clients: the first is where nobody is, the second behind a slow link, the others are honest.
 struct Crowd {
     star: Star,

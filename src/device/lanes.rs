@@ -5,37 +5,35 @@
 //! own, and so do cookie replies to strangers, who choose what address they come from.
 //!
 //! A lane sends from the port of the sockets that receive, and receives nothing: it is bound to the port at an address that
-//! nobody may send to, a dummy ([`DUMMY_V4`], [`DUMMY_V6`]), which `IP_FREEBIND` (ip(7)) allows though it is not ours. Each
+//! nobody may send to, a dummy, which `IP_FREEBIND` (ip(7)) allows though it is not ours. Each
 //! datagram names the address of ours that it leaves from, so a lane serves endpoints of which that is known.
 //!
 //! Only Linux has what this needs. Elsewhere, and where the system opens no more sockets, the sockets that receive send too.
 
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod elsewhere;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use elsewhere as system;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use linux as system;
 use parking_lot::RwLock;
 
 use super::Options;
 use super::sending_socket::SendingSocket;
 use super::sockets::IpVersion;
 
-/// The IPv4 dummy address (RFC 7600, section 4.8): never a destination.
-const DUMMY_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
-
-/// An address of the IPv6 dummy prefix (RFC 9780): never a destination.
-const DUMMY_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 1, 0, 0, 0, 1);
-
 /// Most lanes of a device. The peers beyond share the sockets that receive.
 const MAX_LANES: usize = 1_024;
-
-/// Which share of the process's file descriptors lanes may take: one in this many.
-const DESCRIPTOR_SHARE: u64 = 2;
 
 /// Most bytes of send buffer that a lane asks for, of which Linux makes twice as many: what all lanes hold is bounded too.
 const MAX_BUFFER: usize = 512 << 10;
@@ -100,7 +98,7 @@ impl Lanes {
             port,
             buffer: options.socket_buffer.min(MAX_BUFFER),
             offload: options.offload,
-            most: most(),
+            most: MAX_LANES.min(system::most()),
             state: RwLock::default(),
         }
     }
@@ -118,9 +116,13 @@ impl Lanes {
         if state.open.len() >= self.most || !state.opening.is_open(now) {
             return None;
         }
-        match self.open(lane, version, receiving, state.fwmark) {
+        let buffer = match lane {
+            Lane::Peer(_) => self.buffer,
+            Lane::Strangers => self.buffer.min(STRANGERS_BUFFER),
+        };
+        match system::open(self.port, version, receiving.as_udp(), buffer, state.fwmark) {
             Ok(socket) => {
-                let socket = Arc::new(socket);
+                let socket = Arc::new(SendingSocket::new(socket, buffer, self.offload));
                 state.open.insert((lane, version), Arc::clone(&socket));
                 state.opening = Opening::Open;
                 Some(socket)
@@ -160,7 +162,7 @@ impl Lanes {
         state.opening = Opening::Over;
     }
 
-    /// Marks what leaves from now on, for policy routing; 0 takes the mark away.
+    /// Marks what leaves from now on, for policy routing; 0 takes the mark away. Only Linux marks datagrams.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(super) fn set_fwmark(&self, mark: u32) -> std::io::Result<()> {
         let mut state = self.state.write();
@@ -170,69 +172,4 @@ impl Lanes {
         state.fwmark = mark;
         Ok(())
     }
-
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn open(
-        &self,
-        lane: Lane,
-        version: IpVersion,
-        receiving: &SendingSocket,
-        fwmark: u32,
-    ) -> std::io::Result<SendingSocket> {
-        use std::io;
-
-        use rustix::net::sockopt::{set_ip_freebind, set_ipv6_freebind, set_socket_reuseport};
-        use socket2::SockRef;
-
-        use super::opening::{SharedPort, allow_fragments, unbound};
-        use super::sending::SystemSocket;
-
-        let address = match version {
-            IpVersion::V4 => IpAddr::V4(DUMMY_V4),
-            IpVersion::V6 => IpAddr::V6(DUMMY_V6),
-        };
-        let buffer = match lane {
-            Lane::Peer(_) => self.buffer,
-            Lane::Strangers => self.buffer.min(STRANGERS_BUFFER),
-        };
-        let socket = unbound(address, buffer)?.ok_or(io::ErrorKind::Unsupported)?;
-        let bind_freely = |is_free| match version {
-            IpVersion::V4 => set_ip_freebind(&socket, is_free),
-            IpVersion::V6 => set_ipv6_freebind(&socket, is_free),
-        };
-        bind_freely(true)?;
-        set_socket_reuseport(&socket, true)?;
-        {
-            let _shared = SharedPort::of(receiving.as_udp())?;
-            SockRef::from(&socket).bind(&SocketAddr::from((address, self.port)).into())?;
-        }
-        // From now on an address that is not ours is refused.
-        bind_freely(false)?;
-        // What came would wait for nobody.
-        SockRef::from(&socket).set_recv_buffer_size(0)?;
-        allow_fragments(&socket, address);
-        if fwmark != 0 {
-            SockRef::from(&socket).set_mark(fwmark)?;
-        }
-        Ok(SendingSocket::new(SystemSocket(socket), buffer, self.offload))
-    }
-
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn open(&self, _: Lane, _: IpVersion, _: &SendingSocket, _: u32) -> std::io::Result<SendingSocket> {
-        Err(std::io::ErrorKind::Unsupported.into())
-    }
-}
-
-/// Returns how many lanes leave the process enough file descriptors.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn most() -> usize {
-    use nix::sys::resource::{Resource, getrlimit};
-    // Nobody refuses to tell.
-    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
-    usize::try_from(descriptors / DESCRIPTOR_SHARE).map_or(MAX_LANES, |share| share.min(MAX_LANES))
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn most() -> usize {
-    0
 }

@@ -4,7 +4,7 @@
 //! interface: sockets are open while it is up. Everything is configured through [`Device::apply`] while it runs.
 //!
 //! Locks are taken in this order: the turn of `network`, the registry of peers, then the right to send for one, then
-//! its tunnel, then the schedule or the link. Datagrams leave through one function, `departing::depart`.
+//! its tunnel, then the schedule, the link or the lanes. Datagrams leave through one function, `departing::depart`.
 
 mod configure;
 mod departing;
@@ -52,8 +52,8 @@ pub const DEFAULT_DEVICE_PADDING_RATE: u64 = 256 << 20;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// Bytes of receive and of send buffer asked for on each UDP socket; the system's maximum bounds it. While a peer
-    /// is defended, on Linux and Android, the send buffer is kept to about two milliseconds of what leaves.
+    /// Bytes of receive and of send buffer asked for on each UDP socket; the system's maximum bounds it. Of several peers, on
+    /// Linux and Android, each has a socket of its own to send by, with 512 KiB at most. While a peer is defended, on Linux and Android, the send buffer is kept to about two milliseconds of what leaves.
     pub socket_buffer: usize,
     /// Whether UDP sockets may send and receive many datagrams of one size at once, where the system can. By default
     /// yes.

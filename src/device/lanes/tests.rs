@@ -1,10 +1,11 @@
 //! Lanes beside real sockets, on loopback.
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use rustix::net::sockopt::socket_reuseport;
 
+use super::linux::{DUMMY_V4, DUMMY_V6};
 use super::*;
 use crate::device::sending::{Offload, Segmentation, Sent};
 use crate::device::sockets::Sockets;
