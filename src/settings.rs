@@ -182,7 +182,7 @@ pub struct Drops {
     pub source_not_allowed: u64,
     /// Incoming datagrams whose counter was seen before, or is too old to tell.
     pub replayed: u64,
-    /// Incoming datagrams that did not authenticate, or belong to no session.
+    /// Incoming datagrams that did not authenticate, belong to no session, or came from port 0, to which nothing is answered.
     pub unauthenticated: u64,
     /// Incoming payloads that authenticated but are neither IP nor a frame; bundles and control frames that do not hold
     /// what they should.
@@ -196,7 +196,7 @@ pub struct Drops {
 pub struct DeviceDrops {
     /// Outgoing IP packets that no peer's allowed IPs cover, or that are not IP.
     pub no_route: u64,
-    /// Incoming datagrams that are not WireGuard, or name no session or peer of ours.
+    /// Incoming datagrams that are not WireGuard, or name no session or peer of ours; handshake messages from port 0.
     pub unknown: u64,
     /// Incoming handshake messages refused while under load.
     pub rate_limited: u64,

@@ -17,8 +17,10 @@ const FIRST: u8 = 10;
 pub struct Star {
     /// The relay: inner addresses 10.9.0.2 and fd09::2.
     pub relay: End,
-    /// The clients; each runs maybetun.
+    /// The clients; each runs maybetun. The inner addresses of the first are 10.9.0.10 and fd09::a, and so on.
     pub clients: Vec<End>,
+    /// The wire of each client; the relay is at its right.
+    pub wires: Vec<Wire>,
 }
 
 impl Star {
@@ -27,10 +29,10 @@ impl Star {
     pub fn start(relay: Implementation, clients: usize) -> Self {
         let middle = Host::new();
         let relay_keys = Keys::new();
-        let (mut peers, mut waiting) = (Vec::new(), Vec::new());
+        let (mut peers, mut waiting, mut wires) = (Vec::new(), Vec::new(), Vec::new());
         for number in (FIRST..).take(clients) {
             let (host, keys) = (Host::new(), Keys::new());
-            Wire::to_middle(&host, &middle, number);
+            wires.push(Wire::to_middle(&host, &middle, number));
             peers.push(PeerConfig {
                 public_key: keys.public.clone(),
                 preshared_key: None,
@@ -51,6 +53,6 @@ impl Star {
             let config = Config { private_key: keys.private, listen_port: 0, peers: vec![peer] };
             End::start(host, Implementation::Maybetun, config, keys.public, number, 1420)
         });
-        Self { relay, clients: clients.collect() }
+        Self { relay, clients: clients.collect(), wires }
     }
 }

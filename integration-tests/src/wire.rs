@@ -62,11 +62,12 @@ impl Wire {
         wire
     }
 
-    /// Joins one of many hosts to the one in their middle, which has the address `.2` on the wire to each; the other's ends
-    /// in `number`. IPv4 alone; the MTU is Ethernet's.
+    /// Joins one of many hosts, at the left end, to the one in their middle, which has the address `.2` on the wire to each;
+    /// the other's ends in `number`. IPv4 alone; the MTU is Ethernet's.
     #[track_caller]
-    pub fn to_middle(host: &Host, middle: &Host, number: u8) {
-        let [outer, inner] = [names::interface_name(), names::interface_name()];
+    pub fn to_middle(host: &Host, middle: &Host, number: u8) -> Self {
+        let wire = Self { network: Network::First, left: names::interface_name(), right: names::interface_name() };
+        let (outer, inner) = (&wire.left, &wire.right);
         let (left, right) = (host.namespace(), middle.namespace());
         let add = format!("link add {outer} netns {left} type veth peer name {inner} netns {right}");
         run(Command::new("ip").args(add.split(' ')), "").success();
@@ -75,6 +76,7 @@ impl Wire {
         host.ip(&format!("link set {outer} up"));
         middle.ip(&format!("addr add {there} peer {here} dev {inner}"));
         middle.ip(&format!("link set {inner} up"));
+        wire
     }
 
     /// Lets every datagram cross the wire by itself, as on a real one: segmentation comes before what a capture sees.

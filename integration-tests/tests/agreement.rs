@@ -96,7 +96,7 @@ fn the_relay_renews_too_or_says_why_not() {
 #[test]
 fn fifty_clients_each_agree_with_one_relay() {
     let _heavy = alone();
-    let Star { relay, clients } = Star::start(Maybetun, 50);
+    let Star { relay, clients, .. } = Star::start(Maybetun, 50);
     for client in &clients {
         defense(&relay, &format!("{} on ephemeral --tier blocking", client.public_key)).success();
         defense(client, "on ephemeral --tier blocking").success();

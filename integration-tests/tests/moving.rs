@@ -188,7 +188,7 @@ fn an_interface_of_the_tunnel_that_goes_down_and_up_keeps_its_session() {
 
 #[test]
 fn what_happens_to_the_way_to_one_client_of_a_relay_disturbs_no_other() {
-    let Star { relay, clients } = Star::start(Maybetun, 2);
+    let Star { relay, clients, .. } = Star::start(Maybetun, 2);
     for client in &clients {
         client.host.reaches(&relay.v4());
     }

@@ -14,7 +14,7 @@ const PORT: u16 = 51820;
 #[test]
 fn clients_are_spread_over_the_threads_and_every_stream_is_whole() {
     let _heavy = alone();
-    let Star { relay, clients } = Star::start(Implementation::MaybetunQueued, CLIENTS);
+    let Star { relay, clients, .. } = Star::start(Implementation::MaybetunQueued, CLIENTS);
     let number_of = |index: usize| clients[index].v4();
     let streams = clients.iter().enumerate().flat_map(|(index, client)| {
         client.host.reaches(&relay.v4());

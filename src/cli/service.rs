@@ -5,6 +5,7 @@ use maybetun::config::Interface;
 use maybetun::device::{Device, Options, StopReason};
 use maybetun::uapi::{BindError, ServeEnd, Server};
 use maybetun_tun::{CreateError, LinuxTun, LinuxTunOptions, Tun as _};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
 use super::exit::{self, Exit, Failure};
@@ -65,6 +66,21 @@ fn options(speed: Speed, cost: Cost) -> Options {
     options
 }
 
+/// File descriptors that let each of a thousand peers have a socket of its own for either IP version. More would only be
+/// passed on to programs that count on fewer.
+const DESCRIPTORS: u64 = 4_096;
+
+/// Asks for as many file descriptors as a device with many peers uses: sessions of a service begin with 1,024.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        let wanted = DESCRIPTORS.min(hard);
+        if soft < wanted { setrlimit(Resource::RLIMIT_NOFILE, wanted, hard) } else { Ok(()) }
+    });
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the limit of file descriptors stays as it is");
+    }
+}
+
 /// Why a tunnel ended without a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -93,6 +109,7 @@ impl Service {
     /// # Errors
     /// When either exists already or may not be made.
     pub(crate) fn start(name: &str, speed: Speed, cost: Cost) -> anyhow::Result<Self> {
+        raise_descriptor_limit();
         let options = options(speed, cost);
         let mut tun_options = LinuxTunOptions::default();
         (tun_options.offload, tun_options.queues) = (options.offload, options.queues);

@@ -31,6 +31,7 @@ pub(super) fn apply(shared: &Arc<Shared>, update: Update) -> Result<(), ApplyErr
     }
     // What can fail comes first.
     let now = Instant::now();
+    check_endpoints(&update)?;
     check_defenses(&update, now)?;
     apply_to_sockets(shared, &update)?;
 
@@ -50,6 +51,7 @@ pub(super) fn apply(shared: &Arc<Shared>, update: Update) -> Result<(), ApplyErr
         for peer in update.peers {
             calls.extend(apply_to_peer(shared, &mut registry, peer, now));
         }
+        shared.settle_peers(&registry);
     }
     if shared.is_stopping() {
         // The device stopped meanwhile: it must not keep sockets that were opened just now.
@@ -150,6 +152,15 @@ fn apply_to_sockets(shared: &Shared, update: &Update) -> Result<(), ApplyError> 
     link.asked_port = asked_port;
     link.fwmark = fwmark;
     Ok(())
+}
+
+/// Makes sure that something can be sent to every endpoint of the update.
+fn check_endpoints(update: &Update) -> Result<(), ApplyError> {
+    let is_nowhere = |peer: &&PeerUpdate| peer.endpoint.is_some_and(|endpoint| endpoint.port() == 0);
+    match update.peers.iter().find(is_nowhere) {
+        Some(peer) => Err(ApplyError::Endpoint { peer: peer.public_key }),
+        None => Ok(()),
+    }
 }
 
 /// Makes sure that every defense of the update can run.

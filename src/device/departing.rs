@@ -10,13 +10,15 @@
 //! behind it but handshakes. While non-bypassable blocking is in force it waits there.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::registry::{Peer, PeerState};
-use super::sending::Segmentation;
+use super::sending::{Offload, Segmentation, Sent};
+use super::sending_socket::SendingSocket;
 use super::shared::Shared;
-use super::sockets::{Sent, Sockets};
+use super::sockets::Sockets;
 use crate::tunnel::{DATA_OVERHEAD, DatagramBatch, Ecn, Endpoint, Run};
 
 /// Most datagrams that wait in an outbox: those of a whole batch and what others sealed meanwhile. Only handshakes can be
@@ -28,6 +30,12 @@ const MAX_PASSED: usize = 32;
 
 /// When a full socket is tried again: about half of what it holds has left then.
 const RETRY: Duration = Duration::from_micros(500);
+
+/// The longest time after which it is: where nothing leaves, there is little to try.
+const LONGEST_RETRY: Duration = Duration::from_millis(20);
+
+/// Which share of the time for which it was full it may stay untried: one in this many.
+const RETRY_SHARE: u32 = 8;
 
 /// How often a peer's queue is flushed before others have their turn.
 const MAX_FLUSHES: usize = 4;
@@ -41,6 +49,8 @@ pub(super) struct Outbox {
     waiting: VecDeque<(Vec<u8>, Ecn)>,
     /// The kernel did not take the first of them when it was tried last.
     is_stalled: bool,
+    /// Since when the socket is full, and took nothing.
+    full_since: Option<Instant>,
     /// Counts how often it was forgotten.
     era: u64,
 }
@@ -72,6 +82,12 @@ impl Outbox {
     /// Forgets what waits: it was sealed in a session that is over, and must not be seen where the next one is.
     pub(super) fn forget(&mut self) {
         *self = Self { era: self.era + 1, ..Self::default() };
+    }
+
+    /// Returns when a socket that is full at `now` is tried again.
+    fn retry(&mut self, now: Instant) -> Instant {
+        let since = *self.full_since.get_or_insert(now);
+        now + (now.saturating_duration_since(since) / RETRY_SHARE).clamp(RETRY, LONGEST_RETRY)
     }
 
     /// Puts what was not sent before what came in meanwhile.
@@ -109,11 +125,11 @@ pub(super) fn depart<R>(
     out.set_room(normal, if state.outbox.is_stalled { 0 } else { padding });
     let result = act(&mut state, now, out);
     shared.settle(peer, &mut state);
-    if sending.is_none() {
+    let Some(mut offload) = sending else {
         state.outbox.append(out);
         out.clear();
         return result;
-    }
+    };
 
     let mut flushes = 0;
     loop {
@@ -123,10 +139,9 @@ pub(super) fn depart<R>(
             state.outbox.append(out);
         } else if !waiting.is_empty() || !out.is_empty() {
             let dispatch = Dispatch {
-                sockets: sockets.as_deref(),
-                peer: peer.id,
-                endpoint: state.tunnel.endpoint(),
+                socket: socket_of(shared, sockets.as_deref(), peer, &state),
                 is_defended: state.tunnel.is_defended(),
+                offload: &mut offload,
             };
             let era = state.outbox.era;
             drop(state);
@@ -137,13 +152,17 @@ pub(super) fn depart<R>(
                 state.outbox.put_back(waiting, out, first);
                 state.outbox.is_stalled = sent.is_full;
             }
+            if sent.charged > 0 {
+                state.outbox.full_since = None;
+            }
         }
         out.clear();
         let now = Instant::now();
         if state.outbox.is_stalled {
             // The end of blocking is a deadline of the tunnel's.
             if !state.tunnel.is_closed() {
-                shared.call_by(peer, &mut state, now + RETRY);
+                let retry = state.outbox.retry(now);
+                shared.call_by(peer, &mut state, retry);
             }
             break;
         }
@@ -156,8 +175,8 @@ pub(super) fn depart<R>(
         }
         let Room { normal, padding } = room(shared, sockets.as_deref(), peer, &state, now);
         if normal == 0 || flushes == MAX_FLUSHES {
-            let pause = if normal == 0 { RETRY } else { Duration::ZERO };
-            shared.call_by(peer, &mut state, now + pause);
+            let next = if normal == 0 { state.outbox.retry(now) } else { now };
+            shared.call_by(peer, &mut state, next);
             break;
         }
         flushes += 1;
@@ -166,7 +185,7 @@ pub(super) fn depart<R>(
         shared.settle(peer, &mut state);
     }
     // Under the lock of the state: who leaves something in the outbox from now on finds that nobody sends.
-    drop(sending);
+    drop(offload);
     result
 }
 
@@ -177,11 +196,9 @@ pub(super) fn slice(state: &PeerState) -> usize {
 
 /// Returns how much the peer's tunnel may seal at `now`.
 pub(super) fn room(shared: &Shared, sockets: Option<&Sockets>, peer: &Peer, state: &PeerState, now: Instant) -> Room {
-    let endpoint = state.tunnel.endpoint();
-    let socket = endpoint.and_then(|to| sockets?.towards(to.remote, peer.id));
-    match socket {
+    match socket_of(shared, sockets, peer, state) {
         Some(_) if !state.outbox.waiting.is_empty() => Room { normal: 0, padding: MAX_PASSED },
-        Some(socket) => {
+        Some((socket, _)) => {
             socket.set_limited(shared.has_defended());
             let normal = socket.room(usize::from(shared.mtu()) + DATA_OVERHEAD, now).min(slice(state));
             Room { normal, padding: usize::MAX }
@@ -189,6 +206,25 @@ pub(super) fn room(shared: &Shared, sockets: Option<&Sockets>, peer: &Peer, stat
         // A tunnel without an endpoint seals nothing.
         None => Room { normal: 0, padding: 0 },
     }
+}
+
+/// Returns the socket from which datagrams leave for the peer, and where to; `None` if there is none, or no endpoint.
+pub(super) fn socket_of(
+    shared: &Shared,
+    sockets: Option<&Sockets>,
+    peer: &Peer,
+    state: &PeerState,
+) -> Option<(Arc<SendingSocket>, Endpoint)> {
+    let (sockets, to) = sockets.zip(state.tunnel.endpoint())?;
+    // A peer without a session is sent a handshake message now and then.
+    if !shared.has_several_peers() || !state.tunnel.has_session() {
+        return Some((sockets.towards(to.remote, peer.id)?, to));
+    }
+    let socket = sockets.lane_towards(to, peer.id)?;
+    if peer.is_removed() {
+        sockets.close_lanes(peer.id);
+    }
+    Some((socket, to))
 }
 
 fn note_sent(shared: &Shared, peer: &Peer, state: &mut PeerState, sent: Sent) {
@@ -204,23 +240,21 @@ fn note_sent(shared: &Shared, peer: &Peer, state: &mut PeerState, sent: Sent) {
 
 /// What leaves goes this way.
 struct Dispatch<'a> {
-    sockets: Option<&'a Sockets>,
-    peer: u32,
-    endpoint: Option<Endpoint>,
+    socket: Option<(Arc<SendingSocket>, Endpoint)>,
     is_defended: bool,
+    offload: &'a mut Offload,
 }
 
 impl Dispatch<'_> {
     /// Sends what waits, then the batch. Returns what still waits, the first of the batch that does, and what became of
     /// the others.
     fn send(
-        &self,
+        self,
         mut waiting: VecDeque<(Vec<u8>, Ecn)>,
         out: &DatagramBatch,
     ) -> (VecDeque<(Vec<u8>, Ecn)>, usize, Sent) {
         let mut sent = Sent::default();
-        let socket = self.endpoint.and_then(|to| Some((self.sockets?.towards(to.remote, self.peer)?, to)));
-        let Some((socket, to)) = socket else {
+        let Some((socket, to)) = self.socket else {
             let lengths = waiting.iter().map(|(datagram, _)| datagram.len()).chain(out.iter().map(<[u8]>::len));
             for length in lengths {
                 sent.failed += 1;
@@ -233,11 +267,7 @@ impl Dispatch<'_> {
             true => Segmentation::Sender,
             false => Segmentation::Kernel,
         };
-        let mut send = |run: Run<'_>| {
-            let taken = socket.send(run, segmentation, to, &mut sent);
-            sent.is_full |= taken < run.datagrams().count();
-            taken
-        };
+        let mut send = |run: Run<'_>| socket.send(run, segmentation, to, self.offload, &mut sent);
         while let Some((datagram, ecn)) = waiting.front() {
             if send(Run { contents: datagram, segment_size: datagram.len(), ecn: *ecn }) == 0 {
                 return (waiting, 0, sent);
@@ -253,5 +283,26 @@ impl Dispatch<'_> {
             }
         }
         (waiting, first, sent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_a_socket_takes_nothing_the_more_rarely_it_is_tried() {
+        let (mut outbox, start) = (Outbox::default(), Instant::now());
+        let mut pauses = Vec::new();
+        let mut now = start;
+        while now < start + Duration::from_secs(1) {
+            let next = outbox.retry(now);
+            pauses.push(next - now);
+            now = next;
+        }
+        assert_eq!((pauses[0], pauses.last()), (RETRY, Some(&LONGEST_RETRY)));
+        assert!(pauses.is_sorted() && pauses.len() < 100, "{} times in a second", pauses.len());
+        outbox.full_since = None;
+        assert_eq!(outbox.retry(now), now + RETRY);
     }
 }

@@ -152,6 +152,10 @@ fn peer_of_handshake(
     datagram: &Datagram<'_>,
 ) -> Option<Arc<Peer>> {
     let identity = registry.identity()?;
+    if datagram.from.is_nowhere() {
+        count(&shared.drops.unknown);
+        return None;
+    }
     let mut reply = [0; COOKIE_REPLY];
     match identity.limiter.judge(datagram.bytes, datagram.from.remote, Instant::now(), &mut reply) {
         Verdict::Accept(message) => {
@@ -164,7 +168,7 @@ fn peer_of_handshake(
         Verdict::SendCookie => {
             count(&shared.drops.rate_limited);
             // Whoever asks may have forged his address: the reply must not depend on whose it is, or what that one does.
-            if sockets.send_one(&reply, datagram.from).is_err() {
+            if sockets.answer_stranger(&reply, datagram.from).is_err() {
                 count(&shared.drops.send_failed);
             }
             None

@@ -4,21 +4,24 @@
 //! interface: sockets are open while it is up. Everything is configured through [`Device::apply`] while it runs.
 //!
 //! Locks are taken in this order: the turn of `network`, the registry of peers, then the right to send for one, then
-//! its tunnel, then the schedule or the link. Datagrams leave through one function, `departing::depart`.
+//! its tunnel, then the schedule, the link or the lanes. Datagrams leave through one function, `departing::depart`.
 
 mod configure;
 mod departing;
 mod handshakes;
 mod inbound;
 mod kernel_queue;
+mod lanes;
 mod log;
 mod network;
+mod opening;
 mod outbound;
 mod pacer;
 mod path;
 mod registry;
 mod schedule;
 mod sending;
+mod sending_socket;
 mod shared;
 mod sockets;
 mod supervise;
@@ -49,8 +52,8 @@ pub const DEFAULT_DEVICE_PADDING_RATE: u64 = 256 << 20;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// Bytes of receive and of send buffer asked for on each UDP socket; the system's maximum bounds it. While a peer
-    /// is defended, on Linux and Android, the send buffer is kept to about two milliseconds of what leaves.
+    /// Bytes of receive and of send buffer asked for on each UDP socket; the system's maximum bounds it. Of several peers, on
+    /// Linux and Android, each has a socket of its own to send by, with 512 KiB at most. While a peer is defended, on Linux and Android, the send buffer is kept to about two milliseconds of what leaves.
     pub socket_buffer: usize,
     /// Whether UDP sockets may send and receive many datagrams of one size at once, where the system can. By default
     /// yes.
@@ -122,6 +125,12 @@ pub enum ApplyError {
     /// The mark could not be set on the sockets.
     #[error("cannot set the mark of outgoing packets (it needs CAP_NET_ADMIN): {0}")]
     Fwmark(io::Error),
+    /// The endpoint of a peer has port 0, to which nothing can be sent.
+    #[error("the endpoint of peer {peer} has port 0: expected 1 to 65535")]
+    Endpoint {
+        /// The peer.
+        peer: PublicKey,
+    },
     /// A defense cannot run.
     #[error("the defense of peer {peer} cannot run: {source}")]
     Defense {
@@ -168,7 +177,7 @@ impl Device {
     /// Applies `update` whole, or not at all.
     ///
     /// # Errors
-    /// When a socket cannot be opened or marked, a defense cannot run, or the device has stopped.
+    /// When a socket cannot be opened or marked, an endpoint has port 0, a defense cannot run, or the device has stopped.
     ///
     /// # Panics
     /// Panics outside a tokio runtime.

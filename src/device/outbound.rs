@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use maybetun_tun::{PacketBatch, Tun};
 use tokio::sync::{Mutex, Notify};
 
-use super::departing::{Turn, depart, room, slice};
+use super::departing::{Turn, depart, room, slice, socket_of};
 use super::registry::{Peer, PeerState};
 use super::shared::{Shared, count};
 use super::sockets::Sockets;
@@ -229,9 +229,8 @@ async fn wait_for_room(shared: &Shared) {
             Outlook::Room => return,
             Outlook::QueueFull => drained.await,
             Outlook::SocketFull(sockets) => {
-                let endpoint = peer.state.lock().tunnel.endpoint();
-                let socket = endpoint.and_then(|endpoint| sockets.towards(endpoint.remote, peer.id));
-                let Some(socket) = socket else { return };
+                let socket = socket_of(shared, Some(&sockets), &peer, &peer.state.lock());
+                let Some((socket, _)) = socket else { return };
                 match socket.writable().await {
                     // What waits to leave does so as the next is sent.
                     Ok(true) => return,

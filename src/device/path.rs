@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::sockets::is_missing;
+use super::opening::is_missing;
 
 /// The way that the system's routing tables give now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

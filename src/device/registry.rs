@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -13,6 +14,7 @@ use super::departing::Outbox;
 use super::handshakes::HandshakeLimiter;
 use super::log::PeerLog;
 use super::network::Way;
+use super::sending::Offload;
 use crate::keys::{PrivateKey, PublicKey};
 use crate::settings::{DefenseSettings, Role};
 use crate::tunnel::{AllowedIps, INDEX_BITS, PaddingRate, SessionIndices, Tunnel, TunnelConfig};
@@ -31,9 +33,23 @@ pub(super) struct Peer {
     pub(super) drained: Notify,
     /// Held by whoever sends for the peer; taken before the state's lock, or tried under it. See
     /// [`departing`](super::departing).
-    pub(super) sending: Mutex<()>,
+    pub(super) sending: Mutex<Offload>,
+    is_removed: AtomicBool,
     /// Counts up from peer to peer: the order in which they are shown.
     sequence: u64,
+}
+
+impl Peer {
+    /// Tells whether the device has this peer no more.
+    pub(super) fn is_removed(&self) -> bool {
+        self.is_removed.load(Ordering::Relaxed)
+    }
+
+    /// Lets go of whoever waits for the peer.
+    fn be_removed(&self) {
+        self.is_removed.store(true, Ordering::Relaxed);
+        self.drained.notify_waiters();
+    }
 }
 
 #[derive(Debug)]
@@ -185,6 +201,7 @@ impl Registry {
             }),
             drained: Notify::new(),
             sending: Mutex::default(),
+            is_removed: AtomicBool::new(false),
             sequence: self.sequence,
         });
         self.sequence += 1;
@@ -195,15 +212,13 @@ impl Registry {
 
     pub(super) fn remove(&mut self, key: &PublicKey) {
         let Some(peer) = self.by_key.remove(key) else { return };
-        peer.drained.notify_waiters();
+        peer.be_removed();
         self.by_id.remove(&peer.id);
         self.allowed_ips.remove_owner(peer.id);
     }
 
     pub(super) fn remove_all(&mut self) {
-        for peer in self.by_id.values() {
-            peer.drained.notify_waiters();
-        }
+        self.peers().for_each(|peer| peer.be_removed());
         self.by_key.clear();
         self.by_id.clear();
         self.allowed_ips = AllowedIps::default();

@@ -1,7 +1,7 @@
 //! What the tasks of one device share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
@@ -33,6 +33,7 @@ pub(super) struct Shared {
     pub(super) drops: DropCounters,
     /// Shared by every peer that is defended.
     defended: Arc<()>,
+    has_several_peers: AtomicBool,
     /// What tunnels tell, for whoever listens.
     pub(super) events: broadcast::Sender<DeviceEvent>,
     mtu: AtomicU16,
@@ -93,6 +94,7 @@ impl Shared {
             too_big: Mutex::default(),
             drops: DropCounters::default(),
             defended: Arc::default(),
+            has_several_peers: AtomicBool::new(false),
             events: broadcast::Sender::new(MAX_WAITING_EVENTS),
             mtu: AtomicU16::new(DEFAULT_MTU),
             stop: watch::Sender::new(None),
@@ -113,6 +115,19 @@ impl Shared {
     /// Tells whether any peer is defended.
     pub(super) fn has_defended(&self) -> bool {
         Arc::strong_count(&self.defended) > 1
+    }
+
+    /// Tells whether the device has more peers than one: then each sends by a socket of its own.
+    pub(super) fn has_several_peers(&self) -> bool {
+        self.has_several_peers.load(Ordering::Relaxed)
+    }
+
+    /// Does what follows a change of the peers: what is kept for those that are gone goes too.
+    pub(super) fn settle_peers(&self, registry: &Registry) {
+        self.has_several_peers.store(registry.peers().nth(1).is_some(), Ordering::Relaxed);
+        if let Some(sockets) = self.sockets.borrow().as_deref() {
+            sockets.retain_lanes(|peer| registry.by_id(peer).is_some());
+        }
     }
 
     /// Tells whether the device has a private key; without one it is silent.
@@ -157,6 +172,9 @@ impl Shared {
                 Event::SessionStarted => tracing::debug!(peer = ?peer.public_key, "session started"),
                 Event::SessionEnded => {
                     state.outbox.forget();
+                    if let Some(sockets) = self.sockets.borrow().as_deref() {
+                        sockets.close_lanes(peer.id);
+                    }
                     tracing::debug!(peer = ?peer.public_key, "session ended");
                 }
                 Event::HandshakeFailed => state.log.note_handshake_failed(peer.public_key, Instant::now()),

@@ -30,7 +30,7 @@ impl Tunnel {
     /// If it carries IP packets from an allowed source, they are written to the start of `packet`, one behind the other,
     /// and their length together is returned: one packet, unless the peer sends bundles; [`packets`](super::packets)
     /// splits them. `source_is_allowed` is asked, for the inner source address, whether cryptokey routing leads to this peer.
-    /// The endpoint follows `from` only when the datagram authenticates. Answers and packets that waited for a session
+    /// The endpoint follows `from` only when the datagram authenticates; one from port 0 is dropped. Answers and packets that waited for a session
     /// are sealed into `out`; when [`has_ready`](Self::has_ready) afterwards, there are more.
     ///
     /// # Panics
@@ -45,6 +45,10 @@ impl Tunnel {
         out: &mut DatagramBatch,
     ) -> Option<usize> {
         assert!(packet.len() >= datagram.len() && !out.is_full(), "a tunnel needs room for what it is given");
+        if from.is_nowhere() {
+            self.statistics.dropped.unauthenticated += 1;
+            return None;
+        }
         // What the machines do before this datagram decides whether it may be answered.
         self.run_defense(now, out);
         match Tunn::parse_incoming_packet(datagram) {

@@ -112,6 +112,13 @@ pub struct Endpoint {
     pub local: Option<IpAddr>,
 }
 
+impl Endpoint {
+    /// Tells whether nothing can be sent there: port 0 is nobody's (RFC 6335, section 6).
+    pub fn is_nowhere(&self) -> bool {
+        self.remote.port() == 0
+    }
+}
+
 impl From<SocketAddr> for Endpoint {
     fn from(remote: SocketAddr) -> Self {
         Self { remote, local: None }
@@ -293,9 +300,9 @@ impl Tunnel {
         self.endpoint.map(|endpoint| endpoint.remote)
     }
 
-    /// Says where the peer is, until an authenticated datagram says otherwise.
+    /// Says where the peer is, until an authenticated datagram says otherwise. An endpoint with port 0 is none.
     pub fn set_endpoint(&mut self, endpoint: Option<Endpoint>) {
-        self.endpoint = endpoint;
+        self.endpoint = endpoint.filter(|endpoint| !endpoint.is_nowhere());
     }
 
     /// Forgets which of our addresses the peer talks to, so that the operating system chooses one.

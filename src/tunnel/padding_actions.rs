@@ -1,4 +1,8 @@
 //! What becomes of the padding that machines ask for.
+//!
+//! The framework is told `PaddingSent` when a machine's action is taken, and `TunnelSent` when a datagram is sealed that there
+//! is room for: never for padding that is left out. Of its own action a machine has to hear in any case: most wait for
+//! `PaddingSent` to choose their next instant, and one that did not hear would pad no more.
 
 use std::time::Instant;
 

@@ -160,7 +160,7 @@ impl Tunnel {
 
     /// Forgets every session and what was due for it.
     pub(super) fn forget_sessions(&mut self, now: Instant) {
-        self.session = None;
+        self.note_end_of_session();
         (self.answered, self.attempt, self.away) = (None, None, None);
         self.is_call_due = false;
         self.timers = Timers::default();

@@ -245,6 +245,32 @@ fn the_endpoint_follows_authenticated_datagrams_only() {
 }
 
 #[test]
+fn nothing_is_heard_from_port_0_or_sent_there() {
+    let mut pair = Pair::connected();
+    let datagram = pair.send(0, &ipv4(A, B, b"from nowhere")).remove(0);
+    let nowhere = Endpoint::from(SocketAddr::from(([203, 0, 113, 7], 0)));
+    let (mut out, mut packet) = (DatagramBatch::new(), vec![0; datagram.len()]);
+    let before = pair.tunnels[1].statistics().dropped.unauthenticated;
+    let now = pair.now;
+    assert_eq!(pair.tunnels[1].receive(&datagram, nowhere, now, |_| true, &mut packet, &mut out), None);
+    assert_eq!(pair.tunnels[1].endpoint(), Some(address(0)));
+    assert_eq!(pair.tunnels[1].statistics().dropped.unauthenticated, before + 1);
+    assert_eq!(pair.receive(1, &datagram).0, Some(ipv4(A, B, b"from nowhere")), "it was not taken for a replay");
+
+    pair.tunnels[1].set_endpoint(Some(nowhere));
+    assert_eq!(pair.tunnels[1].endpoint(), None);
+}
+
+#[test]
+fn a_new_private_key_tells_that_the_session_ended() {
+    let mut pair = Pair::connected();
+    while pair.tunnels[0].poll_event().is_some() {}
+    let now = pair.now;
+    pair.tunnels[0].set_private_key(&PrivateKey::generate_from_os(), now);
+    assert_eq!((pair.tunnels[0].poll_event(), pair.tunnels[0].poll_event()), (Some(Event::SessionEnded), None));
+}
+
+#[test]
 fn another_preshared_key_means_no_session() {
     let keys = [Some(PresharedKey::generate_from_os()), Some(PresharedKey::generate_from_os())];
     let mut pair = Pair::with_preshared_keys(keys);

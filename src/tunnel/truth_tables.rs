@@ -472,6 +472,27 @@ fn padding_is_told_when_it_is_queued_whether_or_not_it_is_replaced() {
 }
 
 #[test]
+fn padding_without_room_is_not_handed_to_the_socket_and_its_machine_goes_on() {
+    let pads_at_10_with = |room| {
+        move |bench: &mut Bench| {
+            bench.send(0);
+            let (now, mut out) = (bench.at(10), DatagramBatch::new());
+            out.set_room(room, room);
+            bench.tunnels[0].handle_timeout(now, &mut out);
+            assert_eq!(out.len(), room);
+        }
+    };
+    let (events, machines) = ([On::NormalSent, On::TunnelSent, On::TunnelSent], [once(pad(10, false, false))]);
+    assert!(sees(&events, &PACKETS, &machines, pads_at_10_with(1)));
+    assert!(!sees(&events, &PACKETS, &machines, pads_at_10_with(0)));
+
+    let mut bench = Bench::new(vec![in_turn(pad(10, false, false), On::PaddingSent, pad(5, false, false))]);
+    pads_at_10_with(0)(&mut bench);
+    let dropped = bench.tunnels[0].defense_statistics(bench.start).unwrap().padding_dropped;
+    assert_eq!((dropped.no_room, bench.run(15)), (1, vec![Padding]));
+}
+
+#[test]
 fn what_is_received_is_told_when_it_authenticated_and_then_what_it_was() {
     let receive = |defended: bool| {
         move |bench: &mut Bench| {

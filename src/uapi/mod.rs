@@ -71,7 +71,7 @@ impl Configure for Device {
 pub fn apply_errno(error: &ApplyError) -> i32 {
     match error {
         ApplyError::Bind { source, .. } | ApplyError::Fwmark(source) => io_errno(source),
-        ApplyError::Defense { .. } => Errno::EINVAL as i32,
+        ApplyError::Endpoint { .. } | ApplyError::Defense { .. } => Errno::EINVAL as i32,
         ApplyError::Renew { source, .. } => renew_errno(*source),
         ApplyError::Stopped => Errno::ENODEV as i32,
     }
@@ -127,6 +127,7 @@ mod tests {
         assert_eq!(apply_errno(&ApplyError::Fwmark(io::Error::other("no number"))), 5);
         assert_eq!(apply_errno(&ApplyError::Stopped), 19);
         let peer = crate::keys::PublicKey::from_bytes([1; 32]);
+        assert_eq!(apply_errno(&ApplyError::Endpoint { peer }), 22);
         let renew = |source| apply_errno(&ApplyError::Renew { peer, source });
         assert_eq!(RenewError::ALL.map(renew), [61, 107, 95]);
     }

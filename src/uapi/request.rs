@@ -254,7 +254,9 @@ fn set_peer_key(
             }
         }
         PeerKey::PresharedKey => peer.preshared_key = Some(PresharedKey::from_hex(value).map_err(|_| KEY)?),
-        PeerKey::Endpoint => peer.endpoint = Some(endpoint(value, zone_index).ok_or("IPV4:PORT or [IPV6]:PORT")?),
+        PeerKey::Endpoint => {
+            peer.endpoint = Some(endpoint(value, zone_index).ok_or("IPV4:PORT or [IPV6]:PORT, the port 1 to 65535")?)
+        }
         PeerKey::PersistentKeepalive => {
             peer.persistent_keepalive = Some(text::decimal(value).ok_or("seconds, 0 to 65535")?);
         }
@@ -286,9 +288,9 @@ pub(super) fn private_key(value: &str) -> Result<Option<PrivateKey>, &'static st
     PrivateKey::from_hex(value).map(Some).map_err(|_| KEY)
 }
 
-/// Parses `IPV4:PORT` or `[IPV6]:PORT`, the latter with an optional zone.
+/// Parses `IPV4:PORT` or `[IPV6]:PORT`, the latter with an optional zone; the port is 1 to 65535.
 pub(super) fn endpoint(value: &str, zone_index: &dyn Fn(&str) -> Option<u32>) -> Option<SocketAddr> {
-    let (host, port) = text::host_and_port(value)?;
+    let (host, port) = text::host_and_port(value).filter(|(_, port)| *port != 0)?;
     if !value.starts_with('[') {
         return Some(SocketAddr::new(IpAddr::V4(host.parse::<Ipv4Addr>().ok()?), port));
     }

@@ -19,13 +19,9 @@ use crate::settings::{
 
 fn endpoint() -> impl Strategy<Value = SocketAddr> {
     prop_oneof![
-        any::<([u8; 4], u16)>().prop_map(SocketAddr::from),
-        any::<([u8; 16], u16, u32)>().prop_map(|(address, port, zone)| SocketAddr::V6(SocketAddrV6::new(
-            address.into(),
-            port,
-            0,
-            zone
-        ))),
+        (any::<[u8; 4]>(), 1..=u16::MAX).prop_map(SocketAddr::from),
+        (any::<[u8; 16]>(), 1..=u16::MAX, any::<u32>())
+            .prop_map(|(address, port, zone)| SocketAddr::V6(SocketAddrV6::new(address.into(), port, 0, zone))),
     ]
 }
 

@@ -129,6 +129,8 @@ fn bad_values_name_their_key() {
         "endpoint=[192.0.2.1]:1",
         "endpoint=192.0.2.1",
         "endpoint=[::1]:65536",
+        "endpoint=192.0.2.1:0",
+        "endpoint=[2001:db8::1]:0",
         "endpoint=[fe80::1%]:1",
         "persistent_keepalive_interval=65536",
         "persistent_keepalive_interval=off",

@@ -1,0 +1,175 @@
+//! A sending socket for each peer, a lane: what one peer has in flight fills no other's.
+//!
+//! The kernel counts what it holds unsent by socket, and takes no more when a socket's buffer is full. Datagrams for an
+//! address at which nobody answers stay there for seconds. So where a device has several peers each sends by a socket of its
+//! own, and so do cookie replies to strangers, who choose what address they come from.
+//!
+//! A lane sends from the port of the sockets that receive, and receives nothing: it is bound to the port at an address that
+//! nobody may send to, a dummy, which `IP_FREEBIND` (ip(7)) allows though it is not ours. Each
+//! datagram names the address of ours that it leaves from, so a lane serves endpoints of which that is known.
+//!
+//! Only Linux has what this needs. Elsewhere, and where the system opens no more sockets, the sockets that receive send too.
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod elsewhere;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use elsewhere as system;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use linux as system;
+use parking_lot::RwLock;
+
+use super::Options;
+use super::sending_socket::SendingSocket;
+use super::sockets::IpVersion;
+
+/// Most lanes of a device. The peers beyond share the sockets that receive.
+const MAX_LANES: usize = 1_024;
+
+/// Most bytes of send buffer that a lane asks for, of which Linux makes twice as many: what all lanes hold is bounded too.
+const MAX_BUFFER: usize = 512 << 10;
+
+/// Bytes of send buffer for what strangers are answered, of which Linux makes twice as many.
+const STRANGERS_BUFFER: usize = 32 << 10;
+
+/// When a lane is tried again where the system opened none.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Whom a lane is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Lane {
+    /// The peer with this name.
+    Peer(u32),
+    /// Whoever sent a handshake message, and proved nothing yet.
+    Strangers,
+}
+
+/// The lanes of one port.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    port: u16,
+    buffer: usize,
+    offload: bool,
+    most: usize,
+    state: RwLock<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    fwmark: u32,
+    /// At most `most`.
+    open: HashMap<(Lane, IpVersion), Arc<SendingSocket>>,
+    opening: Opening,
+}
+
+/// Whether lanes are opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Opening {
+    #[default]
+    Open,
+    /// The system opened none; it is asked again then.
+    NotBefore(Instant),
+    Over,
+}
+
+impl Opening {
+    fn is_open(self, now: Instant) -> bool {
+        match self {
+            Self::Open => true,
+            Self::NotBefore(at) => at <= now,
+            Self::Over => false,
+        }
+    }
+}
+
+impl Lanes {
+    /// Returns the lanes of a port, none of which is open.
+    pub(super) fn new(port: u16, options: &Options) -> Self {
+        Self {
+            port,
+            buffer: options.socket_buffer.min(MAX_BUFFER),
+            offload: options.offload,
+            most: MAX_LANES.min(system::most()),
+            state: RwLock::default(),
+        }
+    }
+
+    /// Returns a lane, and opens it if need be beside `receiving`, the socket that has its port; `None` if there can be none.
+    pub(super) fn get(&self, lane: Lane, version: IpVersion, receiving: &SendingSocket) -> Option<Arc<SendingSocket>> {
+        if let Some(socket) = self.state.read().open.get(&(lane, version)) {
+            return Some(Arc::clone(socket));
+        }
+        let state = &mut *self.state.write();
+        if let Some(socket) = state.open.get(&(lane, version)) {
+            return Some(Arc::clone(socket));
+        }
+        let now = Instant::now();
+        if state.open.len() >= self.most || !state.opening.is_open(now) {
+            return None;
+        }
+        let buffer = match lane {
+            Lane::Peer(_) => self.buffer,
+            Lane::Strangers => self.buffer.min(STRANGERS_BUFFER),
+        };
+        match system::open(self.port, version, receiving.as_udp(), buffer, state.fwmark) {
+            Ok(socket) => {
+                let socket = Arc::new(SendingSocket::new(socket, buffer, self.offload));
+                state.open.insert((lane, version), Arc::clone(&socket));
+                state.opening = Opening::Open;
+                Some(socket)
+            }
+            Err(error) => {
+                if state.opening == Opening::Open {
+                    tracing::info!(%error, "peers share a socket: one that takes nothing may delay the others");
+                }
+                state.opening = Opening::NotBefore(now + RETRY);
+                None
+            }
+        }
+    }
+
+    /// Closes the lanes of a peer. What the kernel was given leaves.
+    pub(super) fn close(&self, peer: u32) {
+        self.retain(|lane| lane != Lane::Peer(peer));
+    }
+
+    /// Closes every lane that `is_kept` does not name.
+    pub(super) fn retain(&self, is_kept: impl Fn(Lane) -> bool) {
+        if !self.state.read().open.is_empty() {
+            self.state.write().open.retain(|(lane, _), _| is_kept(*lane));
+        }
+    }
+
+    /// Returns how many are open.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.state.read().open.len()
+    }
+
+    /// Closes all lanes, for good.
+    pub(super) fn close_all(&self) {
+        let mut state = self.state.write();
+        state.open.clear();
+        state.opening = Opening::Over;
+    }
+
+    /// Marks what leaves from now on, for policy routing; 0 takes the mark away. Only Linux marks datagrams.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn set_fwmark(&self, mark: u32) -> std::io::Result<()> {
+        let mut state = self.state.write();
+        for socket in state.open.values() {
+            socket2::SockRef::from(socket.as_udp()).set_mark(mark)?;
+        }
+        state.fwmark = mark;
+        Ok(())
+    }
+}
