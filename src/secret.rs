@@ -1,8 +1,33 @@
-//! A growing buffer for text that holds keys: wiped when it grows and when it is dropped.
+//! Where secrets are while they are worked with: a growing buffer for text that holds keys, and a stack that is wiped.
 
 use std::fmt;
+use std::hint::black_box;
 
 use zeroize::Zeroizing;
+
+/// How much of the stack is wiped, in bytes: an engine of boringtun's has 11 KiB, and is moved a few times as it is made,
+/// which takes more than 32 KiB where nothing is optimized.
+const WIPED_STACK: usize = 96 * 1024;
+
+/// Runs `work`, which moves keys by value, and overwrites the stack that it used. What it returns must hold no key itself,
+/// only what points to one.
+#[inline(never)]
+pub(crate) fn on_wiped_stack<T>(work: impl FnOnce() -> T) -> T {
+    // Both are called from here, so the stack of one lies where that of the other was.
+    let result = on_own_frame(work);
+    wipe_stack();
+    result
+}
+
+#[inline(never)]
+fn on_own_frame<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
+#[inline(never)]
+fn wipe_stack() {
+    black_box(&mut [0_u8; WIPED_STACK]);
+}
 
 /// Bytes that hold secrets. No copy of them stays behind in memory, also when the buffer has to move to grow.
 pub(crate) struct SecretBuffer {
@@ -37,7 +62,11 @@ impl SecretBuffer {
     #[cfg(feature = "uapi")]
     pub(crate) fn take_text(&mut self, count: usize) -> Option<Zeroizing<String>> {
         let taken = std::str::from_utf8(&self.bytes[..count]).map(|text| Zeroizing::new(text.to_owned())).ok();
-        self.bytes.drain(..count);
+        // `Vec` would leave the end of what moves where it was.
+        self.bytes.copy_within(count.., 0);
+        let rest = self.bytes.len() - count;
+        zeroize::Zeroize::zeroize(&mut self.bytes[rest..]);
+        self.bytes.truncate(rest);
         taken
     }
 

@@ -16,14 +16,14 @@
 //!
 //! let (client, relay) = (PrivateKey::generate_from_os(), PrivateKey::generate_from_os());
 //! let nonces = Nonces { client: [1; 32], relay: [2; 32] };
-//! let at_client = Seed::derive(Role::Client, &client, &relay.public_key(), None, &nonces)?;
-//! let at_relay = Seed::derive(Role::Relay, &relay, &client.public_key(), None, &nonces)?;
+//! let at_client = Seed::derive(Role::Client, &client, &relay.public_key(), None, &nonces);
+//! let at_relay = Seed::derive(Role::Relay, &relay, &client.public_key(), None, &nonces);
 //! assert_eq!(at_client.fingerprint(), at_relay.fingerprint());
 //! assert_eq!(at_client.stream(Stream::Defense).next_u64(), at_relay.stream(Stream::Defense).next_u64());
-//! # Ok::<(), maybetun::seed::SeedError>(())
 //! ```
 
 use std::fmt;
+use std::sync::Arc;
 
 use hkdf::Hkdf;
 use maybetun_machines::Role;
@@ -33,6 +33,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::keys::{KEY_LENGTH, PresharedKey, PrivateKey, PublicKey};
+use crate::secret::on_wiped_stack;
 
 /// Length of a nonce, in bytes.
 pub const NONCE_LENGTH: usize = 32;
@@ -85,15 +86,10 @@ impl Stream {
     }
 }
 
-/// Says that the peer's public key is one with which everyone agrees on the same secret (RFC 7748 §6.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the peer's public key is of small order, expected one that `wg pubkey` gives")]
-pub struct SeedError;
-
 /// The secret of one epoch, wiped on drop. `Debug` shows its fingerprint only.
 #[derive(Clone)]
 pub struct Seed {
-    key: Zeroizing<[u8; KEY_LENGTH]>,
+    key: Arc<Zeroizing<[u8; KEY_LENGTH]>>,
     /// The client's and the relay's.
     public_keys: [PublicKey; 2],
 }
@@ -101,38 +97,20 @@ pub struct Seed {
 impl Seed {
     /// Derives the seed at the end whose role is `role`; the other end, in the other role, derives the same. A preshared
     /// key of zeros is none.
-    ///
-    /// # Errors
-    /// When the peer's public key is of small order.
     pub fn derive(
         role: Role,
         own: &PrivateKey,
         peer: &PublicKey,
         preshared_key: Option<&PresharedKey>,
         nonces: &Nonces,
-    ) -> Result<Self, SeedError> {
-        let shared = own.to_x25519().diffie_hellman(&peer.to_x25519());
-        if !shared.was_contributory() {
-            return Err(SeedError);
-        }
-        let mut ikm = Zeroizing::new([0; 2 * KEY_LENGTH]);
-        ikm[..KEY_LENGTH].copy_from_slice(shared.as_bytes());
-        if let Some(key) = preshared_key {
-            ikm[KEY_LENGTH..].copy_from_slice(key.as_bytes());
-        }
-        let mut salt = [0; 2 * NONCE_LENGTH];
-        salt[..NONCE_LENGTH].copy_from_slice(&nonces.client);
-        salt[NONCE_LENGTH..].copy_from_slice(&nonces.relay);
-
-        let (mut extracted, _) = Hkdf::<Sha256>::extract(Some(&salt), &ikm[..]);
-        let key = Zeroizing::new(extracted.into());
-        zeroize::Zeroize::zeroize(extracted.as_mut_slice());
+    ) -> Self {
+        let key = on_wiped_stack(|| Arc::new(extract(own, peer, preshared_key, nonces)));
         let own = own.public_key();
         let public_keys = match role {
             Role::Client => [own, *peer],
             Role::Relay => [*peer, own],
         };
-        Ok(Self { key, public_keys })
+        Self { key, public_keys }
     }
 
     /// Returns a stream from its beginning: each call returns the same numbers.
@@ -158,6 +136,25 @@ impl Seed {
         hkdf.expand_multi_info(&[VERSION, label, client, relay], &mut output[..]).expect("less than 255 hashes");
         output
     }
+}
+
+/// Extracts the key of a seed. It is moved by value, as all that it comes of.
+fn extract(
+    own: &PrivateKey,
+    peer: &PublicKey,
+    preshared_key: Option<&PresharedKey>,
+    nonces: &Nonces,
+) -> Zeroizing<[u8; KEY_LENGTH]> {
+    let mut ikm = Zeroizing::new([0; 2 * KEY_LENGTH]);
+    ikm[..KEY_LENGTH].copy_from_slice(own.as_x25519().diffie_hellman(&peer.to_x25519()).as_bytes());
+    if let Some(key) = preshared_key {
+        ikm[KEY_LENGTH..].copy_from_slice(key.as_bytes());
+    }
+    let mut salt = [0; 2 * NONCE_LENGTH];
+    salt[..NONCE_LENGTH].copy_from_slice(&nonces.client);
+    salt[NONCE_LENGTH..].copy_from_slice(&nonces.relay);
+    let (extracted, _) = Hkdf::<Sha256>::extract(Some(&salt), &ikm[..]);
+    Zeroizing::new(extracted.into())
 }
 
 impl fmt::Debug for Seed {

@@ -57,8 +57,8 @@ enum Turn {
 fn end(role: Role, own: u8, peer: u8, sends_machines: bool) -> Negotiation {
     Negotiation::new(Config {
         role,
-        private_key: PrivateKey::from_bytes([own; 32]),
-        peer: PrivateKey::from_bytes([peer; 32]).public_key(),
+        private_key: PrivateKey::from_bytes(&[own; 32]).unwrap(),
+        peer: PrivateKey::from_bytes(&[peer; 32]).unwrap().public_key(),
         preshared_key: None,
         capabilities: Capabilities::BUNDLES.with(Capabilities::PATHS).with(Capabilities::RENEWAL),
         mtu: 1_420,

@@ -111,9 +111,14 @@ pub fn handshake_initiation(public_key: &str) -> [u8; 148] {
     let mut message = [0; 148];
     OsRng.unwrap_err().fill_bytes(&mut message[4..116]);
     message[0] = 1;
-    let mac_key = Blake2s256::new().chain_update(b"mac1----").chain_update(&key).finalize();
-    let mac = Blake2sMac::<U16>::new_from_slice(&mac_key).expect("a hash is no longer than a key may be");
-    let mac = mac.chain_update(&message[..116]).finalize().into_bytes();
+    let mac = first_mac(&key, &message[..116]);
     message[116..132].copy_from_slice(&mac);
     message
+}
+
+/// The first MAC (whitepaper §5.4.4) of what comes before it in a message to the peer whose public key is given.
+pub(crate) fn first_mac(public_key: &[u8], before: &[u8]) -> [u8; 16] {
+    let key = Blake2s256::new().chain_update(b"mac1----").chain_update(public_key).finalize();
+    let mac = Blake2sMac::<U16>::new_from_slice(&key).expect("a hash is no longer than a key may be");
+    mac.chain_update(before).finalize().into_bytes().into()
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use maybetun::config::{self, Config};
+use maybetun::keys::PrivateKey;
 use zeroize::Zeroizing;
 
 use super::exit::{Exit, Failure, OrExit as _};
@@ -50,6 +51,15 @@ impl Source {
         Ok(Self { path, config })
     }
 
+    /// Forgets the keys, for when a device has them: those that it forgets are not to stay here. In the place of the private
+    /// key is one that nobody knows.
+    pub(crate) fn forget_keys(&mut self) {
+        self.config.interface.private_key = PrivateKey::generate_from_os();
+        for peer in &mut self.config.peers {
+            peer.preshared_key = None;
+        }
+    }
+
     /// Returns the directory that paths in the file are relative to.
     pub(crate) fn directory(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("/"))
@@ -74,13 +84,21 @@ impl Source {
     }
 }
 
+/// Room that a buffer has to have left, in bytes: with less, the standard library reads to the stack, to see whether more
+/// comes (`default_read_to_end`, whose `PROBE_SIZE` this is).
+const PROBE: usize = 32;
+
 /// Reads a file to its end, or a little beyond the size that the parser takes.
 fn read_bounded(path: &Path) -> io::Result<Zeroizing<String>> {
     let limit = config::MAX_FILE + 1;
     let file = File::open(path)?;
     // Room for all of it at once: a buffer that grew would leave copies of keys behind.
-    let size = file.metadata().map_or(0, |metadata| usize::try_from(metadata.len()).unwrap_or(limit));
-    let mut text = Zeroizing::new(String::with_capacity(size.min(limit) + 1));
+    let size = file
+        .metadata()
+        .ok()
+        .filter(fs::Metadata::is_file)
+        .map_or(limit, |metadata| usize::try_from(metadata.len()).unwrap_or(limit));
+    let mut text = Zeroizing::new(String::with_capacity(size.min(limit) + PROBE));
     file.take(limit as u64).read_to_string(&mut text)?;
     Ok(text)
 }
@@ -130,7 +148,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let named = |name: &str| {
             let path = directory.path().join(name);
-            fs::write(&path, format!("[Interface]\nPrivateKey = {}=\n", "A".repeat(43))).unwrap();
+            fs::write(&path, "[Interface]\nPrivateKey = dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=\n").unwrap();
             Source::read(&path).unwrap().interface()
         };
         assert_eq!(named("wg.office.conf").unwrap(), "wg.office");

@@ -14,6 +14,7 @@ mod locate;
 mod logging;
 mod machines;
 mod man;
+mod memory;
 mod network;
 mod notify;
 mod runtime;
@@ -118,6 +119,10 @@ pub(crate) fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     let log = logging::Log::new(cli.log)?;
     log.start();
+    // The demo's keys are drawn, and nobody's; and it may have to enter a user namespace.
+    if !matches!(cli.command, Some(Command::Demo(_))) {
+        memory::keep_private()?;
+    }
     match cli.command {
         None => backend::run(cli.backend, cli.speed, &log),
         Some(Command::Up(args)) => up::run(args, cli.speed, &log),
@@ -189,6 +194,7 @@ mod tests {
             "defense wg0 on front --max-padding-frac 2",
             "defense wg0 on front --max-padding-rate 4M",
             "defense wg0 nobody off",
+            "defense wg0 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= off",
         ] {
             assert_eq!(parse(line).unwrap_err(), ErrorKind::ValueValidation, "{line}");
         }

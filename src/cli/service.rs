@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn the_limit_on_all_padding_is_that_of_the_arguments_then_of_the_file_then_the_default() {
         let limit = |argument, in_file| {
-            let mut file = Interface::new(PrivateKey::from_bytes([7; 32]));
+            let mut file = Interface::new(PrivateKey::from_bytes(&[7; 32]).unwrap());
             file.max_padding_rate = in_file;
             let speed = Speed { offload: Offload::On, queues: None };
             options(speed, Cost { max_padding_rate: argument }.or_file(&file)).max_padding_rate

@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn values_are_shown_unless_they_look_like_keys() {
-        let key = PublicKey::from_bytes([9; 32]);
+        let key = PublicKey::from_bytes(&[9; 32]).unwrap();
         assert_eq!(shown_value(""), "nothing");
         assert_eq!(shown_value("a\tb"), "\"a\\tb\"");
         assert_eq!(shown_value(&"é".repeat(65)), format!("\"{}\" and more", "é".repeat(64)));

@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn it_says_what_was_parsed() {
-        let text = "[Interface]\nPrivateKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEA=\nListenPort = 51820\n\
+        let text = "[Interface]\nPrivateKey = CAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEA=\nListenPort = 51820\n\
                     FwMark = 0xca6c\nAddress = 10.0.0.2/24\nAddress = fd00::2/64\nDNS = 10.0.0.1\nDNS = corp.example\n\
                     MTU = 1420\nTable = off\nMaxPaddingRate = 67108864\nPreUp = a\nPostUp = b\nPreDown = c\nPostDown = d %i\nSaveConfig = true\n\
                     KillSwitch = on\nKillSwitchAllow = 192.168.0.0/16\nKillSwitchAllow = fd00::/8\n\n\

@@ -342,12 +342,12 @@ mod tests {
     use super::*;
 
     fn two_peers() -> Config {
-        let mut first = Peer::new(PublicKey::from_bytes([1; 32]));
+        let mut first = Peer::new(PublicKey::from_bytes(&[1; 32]).unwrap());
         first.allowed_ips = vec!["10.0.0.0/8".parse().unwrap()];
         first.endpoint = Some(Endpoint::Host { name: "relay.example".to_owned(), port: 51820 });
         first.persistent_keepalive = Some(25);
-        let second = Peer::new(PublicKey::from_bytes([2; 32]));
-        Config { interface: Interface::new(PrivateKey::from_bytes([7; 32])), peers: vec![first, second] }
+        let second = Peer::new(PublicKey::from_bytes(&[2; 32]).unwrap());
+        Config { interface: Interface::new(PrivateKey::from_bytes(&[7; 32]).unwrap()), peers: vec![first, second] }
     }
 
     #[test]

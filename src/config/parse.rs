@@ -199,7 +199,7 @@ fn check_defense(open: &Open<PeerSection>) -> Result<(), ConfigError> {
 
 impl InterfaceSection {
     fn new() -> Self {
-        Self { private_key: None, rest: Interface::new(PrivateKey::from_bytes([0; 32])) }
+        Self { private_key: None, rest: Interface::new(PrivateKey::generate_from_os()) }
     }
 
     fn set<'a>(&mut self, key: InterfaceKey, line: usize, value: &'a str) -> Result<(), Invalid<'a>> {
@@ -241,7 +241,7 @@ fn hook(line: usize, value: &str) -> Result<Hook, Invalid<'_>> {
 
 impl PeerSection {
     fn new() -> Self {
-        Self { public_key: None, rest: Peer::new(PublicKey::from_bytes([0; 32])) }
+        Self { public_key: None, rest: Peer::new(PublicKey::BASE_POINT) }
     }
 
     fn set<'a>(&mut self, key: PeerKey, value: &'a str) -> Result<(), Invalid<'a>> {

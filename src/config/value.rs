@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use maybetun_machines::{Strength, Tier};
 
 use super::{Defense, Endpoint, Table};
-use crate::keys::{PresharedKey, PrivateKey, PublicKey};
+use crate::keys::{KeyError, PresharedKey, PrivateKey, PublicKey};
 use crate::settings::{self, Fraction, NegotiationPolicy, Role, role_from_name};
 use crate::text;
 
@@ -32,19 +32,23 @@ pub(super) enum Invalid<'a> {
     Secret { expected: &'static str },
 }
 
-const KEY: Invalid<'static> = Invalid::Secret { expected: "a key: 44 characters of base64" };
+impl From<KeyError> for Invalid<'_> {
+    fn from(error: KeyError) -> Self {
+        Self::Secret { expected: error.expected() }
+    }
+}
 
 pub(super) fn private_key(value: &str) -> Result<PrivateKey, Invalid<'_>> {
-    PrivateKey::from_base64(value).map_err(|_| KEY)
+    Ok(PrivateKey::from_base64(value)?)
 }
 
 pub(super) fn public_key(value: &str) -> Result<PublicKey, Invalid<'_>> {
-    PublicKey::from_base64(value).map_err(|_| KEY)
+    Ok(PublicKey::from_base64(value)?)
 }
 
 /// Parses a preshared key; one of zeros stands for none.
 pub(super) fn preshared_key(value: &str) -> Result<Option<PresharedKey>, Invalid<'_>> {
-    PresharedKey::from_base64(value).map(|key| Some(key).filter(|key| !key.is_zero())).map_err(|_| KEY)
+    Ok(Some(PresharedKey::from_base64(value)?).filter(|key| !key.is_zero()))
 }
 
 pub(super) fn listen_port(value: &str) -> Result<u16, Invalid<'_>> {
@@ -358,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_preshared_key_of_zeros_is_none() {
-        assert_eq!(preshared_key(&PresharedKey::from_bytes([0; 32]).to_base64()), Ok(None));
-        assert_eq!(preshared_key("secret"), Err(KEY));
+        assert_eq!(preshared_key(&PresharedKey::from_bytes(&[0; 32]).to_base64()), Ok(None));
+        assert_eq!(preshared_key("secret"), Err(KeyError::Base64.into()));
     }
 }

@@ -176,7 +176,7 @@ fn check_defenses(update: &Update, now: Instant) -> Result<(), ApplyError> {
 
 /// Changes one peer, and returns what is to be done next.
 fn apply_to_peer(shared: &Shared, registry: &mut Registry, update: PeerUpdate, now: Instant) -> Option<Call> {
-    let known = registry.by_key(&update.public_key).cloned();
+    let known = registry.by_key(update.public_key.as_bytes()).cloned();
     let peer = match (update.action, known) {
         (PeerAction::Remove, known) => {
             registry.remove(&update.public_key);

@@ -4,7 +4,6 @@ use std::io::{self, IoSliceMut};
 use std::sync::Arc;
 use std::time::Instant;
 
-use boringtun::noise::handshake::parse_handshake_anon;
 use boringtun::noise::{Packet, Tunn};
 use maybetun_tun::{PacketBatch, Tun};
 use quinn_udp::RecvMeta;
@@ -15,7 +14,6 @@ use super::outbound::Outbound;
 use super::registry::{Identity, Peer, Registry};
 use super::shared::{Shared, count};
 use super::sockets::{BoundSocket, Place, Sockets};
-use crate::keys::PublicKey;
 use crate::tunnel::{DatagramBatch, Ecn, Endpoint, IpHeader, MAX_BUNDLED, packets};
 
 /// Buffers that one system call may fill; with receive offload each may bring dozens of datagrams.
@@ -186,11 +184,7 @@ fn peer_of_handshake(
 
 fn peer_named_by<'a>(identity: &Identity, registry: &'a Registry, message: &Packet<'_>) -> Option<&'a Arc<Peer>> {
     match message {
-        Packet::HandshakeInit(initiation) => {
-            let secret = identity.private_key.to_x25519();
-            let half = parse_handshake_anon(&secret, &identity.public_key().to_x25519(), initiation).ok()?;
-            registry.by_key(&PublicKey::from_bytes(half.peer_static_public))
-        }
+        Packet::HandshakeInit(initiation) => registry.by_key(&identity.open(initiation)?),
         Packet::HandshakeResponse(response) => registry.by_session(response.receiver_idx),
         Packet::PacketCookieReply(_) | Packet::PacketData(_) => None,
     }

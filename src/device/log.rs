@@ -139,7 +139,7 @@ mod tests {
     use crate::negotiation::Reason;
     use crate::settings::Cause;
 
-    const PEER: PublicKey = PublicKey::from_bytes([1; 32]);
+    const PEER: PublicKey = PublicKey::BASE_POINT;
     const REQUIRED: Protection = Protection::NotProtected(Cause::Negotiating);
 
     /// What was logged.

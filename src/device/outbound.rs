@@ -106,8 +106,6 @@ impl Work {
     fn go_on<T: Tun>(&mut self, tun: &T, shared: &Shared) -> io::Result<bool> {
         if self.is_done() {
             self.packets.clear();
-            self.routes.clear();
-            self.next = 0;
             if !tun.try_recv(&mut self.packets)? {
                 return Ok(false);
             }
@@ -125,6 +123,11 @@ impl Work {
                 0 if is_alone => break,
                 taken => room -= taken,
             }
+        }
+        if self.is_done() {
+            // A peer that is removed is not to live on, with its keys, until there is something else to send.
+            self.routes.clear();
+            self.next = 0;
         }
         Ok(true)
     }

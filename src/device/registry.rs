@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use boringtun::noise::HandshakeInit;
+use boringtun::noise::handshake::parse_handshake_anon;
 use parking_lot::Mutex;
 use rand_core::{OsRng, RngCore as _, TryRngCore as _};
 use tokio::sync::Notify;
@@ -15,7 +17,8 @@ use super::handshakes::HandshakeLimiter;
 use super::log::PeerLog;
 use super::network::Way;
 use super::sending::Offload;
-use crate::keys::{PrivateKey, PublicKey};
+use crate::keys::{KEY_LENGTH, PrivateKey, PublicKey};
+use crate::secret::on_wiped_stack;
 use crate::settings::{DefenseSettings, Role};
 use crate::tunnel::{AllowedIps, INDEX_BITS, PaddingRate, SessionIndices, Tunnel, TunnelConfig};
 
@@ -92,9 +95,11 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Our public key.
-    pub(super) fn public_key(&self) -> PublicKey {
-        self.public_key
+    /// Returns the key that an initiation names for its sender's; `None` if it was not made for us. Anyone can name any.
+    pub(super) fn open(&self, initiation: &HandshakeInit<'_>) -> Option<[u8; KEY_LENGTH]> {
+        let (private, public) = (self.private_key.as_x25519(), self.public_key.to_x25519());
+        let opened = on_wiped_stack(|| parse_handshake_anon(private, &public, initiation));
+        opened.ok().map(|half| half.peer_static_public)
     }
 }
 
@@ -126,7 +131,8 @@ impl Registry {
         self.by_id(self.indices.owner_of(receiver)?)
     }
 
-    pub(super) fn by_key(&self, key: &PublicKey) -> Option<&Arc<Peer>> {
+    /// Returns the peer of this public key. What is none finds nobody.
+    pub(super) fn by_key(&self, key: &[u8; KEY_LENGTH]) -> Option<&Arc<Peer>> {
         self.by_key.get(key)
     }
 
@@ -269,6 +275,6 @@ mod tests {
         assert!(registry.route(IpAddr::from([10, 0, 0, 1])).is_some());
         registry.remove(&key);
         assert!(registry.route(IpAddr::from([10, 0, 0, 1])).is_none());
-        assert!(registry.by_id(id).is_none() && registry.by_key(&key).is_none());
+        assert!(registry.by_id(id).is_none() && registry.by_key(key.as_bytes()).is_none());
     }
 }

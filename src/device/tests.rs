@@ -2,6 +2,7 @@
 
 mod moving;
 mod peers;
+mod removing;
 mod sizes;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -401,7 +402,7 @@ async fn a_cookie_reply_does_not_tell_whose_address_it_is_or_whether_that_peer_b
     let peer = PeerUpdate { defense: Some(blocking), ..PeerUpdate::new(peers[0].1) };
     a.device.apply(Update { peers: vec![peer], ..Update::default() }).unwrap();
     a.host.send_packet(ipv4(A, B, b"it blocks now")).await.unwrap();
-    while !a.device.shared.registry.read().by_key(&peers[0].1).unwrap().state.lock().tunnel.is_closed() {
+    while !a.device.shared.registry.read().by_key(peers[0].1.as_bytes()).unwrap().state.lock().tunnel.is_closed() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let replies = sockets.map(|socket| {

@@ -73,7 +73,6 @@ impl Common {
     pub(super) fn agree(&self, epoch: Epoch, nonces: Nonces, choice: Choice, other: Other) -> Result<Agreed, Reason> {
         let Config { role, private_key, peer, preshared_key, capabilities, draw, .. } = &self.config;
         let seed = Seed::derive(*role, private_key, peer, preshared_key.as_ref(), &nonces);
-        let seed = seed.map_err(|_| Reason::Mismatch)?;
         let defense = draw(&seed, choice).ok_or(Reason::Choice)?;
         let fingerprint = seed.fingerprint();
         let Other { capabilities: theirs, mtu } = other;

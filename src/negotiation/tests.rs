@@ -71,7 +71,7 @@ fn numbered(number: u32) -> Defense {
 }
 
 fn private_key(end: usize) -> PrivateKey {
-    PrivateKey::from_bytes([end as u8 + 1; 32])
+    PrivateKey::from_bytes(&[end as u8 + 1; 32]).unwrap()
 }
 
 fn negotiation(end: usize, draw: Draw) -> Negotiation {

@@ -12,7 +12,8 @@ use super::DATA_OVERHEAD;
 use super::indices::Lease;
 use super::noise::Refused;
 use super::timers::{MAX_JITTER, REJECT_AFTER_TIME, REKEY_TIMEOUT};
-use crate::keys::{PresharedKey, PrivateKey, PublicKey};
+use crate::keys::{KEY_LENGTH, PresharedKey, PrivateKey, PublicKey};
+use crate::secret::on_wiped_stack;
 
 /// The counter from which on a session takes no more messages: the kernel's, and 64 times the window that replays are looked
 /// for in.
@@ -38,18 +39,27 @@ impl Keys {
     }
 
     /// Makes an engine whose session indices begin with these 24 bits; and says how old it takes itself to be.
-    pub(super) fn engine(&self, bits: u32) -> (Box<Tunn>, Duration) {
-        let preshared = self.preshared.as_ref().map(|key| *key.as_bytes());
-        let limiter = Some(Arc::clone(&self.limiter));
-        let make = || Tunn::new(self.private.to_x25519(), self.peer.to_x25519(), preshared, None, bits, limiter);
-        let (engine, age) = on_a_steady_clock(make);
+    fn engine(&self, bits: u32) -> (Box<Tunn>, Duration) {
+        on_wiped_stack(|| self.engine_with(bits, self.preshared.as_ref().map(|key| *key.as_bytes())))
+    }
+
+    /// Makes an engine whose answers lead nowhere: it has no use for the preshared key, and holds none.
+    pub(super) fn guard(&self) -> Box<Tunn> {
+        on_wiped_stack(|| self.engine_with(0, None).0)
+    }
+
+    /// Call it on a stack that is wiped: boringtun takes keys, and gives the engine that has them, by value.
+    fn engine_with(&self, bits: u32, preshared: Option<[u8; KEY_LENGTH]>) -> (Box<Tunn>, Duration) {
+        let (private, limiter) = (self.private.as_x25519().clone(), Some(Arc::clone(&self.limiter)));
+        let (engine, age) =
+            on_a_steady_clock(|| Tunn::new(private, self.peer.to_x25519(), preshared, None, bits, limiter));
         (Box::new(engine), age)
     }
 
     /// Gives an engine the private key in force; what it knows of the peer's timestamps stays.
     pub(super) fn give(&self, engine: &mut Tunn) {
-        let limiter = Some(Arc::clone(&self.limiter));
-        engine.set_static_private(self.private.to_x25519(), self.private.public_key().to_x25519(), limiter);
+        let (public, limiter) = (self.private.public_key().to_x25519(), Some(Arc::clone(&self.limiter)));
+        on_wiped_stack(|| engine.set_static_private(self.private.as_x25519().clone(), public, limiter));
     }
 }
 
@@ -142,9 +152,18 @@ impl Engine {
     }
 }
 
+/// Writes an initiation of the engine's to `out`, and returns its length.
+pub(super) fn initiate(tunn: &mut Tunn, out: &mut [u8]) -> Option<usize> {
+    match on_wiped_stack(|| tunn.format_handshake_initiation(out, true)) {
+        TunnResult::WriteToNetwork(datagram) => Some(datagram.len()),
+        TunnResult::Done | TunnResult::Err(_) => None,
+        TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => None,
+    }
+}
+
 /// Hands a handshake message to an engine; returns the length of its answer, 0 if there is none.
 pub(super) fn take(tunn: &mut Tunn, message: &[u8], out: &mut [u8]) -> Result<usize, Refused> {
-    match tunn.decapsulate(None, message, out) {
+    match on_wiped_stack(|| tunn.decapsulate(None, message, out)) {
         TunnResult::WriteToNetwork(answer) => Ok(answer.len()),
         TunnResult::Done => Ok(0),
         TunnResult::Err(_) => Err(Refused::Unauthenticated),
@@ -172,7 +191,7 @@ mod tests {
         let now = Instant::now();
         let (mut caller, mut answerer) = (engine(0, Stage::Calling(now)), engine(1, Stage::Answered(now)));
         let (mut call, mut answer, mut confirmation) = ([0; 148], [0; 148], [0; 148]);
-        caller.tunn.format_handshake_initiation(&mut call, true);
+        initiate(&mut caller.tunn, &mut call).unwrap();
         let length = take(&mut answerer.tunn, &call, &mut answer).unwrap();
         let length = take(&mut caller.tunn, &answer[..length], &mut confirmation).unwrap();
         let mut opened = [0; 148];

@@ -14,7 +14,7 @@ use boringtun::noise::{Tunn, TunnResult};
 use rand_core::RngCore;
 
 use super::HANDSHAKE_INITIATION;
-use super::engine::{CALL_TIME, Engine, Keys, Stage, take};
+use super::engine::{CALL_TIME, Engine, Keys, Stage, initiate, take};
 use super::indices::SessionIndices;
 use super::timers::REKEY_TIMEOUT;
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
@@ -302,7 +302,7 @@ impl Noise {
         rng: &mut impl RngCore,
         out: &mut [u8],
     ) -> Result<Handshaken, Refused> {
-        let guard = self.guard.get_or_insert_with(|| self.keys.engine(0).0);
+        let guard = self.guard.get_or_insert_with(|| self.keys.guard());
         if take(guard, initiation, &mut [0; HANDSHAKE_INITIATION])? == 0 {
             return Err(Refused::Unauthenticated);
         }
@@ -335,11 +335,7 @@ impl Noise {
     pub(super) fn initiate(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
         let engine = self.engines.iter_mut().find(|engine| matches!(engine.stage, Stage::Calling(_)))?;
         engine.stage = Stage::Calling(now);
-        match engine.tunn.format_handshake_initiation(out, true) {
-            TunnResult::WriteToNetwork(datagram) => Some(datagram.len()),
-            TunnResult::Done | TunnResult::Err(_) => None,
-            TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => None,
-        }
+        initiate(&mut engine.tunn, out)
     }
 
     /// Forgets the call: an answer to it is not taken any more.

@@ -284,7 +284,7 @@ fn a_preshared_key_of_zeros_is_none_and_the_same_key_again_keeps_the_session() {
     let mut pair = Pair::connected();
     let now = pair.now;
     for tunnel in &mut pair.tunnels {
-        tunnel.set_preshared_key(&PresharedKey::from_bytes([0; 32]), now);
+        tunnel.set_preshared_key(&PresharedKey::from_bytes(&[0; 32]), now);
         assert!(tunnel.preshared_key().is_none());
     }
     let datagrams = pair.send(0, &ipv4(A, B, b"still here"));

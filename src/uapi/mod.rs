@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(apply_errno(&bind(io::ErrorKind::AddrInUse.into())), 98);
         assert_eq!(apply_errno(&ApplyError::Fwmark(io::Error::other("no number"))), 5);
         assert_eq!(apply_errno(&ApplyError::Stopped), 19);
-        let peer = crate::keys::PublicKey::from_bytes([1; 32]);
+        let peer = crate::keys::PublicKey::from_bytes(&[1; 32]).unwrap();
         assert_eq!(apply_errno(&ApplyError::Endpoint { peer }), 22);
         let renew = |source| apply_errno(&ApplyError::Renew { peer, source });
         assert_eq!(RenewError::ALL.map(renew), [61, 107, 95]);

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::defense::{self, DefenseKey};
 use super::ephemeral::{self, EphemeralKey};
 use super::keys::keys;
-use crate::keys::{KEY_LENGTH, PresharedKey, PrivateKey, PublicKey};
+use crate::keys::{KEY_LENGTH, KeyError, PresharedKey, PrivateKey, PublicKey};
 use crate::secret::SecretBuffer;
 use crate::settings::{AllowedIpChange, PeerAction, PeerUpdate, Update};
 use crate::text;
@@ -183,7 +183,9 @@ fn parse_update<'a>(
         } else if let Some(key) = PeerKey::from_name(name) {
             let invalid = |expected| RequestError::Value { line, key: key.name(), expected };
             if let PeerKey::PublicKey = key {
-                update.peers.push(PeerUpdate::new(PublicKey::from_hex(value).map_err(|_| invalid(KEY))?));
+                update
+                    .peers
+                    .push(PeerUpdate::new(PublicKey::from_hex(value).map_err(|error| invalid(error.expected()))?));
                 continue;
             }
             let peer = last_peer(&mut update, line, key.name())?;
@@ -214,7 +216,6 @@ fn last_peer<'a>(update: &'a mut Update, line: usize, key: &'static str) -> Resu
     update.peers.last_mut().ok_or(RequestError::Misplaced { line, key, expected: OF_PEER })
 }
 
-const KEY: &str = "64 hexadecimal digits";
 const TRUE: &str = "true";
 const OF_PEER: &str = "a key of a peer, expected after a public_key";
 
@@ -253,7 +254,7 @@ fn set_peer_key(
                 peer.action = PeerAction::UpdateOnly;
             }
         }
-        PeerKey::PresharedKey => peer.preshared_key = Some(PresharedKey::from_hex(value).map_err(|_| KEY)?),
+        PeerKey::PresharedKey => peer.preshared_key = Some(PresharedKey::from_hex(value).map_err(KeyError::expected)?),
         PeerKey::Endpoint => {
             peer.endpoint = Some(endpoint(value, zone_index).ok_or("IPV4:PORT or [IPV6]:PORT, the port 1 to 65535")?)
         }
@@ -281,11 +282,10 @@ fn only_true(value: &str) -> Result<(), &'static str> {
 
 /// Parses a private key; one of zeros stands for none.
 pub(super) fn private_key(value: &str) -> Result<Option<PrivateKey>, &'static str> {
-    // Clamping makes a key of zeros look like any other, so look before.
     if value.len() == 2 * KEY_LENGTH && value.bytes().all(|digit| digit == b'0') {
         return Ok(None);
     }
-    PrivateKey::from_hex(value).map(Some).map_err(|_| KEY)
+    PrivateKey::from_hex(value).map(Some).map_err(KeyError::expected)
 }
 
 /// Parses `IPV4:PORT` or `[IPV6]:PORT`, the latter with an optional zone; the port is 1 to 65535.

@@ -34,15 +34,15 @@ fn prefix() -> impl Strategy<Value = IpNet> {
 }
 
 fn public_key() -> impl Strategy<Value = PublicKey> {
-    any::<[u8; 32]>().prop_map(PublicKey::from_bytes)
+    any::<[u8; 32]>().prop_filter_map("of small order", |bytes| PublicKey::from_bytes(&bytes).ok())
 }
 
 fn private_key() -> impl Strategy<Value = PrivateKey> {
-    any::<[u8; 32]>().prop_map(PrivateKey::from_bytes)
+    any::<[u8; 32]>().prop_filter_map("all zeros", |bytes| PrivateKey::from_bytes(&bytes).ok())
 }
 
 fn preshared_key() -> impl Strategy<Value = PresharedKey> {
-    any::<[u8; 32]>().prop_map(PresharedKey::from_bytes)
+    any::<[u8; 32]>().prop_map(|bytes| PresharedKey::from_bytes(&bytes))
 }
 
 fn role() -> impl Strategy<Value = Role> {

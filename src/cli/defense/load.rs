@@ -46,8 +46,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("wg0.conf");
         let checked = |defense: &str| {
-            let key = "A".repeat(43);
-            let text = format!("[Interface]\nPrivateKey = {key}=\n[Peer]\nPublicKey = {PEER}\nDefense = {defense}\n");
+            let text = format!(
+                "[Interface]\nPrivateKey = dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=\n[Peer]\nPublicKey = {PEER}\nDefense = {defense}\n"
+            );
             std::fs::write(&path, text).unwrap();
             check(&Source::read(&path).unwrap())
         };

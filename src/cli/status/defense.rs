@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn nothing_leaves_is_said_with_every_cause_and_only_where_it_is_so() {
-        let mut peer = silent(maybetun::keys::PublicKey::from_bytes([1; 32]));
+        let mut peer = silent(maybetun::keys::PublicKey::from_bytes(&[1; 32]).unwrap());
         let mut agreement = negotiation();
         let mut text = |policy, protection| {
             agreement.settings.negotiation = policy;

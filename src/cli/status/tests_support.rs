@@ -98,10 +98,10 @@ pub(super) fn negotiation() -> NegotiationStatus {
 
 /// A tunnel with a peer that was never heard from, and one with something in every field.
 pub(super) fn sample() -> Named {
-    let silent = silent(PublicKey::from_bytes([1; 32]));
+    let silent = silent(PublicKey::from_bytes(&[1; 32]).unwrap());
     let busy = PeerStatus {
-        public_key: PublicKey::from_bytes([2; 32]),
-        preshared_key: Some(PresharedKey::from_bytes([3; 32])),
+        public_key: PublicKey::from_bytes(&[2; 32]).unwrap(),
+        preshared_key: Some(PresharedKey::from_bytes(&[3; 32])),
         endpoint: Some("[2001:db8::1]:51820".parse().unwrap()),
         persistent_keepalive: 25,
         allowed_ips: vec!["10.0.0.2/32".parse().unwrap(), "fd00::/64".parse().unwrap()],

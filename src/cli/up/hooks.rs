@@ -113,7 +113,7 @@ mod tests {
     }
 
     fn pre_up(hooks: Vec<Hook>) -> Interface {
-        Interface { pre_up: hooks, ..Interface::new(PrivateKey::from_bytes([7; 32])) }
+        Interface { pre_up: hooks, ..Interface::new(PrivateKey::from_bytes(&[7; 32]).unwrap()) }
     }
 
     #[tokio::test]

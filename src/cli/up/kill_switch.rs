@@ -214,7 +214,7 @@ mod tests {
             kill_switch,
             kill_switch_allow: allow.iter().map(|text| parse_network(text).unwrap()).collect(),
         };
-        let mut interface = Interface::new(PrivateKey::from_bytes([7; 32]));
+        let mut interface = Interface::new(PrivateKey::from_bytes(&[7; 32]).unwrap());
         interface.kill_switch_allow = vec!["10.0.0.0/8".parse().unwrap()];
         assert_eq!(args(false, &[]).allowed(&interface).unwrap(), None);
         assert!(args(false, &["192.0.2.1"]).allowed(&interface).is_err());

@@ -68,21 +68,21 @@ pub(crate) fn run(args: UpArgs, speed: Speed, log: &Log) -> anyhow::Result<()> {
     let permission = if args.allow_hooks { Permission::Allowed } else { Permission::Skipped };
     let cost = args.cost.or_file(&source.config.interface);
     let hooks = Hooks::new(&source.path, &source.config.interface, permission);
-    runtime::run(serve(&name, speed, cost, &source, &hooks, &args.kill_switch, log))
+    runtime::run(serve(&name, speed, cost, source, &hooks, &args.kill_switch, log))
 }
 
 async fn serve(
     name: &str,
     speed: Speed,
     cost: Cost,
-    source: &Source,
+    source: Source,
     hooks: &Hooks,
     kill_switch: &KillSwitchArgs,
     log: &Log,
 ) -> anyhow::Result<()> {
     let mut signals = StopSignals::new().context("cannot watch for signals")?;
-    let session = Session::prepare(source, hooks)?;
-    let mut kill_switch = KillSwitch::find(name, kill_switch, &source.config.interface).await?;
+    let mut session = Session::prepare(source, hooks)?;
+    let mut kill_switch = KillSwitch::find(name, kill_switch, session.interface()).await?;
     let mut service = Service::start(name, speed, cost)?;
     let outcome = session.run(&mut service, &mut kill_switch, &mut signals, log).await;
     service.stop().await;

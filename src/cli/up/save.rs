@@ -7,7 +7,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use ipnet::IpNet;
-use maybetun::config::{self, Config, Endpoint, Peer};
+use maybetun::config::{self, Config, Endpoint, Interface, Peer};
+use maybetun::keys::PrivateKey;
 use maybetun::settings::{PeerStatus, Status};
 
 use super::saved_defense::saved_defense;
@@ -19,7 +20,8 @@ const MODE: u32 = 0o600;
 /// What a tunnel is set to when it stops.
 #[derive(Debug)]
 pub(super) struct Snapshot<'a> {
-    /// The file as it was read, for what the device does not know: DNS, the table, the hooks, where defenses are.
+    /// The file as it was read, for what the device does not know: DNS, the table, the hooks, where defenses are. Its keys
+    /// are forgotten.
     pub(super) source: &'a Source,
     /// The state of the device.
     pub(super) status: &'a Status,
@@ -32,9 +34,13 @@ pub(super) struct Snapshot<'a> {
 /// Replaces the file at `path`, whole or not at all.
 ///
 /// # Errors
-/// When the file's directory cannot be written to.
+/// When the file's directory cannot be written to; or when the device has no private key, and the file none to be kept.
 pub(super) fn save(path: &Path, snapshot: &Snapshot<'_>) -> anyhow::Result<()> {
-    replace(path, config::format(&current(snapshot)).as_bytes())
+    let private_key = match &snapshot.status.private_key {
+        Some(key) => key.clone(),
+        None => Source::read(path)?.config.interface.private_key,
+    };
+    replace(path, config::format(&current(snapshot, private_key)).as_bytes())
         .with_context(|| format!("cannot save {}", path.display()))
 }
 
@@ -57,12 +63,9 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Returns the file that makes a tunnel what this one is now.
-fn current(snapshot: &Snapshot<'_>) -> Config {
+fn current(snapshot: &Snapshot<'_>, private_key: PrivateKey) -> Config {
     let Snapshot { source, status, addresses, own_mark } = snapshot;
-    let mut interface = source.config.interface.clone();
-    if let Some(key) = &status.private_key {
-        interface.private_key = key.clone();
-    }
+    let mut interface = Interface { private_key, ..source.config.interface.clone() };
     interface.addresses = addresses.to_vec();
     // A port that was drawn would be the same on every network if it were kept.
     interface.listen_port = Some(status.listen_port).filter(|&port| port != 0 && status.is_port_fixed);
@@ -85,7 +88,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-    use maybetun::keys::{PresharedKey, PrivateKey, PublicKey};
+    use maybetun::keys::{PresharedKey, PublicKey};
     use maybetun::settings::Statistics;
 
     const FILE: &str = "\
@@ -111,8 +114,8 @@ PersistentKeepalive = 25
 
     fn status() -> Status {
         let peer = PeerStatus {
-            public_key: PublicKey::from_bytes([2; 32]),
-            preshared_key: Some(PresharedKey::from_bytes([3; 32])),
+            public_key: PublicKey::from_bytes(&[2; 32]).unwrap(),
+            preshared_key: Some(PresharedKey::from_bytes(&[3; 32])),
             endpoint: Some("[2001:db8::1]:51820".parse().unwrap()),
             persistent_keepalive: 25,
             allowed_ips: vec!["10.0.0.2/32".parse().unwrap(), "fd00::/64".parse().unwrap()],
@@ -136,8 +139,10 @@ PersistentKeepalive = 25
 
     fn saved(status: &Status, own_mark: Option<u32>) -> Config {
         let addresses = vec!["10.0.0.1/24".parse().unwrap()];
-        let source = Source { path: "/etc/wireguard/wg0.conf".into(), config: config::parse(FILE).unwrap() };
-        current(&Snapshot { source: &source, status, addresses, own_mark })
+        let mut source = Source { path: "/etc/wireguard/wg0.conf".into(), config: config::parse(FILE).unwrap() };
+        source.forget_keys();
+        let private_key = status.private_key.clone().unwrap();
+        current(&Snapshot { source: &source, status, addresses, own_mark }, private_key)
     }
 
     /// Parses the file as it would be saved, less the line of the hook.
@@ -164,6 +169,20 @@ PersistentKeepalive = 25
         assert_eq!(config.peers[0].preshared_key, None);
         assert_eq!(config.interface.dns_search, ["example.org"]);
         assert!(config.interface.save_config);
+    }
+
+    #[test]
+    fn a_device_whose_private_key_was_taken_away_leaves_that_of_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("wg0.conf");
+        fs::write(&path, FILE).unwrap();
+        let mut source = Source::read(&path).unwrap();
+        source.forget_keys();
+        let status = Status { private_key: None, ..status() };
+        save(&path, &Snapshot { source: &source, status: &status, addresses: Vec::new(), own_mark: None }).unwrap();
+        let saved = Source::read(&path).unwrap().config;
+        assert_eq!(saved.interface.private_key, config::parse(FILE).unwrap().interface.private_key);
+        assert_eq!(saved.peers[0].preshared_key, status.peers[0].preshared_key);
     }
 
     #[test]

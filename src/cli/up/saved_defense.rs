@@ -110,19 +110,20 @@ mod tests {
     /// The keys that are saved for a peer whose file says `before`, while `running` runs.
     fn saved(before: &str, running: Option<DefenseSettings>) -> String {
         let defense = running.map(|settings| DefenseStatus { settings, statistics: DefenseStatistics::default() });
-        saved_of(before, PeerStatus { defense, ..silent(PublicKey::from_bytes([1; 32])) })
+        saved_of(before, PeerStatus { defense, ..silent(PublicKey::from_bytes(&[1; 32]).unwrap()) })
     }
 
     /// The same while `settings` are to be agreed on.
     fn saved_ephemeral(before: &str, settings: EphemeralSettings) -> String {
         let negotiation = Some(NegotiationStatus { settings, epoch: None, renewals: 0 });
-        saved_of(before, PeerStatus { negotiation, ..silent(PublicKey::from_bytes([1; 32])) })
+        saved_of(before, PeerStatus { negotiation, ..silent(PublicKey::from_bytes(&[1; 32]).unwrap()) })
     }
 
     fn saved_of(before: &str, status: PeerStatus) -> String {
         let key = status.public_key;
-        let zeros = "A".repeat(43);
-        let text = format!("[Interface]\nPrivateKey = {zeros}=\n[Peer]\nPublicKey = {key}\n{before}");
+        let text = format!(
+            "[Interface]\nPrivateKey = dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=\n[Peer]\nPublicKey = {key}\n{before}"
+        );
         let source = Source { path: "/no/such/wg0.conf".into(), config: config::parse(&text).unwrap() };
         let peer = saved_defense(&source, &status);
         let text = config::format(&config::Config { peers: vec![peer], ..source.config });
@@ -156,7 +157,7 @@ mod tests {
     #[test]
     fn an_ephemeral_defense_is_said_by_its_settings() {
         let saved = |before: &str, settings: EphemeralSettings| {
-            let mut peer = Peer::new(PublicKey::from_bytes([1; 32]));
+            let mut peer = Peer::new(PublicKey::from_bytes(&[1; 32]).unwrap());
             (peer.defense, peer.negotiation) = match before {
                 "" => (None, None),
                 _ => (Some(Defense::Ephemeral), Some(NegotiationPolicy::Prefer)),
@@ -177,12 +178,12 @@ mod tests {
         let statically = |before: &str, role| {
             let settings = front(role);
             let defense = Some(DefenseStatus { settings, statistics: DefenseStatistics::default() });
-            saved_of(before, at(PeerStatus { defense, ..silent(PublicKey::from_bytes([1; 32])) }))
+            saved_of(before, at(PeerStatus { defense, ..silent(PublicKey::from_bytes(&[1; 32]).unwrap()) }))
         };
         let by_agreement = |before: &str, role| {
             let settings = EphemeralSettings { role: Some(role), ..EphemeralSettings::default() };
             let negotiation = Some(NegotiationStatus { settings, epoch: None, renewals: 0 });
-            saved_of(before, at(PeerStatus { negotiation, ..silent(PublicKey::from_bytes([1; 32])) }))
+            saved_of(before, at(PeerStatus { negotiation, ..silent(PublicKey::from_bytes(&[1; 32]).unwrap()) }))
         };
         for file in ["Defense = front\n", "Defense = ephemeral\n"] {
             let saved = |role| if file.contains("front") { statically(file, role) } else { by_agreement(file, role) };

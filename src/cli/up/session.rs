@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use anyhow::Context as _;
 use ipnet::IpNet;
-use maybetun::config::{Config, Endpoint};
+use maybetun::config::{Config, Endpoint, Interface};
 use maybetun::settings::Update;
 
 use super::hooks::{Hooks, Moment};
@@ -30,7 +30,8 @@ use crate::cli::service::{End, Service};
 /// A tunnel that a configuration file describes.
 #[derive(Debug)]
 pub(super) struct Session<'a> {
-    source: &'a Source,
+    /// The file, less its keys once the device has them.
+    source: Source,
     hooks: &'a Hooks,
     /// Who sets DNS, if the file asks for it.
     dns: Option<Manager>,
@@ -41,8 +42,8 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// When DNS cannot be set on this host, the port is taken, or a defense is not there or not valid.
-    pub(super) fn prepare(source: &'a Source, hooks: &'a Hooks) -> anyhow::Result<Self> {
-        defense::check(source)?;
+    pub(super) fn prepare(source: Source, hooks: &'a Hooks) -> anyhow::Result<Self> {
+        defense::check(&source)?;
         let interface = &source.config.interface;
         let has_dns = !interface.dns_servers.is_empty() || !interface.dns_search.is_empty();
         let dns = if has_dns { Some(Manager::find()?) } else { None };
@@ -52,12 +53,17 @@ impl<'a> Session<'a> {
         Ok(Self { source, hooks, dns })
     }
 
+    /// Returns what the file says of the interface.
+    pub(super) fn interface(&self) -> &Interface {
+        &self.source.config.interface
+    }
+
     /// Sets everything up, waits for the end, and undoes everything but the interface itself.
     ///
     /// # Errors
     /// When something cannot be set up, or the tunnel fails later. All is undone then too.
     pub(super) async fn run(
-        &self,
+        &mut self,
         service: &mut Service,
         kill_switch: &mut KillSwitch,
         signals: &mut StopSignals,
@@ -79,6 +85,7 @@ impl<'a> Session<'a> {
         };
         let outcome = match up {
             Ok(Ok(own_mark)) => {
+                self.source.forget_keys();
                 tracing::info!("{name} is up");
                 let end = service.ended(signals).await;
                 if matches!(end, Ok(End::Signal(_) | End::SocketRemoved)) {
@@ -109,7 +116,7 @@ impl<'a> Session<'a> {
         kill_switch: &mut KillSwitch,
         undo: &mut Undo,
     ) -> anyhow::Result<Option<u32>> {
-        let interface = &self.source.config.interface;
+        let interface = self.interface();
         self.hooks.run(Moment::PreUp, name).await?;
 
         let addresses = self.resolved(kill_switch).await?;
@@ -156,7 +163,7 @@ impl<'a> Session<'a> {
         }
         let Some(mark) = plan.mark else { return Ok(()) };
         undo.record(Step::Firewall);
-        firewall::add(name, &self.source.config.interface.addresses, mark).await;
+        firewall::add(name, &self.interface().addresses, mark).await;
         sysctl::honour_marks()?;
         for &rule in &plan.rules {
             undo.record(Step::Rule(rule));
@@ -191,13 +198,12 @@ impl<'a> Session<'a> {
 
     /// Writes the state back to the file, if it asks for that.
     async fn save(&self, device: &maybetun::device::Device, network: &Network, own_mark: Option<u32>) {
-        let config = &self.source.config;
-        if !config.interface.save_config {
+        if !self.interface().save_config {
             return;
         }
         let saved = match network.addresses().await {
             Ok(addresses) => {
-                let snapshot = Snapshot { source: self.source, status: &device.status(), addresses, own_mark };
+                let snapshot = Snapshot { source: &self.source, status: &device.status(), addresses, own_mark };
                 save(&self.source.path, &snapshot)
             }
             Err(error) => Err(error),

@@ -247,6 +247,19 @@ fn an_mtu_too_small_for_ipv6_is_refused_only_with_ipv6() {
 }
 
 #[test]
+fn keys_that_keep_nothing_secret_are_refused() {
+    let zeros = format!("{}=", "A".repeat(43));
+    assert_eq!(
+        error(&format!("[Interface]\nPrivateKey = {zeros}\n")),
+        "line 2: PrivateKey: expected a private key as `wg genkey` gives: this one is all zeros"
+    );
+    assert_eq!(
+        error(&format!("[Interface]\nPrivateKey = {PRIVATE}\n[Peer]\nPublicKey = {zeros}\n")),
+        "line 4: PublicKey: expected a public key as `wg pubkey` gives: this one is of small order, and keeps nothing secret"
+    );
+}
+
+#[test]
 fn errors_repeat_no_secret() {
     let secret = &PRIVATE[..43];
     for line in [

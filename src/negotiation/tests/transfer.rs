@@ -96,7 +96,7 @@ fn a_relay_that_sends_what_is_no_defense_is_refused() {
     while !matches!(&world.ends[0].end, End::Client(client) if client.is_agreeing()) {
         world.pass(Duration::from_millis(1));
     }
-    let proof = Proof::new(1, seed.unwrap().fingerprint());
+    let proof = Proof::new(1, seed.fingerprint());
     let text = "name = ".to_owned();
     Message::Part(message::Part { proof, length: text.len() as u32, offset: 0, text }).encode(&mut body);
     world.ends[0].receive(&body, true, world.start + world.now, &mut world.rng);

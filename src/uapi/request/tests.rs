@@ -64,6 +64,19 @@ fn a_private_key_of_zeros_takes_the_key_away() {
 }
 
 #[test]
+fn keys_that_keep_nothing_secret_are_refused() {
+    let errors = [
+        set(&format!("public_key={}\n", "0".repeat(64))),
+        set(&format!("public_key=01{}\nremove=true\n", "0".repeat(62))),
+        set(&format!("private_key={}40\n", "0".repeat(62))),
+    ];
+    for error in errors.map(Result::unwrap_err) {
+        assert_eq!(error.errno(), 22);
+        assert!(error.to_string().contains("_key: expected a p"), "{error}");
+    }
+}
+
+#[test]
 fn marks_are_decimal_or_hexadecimal_and_empty_is_none() {
     for (text, mark) in [("51820", 51820), ("0xca6c", 0xca6c), ("", 0), ("0", 0), ("4294967295", u32::MAX)] {
         assert_eq!(set(&format!("fwmark={text}\n")).unwrap().fwmark, Some(mark), "{text:?}");

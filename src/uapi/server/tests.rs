@@ -205,7 +205,7 @@ async fn the_client_gets_and_sets() {
     let path = server.directory.path().to_owned();
     let update = Update {
         private_key: Some(Some(PrivateKey::generate_from_os())),
-        peers: vec![PeerUpdate::new(PublicKey::from_bytes([9; 32]))],
+        peers: vec![PeerUpdate::new(PublicKey::from_bytes(&[9; 32]).unwrap())],
         ..Update::default()
     };
     server.device.status.lock().unwrap().listen_port = 5;
