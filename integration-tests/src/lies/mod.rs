@@ -35,7 +35,7 @@ macro_rules! every_lie {
         $with! {
             counters_near_the_end, counters_backwards, counters_repeated, counters_leaping,
             sizes_of_datagrams, sizes_of_payloads, truncated_handshakes, oversized_handshakes,
-            port_zero, absent_addresses, unroutable_addresses, indices_of_others,
+            port_zero, absent_addresses, unroutable_addresses, addresses_inside, indices_of_others,
             initiations_of_junk, initiations_of_strangers, initiations_replayed, initiations_unused,
             ephemeral_keys_of_small_order, timestamps_of_the_past, cookies_forged, responses_unasked,
             hello_and_stop, hellos_of_every_kind, proofs_of_nothing, parts_unasked, fetches_without_end,
@@ -69,6 +69,9 @@ const PATIENCE: Duration = Duration::from_millis(300);
 
 /// How many datagrams a lie is told in, unless it says otherwise.
 const DATAGRAMS: usize = 32;
+
+/// Bytes of an honest packet's payload: those of the answer, too.
+const ANSWERED: usize = 1_000;
 
 /// A hostile client: a peer of the relay's, with a key of its own.
 #[derive(Debug)]
@@ -154,7 +157,7 @@ impl Liar {
     /// An honest packet, which the relay's host answers.
     fn honest_packet(&mut self) -> Vec<u8> {
         let sequence = self.random() as u16;
-        echo_request(self.inner, self.relay, sequence, &[0; 100])
+        echo_request(self.inner, self.relay, sequence, &[0; ANSWERED])
     }
 
     /// Sends a datagram from any address and port.

@@ -144,7 +144,7 @@ pub fn messages_of_noise(liar: &mut Liar) {
 /// An agreement, and then data of other sizes than what was agreed on, a proof of another epoch, and silence.
 pub fn agreements_broken(liar: &mut Liar) {
     liar.agree();
-    for length in [20, 100, 1_000, 1_419] {
+    for length in [28, 100, 1_000, 1_419] {
         let mut packet = liar.honest_packet();
         packet.resize(length, 0);
         liar.initiator.data(&packet);

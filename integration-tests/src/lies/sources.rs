@@ -19,7 +19,7 @@ pub fn port_zero(liar: &mut Liar) {
 /// relay's kernel for an answer to ARP.
 pub fn absent_addresses(liar: &mut Liar) {
     let [a, b, c, _] = liar.outer.octets();
-    for _ in 0..DATAGRAMS {
+    for _ in 0..4 * DATAGRAMS {
         let datagram = liar.sealed();
         let (last, port) = (100 + liar.below(150) as u8, 1_024 + liar.below(60_000) as u16);
         liar.transmit_from(Ipv4Addr::new(a, b, c, last), port, &datagram);
@@ -38,10 +38,16 @@ pub fn unroutable_addresses(liar: &mut Liar) {
         Ipv4Addr::UNSPECIFIED,
         Ipv4Addr::BROADCAST,
         Ipv4Addr::new(224, 0, 0, 1),
-        liar.inner,
-        liar.relay,
     ];
     for address in strange.into_iter().cycle().take(DATAGRAMS) {
+        let datagram = liar.sealed();
+        liar.transmit_from(address, 51_820, &datagram);
+    }
+}
+
+/// Authentic datagrams from addresses inside the tunnel: what the relay sends there would come back to it, to be sent again.
+pub fn addresses_inside(liar: &mut Liar) {
+    for address in [liar.inner, liar.relay, liar.other].into_iter().cycle().take(DATAGRAMS) {
         let datagram = liar.sealed();
         liar.transmit_from(address, 51_820, &datagram);
     }
