@@ -19,9 +19,8 @@ use crate::host::{Background, Host};
 use crate::tunnel::{Keys, PeerConfig};
 use crate::wait::eventually;
 
-/// Each client sends a packet of so many bytes so often: 200 kbit/s, and as much comes back.
+/// Bytes of each packet.
 const PACKET: usize = 1_250;
-const INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long what was sent last may be on its way.
 const LAST: Duration = Duration::from_secs(1);
@@ -101,6 +100,9 @@ impl Member {
 }
 
 impl Crowd {
+    /// How often each client sends a packet: 200 kbit/s, and as much comes back.
+    pub const INTERVAL: Duration = Duration::from_millis(50);
+
     /// Starts the members on `host`, and waits until each has a reply from `target`, inside the tunnel to `relay`, whose
     /// public key in base64 is `relay_key`.
     #[track_caller]
@@ -169,8 +171,8 @@ impl Client {
         let seed = std::array::from_fn(|at| (number >> (8 * (at % 2))) as u8);
         let mut tunnel = Tunnel::new(TunnelConfig::new(&key, relay_key, seed));
         tunnel.set_endpoint(Some(Endpoint::from(relay)));
-        // They do not all send at once.
-        let next = Instant::now() + INTERVAL * number as u32 / 100 + Duration::from_millis(10) * number as u32;
+        // They neither call nor send all at once.
+        let next = Instant::now() + Duration::from_micros(10_500) * number as u32;
         Self { tunnel, socket, inner: member.inner, next, sequence: 0, was_reached: false }
     }
 
@@ -186,7 +188,7 @@ impl Client {
         let mut packet = echo_request(self.inner, target, self.sequence, &payload);
         packet.resize(PACKET + 15, 0);
         self.sequence = self.sequence.wrapping_add(1);
-        self.next += INTERVAL;
+        self.next += Crowd::INTERVAL;
         self.tunnel.send(&mut packet, PACKET, Instant::now(), out);
     }
 
@@ -230,7 +232,7 @@ fn run(mut clients: Vec<Client>, target: Ipv4Addr, shared: &Shared) {
             client.transmit(&mut out);
         }
         let deadline = clients.iter().map(Client::deadline).min();
-        let left = deadline.map_or(INTERVAL, |deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = deadline.map_or(Crowd::INTERVAL, |deadline| deadline.saturating_duration_since(Instant::now()));
         let ready: Vec<usize> = {
             let mut sockets: Vec<PollFd<'_>> =
                 clients.iter().map(|client| PollFd::new(client.socket.as_fd(), PollFlags::POLLIN)).collect();

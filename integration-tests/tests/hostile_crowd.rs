@@ -1,29 +1,38 @@
-//! Clients that lie in all that they say, among a hundred honest ones: these keep their goodput and their timing.
+//! A client that lies in all that it says, among a hundred honest ones: these keep their goodput and their timing.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use maybetun_integration_tests::lies::LIES;
 use maybetun_integration_tests::{
     Background, Crowd, Host, Keys, Measured, Member, Network, Stage, Wire, alone, ask, key_in_hex, metronome, resident,
-    value_of,
+    run, value_of,
 };
+use nix::unistd::gettid;
 
 /// Lines that the relay may log for all the lies of the run.
 const LINES: usize = 20;
 
+/// The share of the goodput in calm that is kept in the storm.
+const GOODPUT: f64 = 0.95;
+
+/// How many times as long as in calm half of the round trips may take in the storm, and half of what is due may be late.
+const SLOWER: u32 = 5;
+
+/// KiB by which the memory of the second half may exceed that of the first: what the allocator makes of the same use.
+const GROWTH: u64 = 2_048;
+
 /// Honest clients.
 const CROWD: usize = 100;
 
-/// Liars; each draws its lies for itself.
-const LIARS: usize = 2;
-
-/// How long a liar rests between two lies.
-const REST: Duration = Duration::from_millis(20);
+/// How long the liar rests between two lies.
+const REST: Duration = Duration::from_millis(5);
 
 /// Those of the crowd that the relay pads to, and whose timing it tells of: some in the calm, others in the storm.
 const PADDED: usize = 5;
@@ -31,36 +40,35 @@ const PADDED: usize = 5;
 const CALM: Duration = Duration::from_secs(15);
 const STORM: Duration = Duration::from_secs(60);
 
-/// Liars that lie until they are told to stop.
+/// A liar that draws lies until it is told to stop.
 struct Storm {
     stop: Arc<AtomicBool>,
-    threads: Vec<Background<usize>>,
+    thread: Background<usize>,
 }
 
 impl Storm {
     fn begin(stage: &Stage) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let lie = |number| {
-            let (mut liar, stop) = (stage.liar(number), Arc::clone(&stop));
-            stage.liars().spawn(move || {
-                let mut told = 0;
-                while !stop.load(Ordering::Relaxed) {
-                    let lie = liar.draw();
-                    liar.tell(lie);
-                    told += 1;
-                    thread::sleep(REST);
-                }
-                told
-            })
-        };
-        let threads = (0..LIARS).map(lie).collect();
-        Self { stop, threads }
+        let (mut liar, stop) = (stage.liar(0), Arc::new(AtomicBool::new(false)));
+        let stopped = Arc::clone(&stop);
+        let thread = stage.liars().spawn(move || {
+            // It stands for another machine's: what it takes is not to be missing here.
+            run(Command::new("renice").args(["-n", "19", "-p", &gettid().to_string()]), "").success();
+            let mut told = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                let lie = liar.draw();
+                liar.tell(lie);
+                told += 1;
+                thread::sleep(REST);
+            }
+            told
+        });
+        Self { stop, thread }
     }
 
     /// Ends it, and returns how many lies were told.
     fn end(self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
-        self.threads.into_iter().map(Background::finish).sum()
+        self.thread.finish()
     }
 }
 
@@ -75,27 +83,29 @@ fn crowded() -> (Stage, Crowd, Host, Wire) {
     };
     let members: Vec<Member> = (100..).take(CROWD).map(member).collect();
     let peers = members.iter().map(Member::as_peer).collect();
-    let stage = Stage::start(host, peers, LIARS);
+    let stage = Stage::start(host, peers, 1);
     let crowd = Crowd::start(&crowd_host, &members, Stage::endpoint(), &stage.relay.public_key, Stage::RELAY);
     (stage, crowd, crowd_host, wire)
 }
 
-/// Pads to some of the crowd, and returns the largest lateness of what is due to them in 99 of 100 cases.
-fn pad_to(stage: &Stage, keys: &[String], meanwhile: impl FnOnce()) -> Duration {
+/// Pads to some of the crowd meanwhile. Returns also by how much half of what was due to them was late at most, in the middle
+/// of them.
+fn pad_to<T>(stage: &Stage, keys: &[String], meanwhile: impl FnOnce() -> T) -> (T, Duration) {
     for key in keys {
         stage.set(key, &format!("daita_enable=1\ndaita_machine={}", metronome(10_000.0)));
     }
-    meanwhile();
+    let result = meanwhile();
     let answer = ask(&stage.relay.daemon, "get=1\n\n");
     let lateness = |key: &String| {
         let block = answer.split("public_key=").find(|block| block.starts_with(&key_in_hex(key))).unwrap();
         let actions: u64 = value_of(block, "maybetun_defense_padding_actions").unwrap();
         assert!(actions > 100, "the machines run: {block}");
-        Duration::from_micros(value_of(block, "maybetun_defense_lateness_p99_us").unwrap())
+        Duration::from_micros(value_of(block, "maybetun_defense_lateness_p50_us").unwrap())
     };
-    let latest = keys.iter().map(lateness).max().unwrap();
+    let mut lateness: Vec<Duration> = keys.iter().map(lateness).collect();
+    lateness.sort_unstable();
     keys.iter().for_each(|key| stage.set(key, "daita_enable=0"));
-    latest
+    (result, lateness[keys.len() / 2])
 }
 
 #[test]
@@ -103,21 +113,17 @@ fn a_hundred_honest_clients_keep_their_goodput_and_timing_through_a_minute_of_li
     let _heavy = alone();
     let (stage, crowd, _crowd_host, _wire) = crowded();
     let (in_calm, in_storm) = crowd.keys()[..2 * PADDED].split_at(PADDED);
-
-    let mut calm = None;
-    let calm_lateness = pad_to(&stage, in_calm, || calm = Some(crowd.measure(CALM, || ())));
-    let calm = calm.unwrap();
-
-    let lines = stage.logged().len();
-    let storm = Storm::begin(&stage);
-    let (mut stormy, mut sizes) = (None, Vec::new());
-    let stormy_lateness = pad_to(&stage, in_storm, || {
-        stormy = Some(crowd.measure(STORM, || sizes.push(resident(stage.relay.daemon.id()))));
+    let (calm, calm_lateness) = pad_to(&stage, in_calm, || crowd.measure(CALM, || ()));
+    let (mut sizes, mut told, mut log) = (Vec::new(), 0, Vec::new());
+    let (stormy, stormy_lateness) = pad_to(&stage, in_storm, || {
+        let (lines, storm) = (stage.logged().len(), Storm::begin(&stage));
+        let stormy = crowd.measure(STORM, || sizes.push(resident(stage.relay.daemon.id())));
+        (told, log) = (storm.end(), stage.logged().split_off(lines));
+        stormy
     });
-    let (stormy, told) = (stormy.unwrap(), storm.end());
-    let log = stage.logged().split_off(lines);
 
-    let trip = |measured: &Measured| [0.5, 0.9, 0.99].map(|share| measured.round_trip(share));
+    let trips = |measured: &Measured| [0.5, 0.9, 0.99].map(|share| measured.round_trip(share));
+    let ([calm_half, ..], [stormy_half, stormy_most, _]) = (trips(&calm), trips(&stormy));
     let (first, second) = sizes.split_at(sizes.len() / 2);
     let halves = [first, second].map(|half| *half.iter().max().unwrap());
     println!(
@@ -125,11 +131,16 @@ fn a_hundred_honest_clients_keep_their_goodput_and_timing_through_a_minute_of_li
          {stormy_lateness:?}; KiB {halves:?}; {} lines",
         calm.goodput(),
         stormy.goodput(),
-        trip(&calm),
-        trip(&stormy),
+        trips(&calm),
+        trips(&stormy),
         log.len()
     );
-    assert!(stormy.goodput() >= 0.95 * calm.goodput());
+    assert!(told >= LIES.len(), "only {told} lies were told");
+    assert!(stormy.goodput() >= GOODPUT * calm.goodput());
+    assert!(stormy_half <= SLOWER * calm_half, "{stormy_half:?} is not like {calm_half:?}");
+    // Whoever waits longer has sent the next meanwhile: a queue stands.
+    assert!(stormy_most <= Crowd::INTERVAL, "one in ten takes more than {stormy_most:?}");
+    assert!(stormy_lateness <= SLOWER * calm_lateness, "{stormy_lateness:?} is not like {calm_lateness:?}");
     assert!(log.len() <= LINES, "{log:#?}");
-    assert!(halves[1] <= halves[0] + 2_048, "memory grows: {sizes:?} KiB");
+    assert!(halves[1] <= halves[0] + GROWTH, "memory grows: {sizes:?} KiB");
 }

@@ -20,6 +20,10 @@ pub(crate) const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 1), Ipv4Add
 /// The pause between two packets one way.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// What tells packets that were sent while settings changed from those after that.
+const CHANGING: u8 = 0;
+const SETTLED: u8 = 1;
+
 /// Packets that wait in each direction of a TUN device.
 const CAPACITY: usize = 64;
 
@@ -76,7 +80,7 @@ impl Ends {
             tasks.push(runtime.spawn(async move {
                 while !stopped.load(Ordering::Relaxed) {
                     // While the device is down, nobody reads them.
-                    let _ = tokio::time::timeout(PAUSE, host.send_packet(packet(from, to))).await;
+                    let _ = tokio::time::timeout(PAUSE, host.send_packet(packet(from, to, CHANGING))).await;
                     tokio::time::sleep(PAUSE).await;
                 }
             }));
@@ -113,15 +117,16 @@ impl Ends {
         }
     }
 
-    /// Sends packets each way until one has arrived at each end.
+    /// Sends packets each way until one has arrived at each end: none of those that were on their way before.
     pub(crate) async fn exchange(&self) {
         let [a, b] = &self.0;
-        for (from, to, packet) in [(a, b, packet(0, 1)), (b, a, packet(1, 0))] {
+        for (from, to, packet) in [(a, b, packet(0, 1, SETTLED)), (b, a, packet(1, 0, SETTLED))] {
             loop {
                 let _ = tokio::time::timeout(PAUSE, from.host.send_packet(packet.clone())).await;
                 let wait = tokio::time::timeout(Duration::from_millis(50), to.host.recv_packet());
-                if let Ok(received) = wait.await {
-                    assert!(received.is_some(), "the device is gone");
+                if let Ok(received) = wait.await
+                    && received.expect("the device is not gone") == packet
+                {
                     break;
                 }
             }
@@ -151,12 +156,12 @@ impl Traffic {
     }
 }
 
-/// A packet from one end's address to the other's (protocol 59: nothing follows), with some bytes behind its header.
-fn packet(from: usize, to: usize) -> Vec<u8> {
+/// A packet from one end's address to the other's (protocol 59: nothing follows), with `mark` in each byte behind its header.
+fn packet(from: usize, to: usize, mark: u8) -> Vec<u8> {
     const LENGTH: u8 = 200;
     let mut packet = vec![0x45, 0, 0, LENGTH, 0, 0, 0, 0, 64, 59, 0, 0];
     packet.extend(ADDRESSES[from].octets());
     packet.extend(ADDRESSES[to].octets());
-    packet.resize(LENGTH.into(), 0);
+    packet.resize(LENGTH.into(), mark);
     packet
 }

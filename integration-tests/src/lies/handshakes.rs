@@ -75,10 +75,11 @@ pub fn ephemeral_keys_of_small_order(liar: &mut Liar) {
 
 /// Initiations that are older than those before them.
 pub fn timestamps_of_the_past(liar: &mut Liar) {
-    for number in 0..DATAGRAMS as u8 {
+    for number in 0..DATAGRAMS {
         let mut fields = Initiation::honest();
-        fields.timestamp[7] = fields.timestamp[7].wrapping_sub(number + 1);
-        fields.timestamp[..7].iter_mut().take(usize::from(number % 8)).for_each(|byte| *byte = 0);
+        let (seconds, _) = fields.timestamp.split_first_chunk_mut::<8>().expect("12 bytes");
+        let past = u64::from_be_bytes(*seconds) - [1, 60, 1 << 32, 1 << 62][number % 4];
+        *seconds = past.to_be_bytes();
         liar.initiator.transmit(&liar.initiator.identity.initiate(fields, None).0);
     }
 }
