@@ -75,14 +75,14 @@ fn two_devices_survive_every_change_under_traffic_and_leave_nothing() {
     let (before, tasks) = (Held::now(), runtime.metrics().num_alive_tasks());
 
     let ends = runtime.block_on(Ends::start());
-    let changed = change_for(time, &runtime, &ends, seed);
+    let (changed, passed) = change_for(time, &runtime, &ends, seed);
     runtime.block_on(ends.settle());
     let settled = Instant::now();
     runtime.block_on(async {
         let exchange = tokio::time::timeout(SETTLED, ends.exchange());
         exchange.await.unwrap_or_else(|_| panic!("seed {seed}: no packet passes {SETTLED:?} after settings settled"));
     });
-    println!("{changed} changes; packets passed {:?} after the last", settled.elapsed());
+    println!("{changed} changes, {passed:?} packets meanwhile; packets passed {:?} after the last", settled.elapsed());
 
     let mut events = ends.events();
     let stopping = Instant::now();
@@ -108,9 +108,10 @@ fn two_devices_survive_every_change_under_traffic_and_leave_nothing() {
     assert_eq!((Held::now(), runtime.metrics().num_alive_tasks()), (before, tasks), "seed {seed}: something is left");
 }
 
-/// Changes settings in a thread for `time`, watches that it goes on, and returns how many changes were made.
+/// Changes settings in a thread for `time`, watches that it goes on, and returns how many changes were made and how many
+/// packets passed each way meanwhile.
 #[track_caller]
-fn change_for(time: Duration, runtime: &Runtime, ends: &Ends, seed: u64) -> u64 {
+fn change_for(time: Duration, runtime: &Runtime, ends: &Ends, seed: u64) -> (u64, [u64; 2]) {
     let traffic = ends.traffic(runtime);
     let stop = Arc::new(AtomicBool::new(false));
     let (progress, steps) = mpsc::channel();
@@ -149,6 +150,5 @@ fn change_for(time: Duration, runtime: &Runtime, ends: &Ends, seed: u64) -> u64 
     }
     let passed = runtime.block_on(traffic.end());
     assert!(passed.iter().all(|&packets| packets > 0), "seed {seed}: packets passed each way: {passed:?}");
-    println!("{passed:?} packets passed each way meanwhile");
-    changed
+    (changed, passed)
 }
