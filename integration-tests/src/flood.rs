@@ -6,14 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use blake2::digest::Mac as _;
-use blake2::digest::consts::U16;
-use blake2::{Blake2s256, Blake2sMac, Digest as _};
-use rand_core::{OsRng, RngCore as _, TryRngCore as _};
-
 use crate::host::{Background, Host};
+use crate::initiator::noise::{INITIATION, key, random, write_macs};
 
 /// How many addresses a flood comes from.
 const SOURCES: u16 = 512;
@@ -106,19 +100,9 @@ fn flood(sockets: &[UdpSocket], public_key: &str, stop: &AtomicBool, cookies: &A
 /// Makes a handshake initiation (whitepaper §5.4.2) with random contents and a valid first MAC (§5.4.4) for the peer
 /// whose public key is given in base64.
 #[track_caller]
-pub fn handshake_initiation(public_key: &str) -> [u8; 148] {
-    let key = BASE64.decode(public_key).expect("a public key in base64");
-    let mut message = [0; 148];
-    OsRng.unwrap_err().fill_bytes(&mut message[4..116]);
-    message[0] = 1;
-    let mac = first_mac(&key, &message[..116]);
-    message[116..132].copy_from_slice(&mac);
+pub fn handshake_initiation(public_key: &str) -> [u8; INITIATION] {
+    let mut message = random();
+    message[..4].copy_from_slice(&[1, 0, 0, 0]);
+    write_macs(&mut message, &key(public_key), None);
     message
-}
-
-/// The first MAC (whitepaper §5.4.4) of what comes before it in a message to the peer whose public key is given.
-pub(crate) fn first_mac(public_key: &[u8], before: &[u8]) -> [u8; 16] {
-    let key = Blake2s256::new().chain_update(b"mac1----").chain_update(public_key).finalize();
-    let mac = Blake2sMac::<U16>::new_from_slice(&key).expect("a hash is no longer than a key may be");
-    mac.chain_update(before).finalize().into_bytes().into()
 }

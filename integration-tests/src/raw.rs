@@ -7,6 +7,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, sendto, socket,
 };
 
+use crate::echo::internet_checksum;
 use crate::host::Host;
 
 /// Sends IP packets just as they are given. Of IPv4, the system still writes the length and the header's checksum.
@@ -30,7 +31,16 @@ impl RawSender {
     /// Sends one packet.
     #[track_caller]
     pub fn send(&self, packet: &[u8]) {
-        let sent = if packet[0] >> 4 == 4 {
+        assert_eq!(self.offer(packet), Ok(packet.len()), "the system takes {packet:02x?}");
+    }
+
+    /// Sends one packet, if the system takes it.
+    ///
+    /// # Errors
+    /// What the system says of a packet that it does not take.
+    #[track_caller]
+    pub fn offer(&self, packet: &[u8]) -> nix::Result<usize> {
+        if packet[0] >> 4 == 4 {
             let octets: [u8; 4] = packet[16..20].try_into().expect("an IPv4 header");
             let to = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::from(octets), 0));
             sendto(self.v4.as_raw_fd(), packet, &to, MsgFlags::empty())
@@ -38,8 +48,7 @@ impl RawSender {
             let octets: [u8; 16] = packet[24..40].try_into().expect("an IPv6 header");
             let to = SockaddrIn6::from(SocketAddrV6::new(octets.into(), 0, 0, 0));
             sendto(self.v6.as_raw_fd(), packet, &to, MsgFlags::empty())
-        };
-        assert_eq!(sent, Ok(packet.len()), "the system takes {packet:02x?}");
+        }
     }
 }
 
@@ -102,14 +111,22 @@ pub fn udp(port: u16, payload: &[u8], is_intact: bool) -> Vec<u8> {
     datagram
 }
 
+/// Returns an IPv4 packet with a UDP datagram from one address and port to another, without a checksum.
+pub fn udp_between(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0];
+    packet.extend(from.ip().octets());
+    packet.extend(to.ip().octets());
+    packet.extend(from.port().to_be_bytes());
+    packet.extend(to.port().to_be_bytes());
+    packet.extend((8 + payload.len() as u16).to_be_bytes());
+    packet.extend([0, 0]);
+    packet.extend(payload);
+    packet
+}
+
 /// The checksum over the pseudo-header and a transport segment (RFC 9293, section 3.1).
 fn checksum(protocol: u8, segment: &[u8]) -> u16 {
     let pseudo = [10, 9, 0, 1, 10, 9, 0, 2, 0, protocol];
     let length = (segment.len() as u16).to_be_bytes();
-    let bytes = [&pseudo[..], &length, segment].concat();
-    let mut sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |&b| b.into())).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !sum as u16
+    internet_checksum(&[&pseudo[..], &length, segment].concat())
 }

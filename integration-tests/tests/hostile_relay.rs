@@ -10,12 +10,11 @@ use maybetun::keys::{PrivateKey, PublicKey};
 use maybetun::negotiation::Choice;
 use maybetun::tunnel::{DatagramBatch, Endpoint, Tunnel, TunnelConfig};
 use maybetun_integration_tests::Implementation::Maybetun;
+use maybetun_integration_tests::initiator::frame::{SIZE, control, field, frame, message};
 use maybetun_integration_tests::{
-    Config, End, Host, Keys, Network, PeerConfig, Wire, block_and_pause, defense, runaway,
+    Config, End, Host, Keys, Network, PeerConfig, Wire, block_and_pause, defense, resident, runaway,
 };
 use maybetun_machines::{Strength, Tier};
-
-const MTU: usize = 1_420;
 
 /// How long it lies.
 const TIME: Duration = Duration::from_secs(20);
@@ -57,19 +56,11 @@ impl Relay {
     }
 
     fn frame(&mut self, kind: u8, body: &[u8]) {
-        let mut frame = vec![0xff, kind];
-        frame.extend((MTU as u16).to_be_bytes());
-        frame.extend(body);
-        frame.resize(MTU, 0);
-        self.seal(frame);
+        self.seal(frame(kind, body, SIZE));
     }
 
     fn say(&mut self, message: &Value) {
-        let mut encoded = Vec::new();
-        ciborium::into_writer(message, &mut encoded).unwrap();
-        let mut body = (encoded.len() as u16).to_be_bytes().to_vec();
-        body.extend(encoded);
-        self.frame(2, &body);
+        self.seal(control(message));
     }
 
     /// Takes what the client sent, and answers hellos so that it goes on.
@@ -82,19 +73,12 @@ impl Relay {
         let from = Endpoint::from(from);
         self.tunnel.receive(&datagram[..length], from, Instant::now(), |_| true, &mut plaintext, &mut out);
         self.transmit(&out);
-        let Some(body) = plaintext.strip_prefix(&[0xff, 2]) else { return };
-        let end = 4 + usize::from(u16::from_be_bytes([body[2], body[3]]));
-        let Ok(message) = ciborium::from_reader::<Value, _>(&body[4..end]) else { return };
-        let (name, fields) = &message.as_map().unwrap()[0];
-        let field = |key: &str| {
-            let found = fields.as_map().unwrap().iter().find(|(name, _)| name.as_text() == Some(key));
-            found.map(|(_, value)| value.clone())
-        };
-        if name.as_text() == Some("h") {
-            self.hello = field("e").zip(field("n"));
+        let Some((name, fields)) = message(&plaintext) else { return };
+        if name == "h" {
+            self.hello = field(&fields, "e").cloned().zip(field(&fields, "n").cloned());
         }
-        if let (Some("r"), Some(proof)) = (name.as_text(), field("p")) {
-            self.send_machines(&proof);
+        if let ("r", Some(proof)) = (name.as_str(), field(&fields, "p")) {
+            self.send_machines(proof);
         }
     }
 
@@ -140,12 +124,6 @@ impl Relay {
     }
 }
 
-fn resident(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
-}
-
 #[test]
 fn a_relay_that_lies_costs_its_client_little() {
     let (host, relay_host) = (Host::new(), Host::new());
@@ -167,7 +145,7 @@ fn a_relay_that_lies_costs_its_client_little() {
     tunnel.set_endpoint(Some(Endpoint::from(SocketAddr::new(Network::First.v4(1), 51820))));
     let mut relay = Relay { tunnel, socket, client: None, received: 0, hello: None, state: 1 };
 
-    let end = End::start(host, Maybetun, config, keys.public, 1, MTU as u16);
+    let end = End::start(host, Maybetun, config, keys.public, 1, SIZE as u16);
     defense(&end, "on ephemeral --tier padding --strength high").success();
     let began = Instant::now();
     while relay.hello.is_none() {

@@ -6,14 +6,11 @@ use std::fs;
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use maybetun_integration_tests::Implementation::Maybetun;
+use maybetun_integration_tests::initiator::noise::{Identity, Initiation, KeyPair, key};
 use maybetun_integration_tests::{
-    Config, Daemon, End, Host, Keys, Network, Wire, ask, dump, errno, initiation_from, interface_name, key_in_hex,
-    maybetun_program, run,
+    Config, Daemon, End, Host, Keys, Network, Wire, ask, dump, errno, interface_name, key_in_hex, maybetun_program, run,
 };
-use x25519_dalek::{PublicKey, StaticSecret};
 
 const ZERO: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
@@ -90,24 +87,22 @@ fn nobody_is_answered_in_the_name_of_such_a_key() {
     let relay = End::start(relay, Maybetun, config, keys.public.clone(), 2, 1420);
     let socket = stranger.inside(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
     socket.connect("192.0.2.2:51820").unwrap();
-    let is_answered = |from: &[u8; 32], shared: &[u8; 32], patience| {
+    let is_answered = |from, patience| {
         socket.set_read_timeout(Some(patience)).unwrap();
-        socket.send(&initiation_from(from, shared, &keys.public)).unwrap();
+        let (initiation, _) = Identity::new(from, &keys.public).initiate(Initiation::honest(), None);
+        socket.send(&initiation).unwrap();
         let mut answer = [0; 256];
         socket.recv(&mut answer).is_ok_and(|length| length == 92 && answer[0] == 2)
     };
 
     for point in SMALL_ORDER {
-        let bytes = BASE64.decode(point).unwrap().try_into().unwrap();
         relay.wg("set", &format!("peer {point} allowed-ips 10.9.0.1/32")).failure();
-        assert!(!is_answered(&bytes, &[0; 32], Duration::from_secs(1)), "{point} is answered");
+        assert!(!is_answered(KeyPair::Claimed(key(point)), Duration::from_secs(1)), "{point} is answered");
     }
 
     // Who has a private key is: so the initiations are as they should be.
-    let private = StaticSecret::from([7; 32]);
-    let (public, own) = (PublicKey::from(&private), BASE64.decode(&keys.public).unwrap());
-    let shared = private.diffie_hellman(&PublicKey::from(<[u8; 32]>::try_from(own).unwrap()));
-    relay.wg("set", &format!("peer {} allowed-ips 10.9.0.1/32", BASE64.encode(public.as_bytes()))).success();
-    assert!(is_answered(public.as_bytes(), shared.as_bytes(), Duration::from_secs(20)));
-    assert!(!is_answered(public.as_bytes(), &[0; 32], Duration::from_secs(1)), "anyone is answered");
+    let caller = Keys::new();
+    relay.wg("set", &format!("peer {} allowed-ips 10.9.0.1/32", caller.public)).success();
+    assert!(is_answered(KeyPair::Secret(key(&caller.private)), Duration::from_secs(20)));
+    assert!(!is_answered(KeyPair::Claimed(key(&caller.public)), Duration::from_secs(1)), "anyone is answered");
 }
