@@ -17,6 +17,7 @@ mod outbound;
 mod pacer;
 mod path;
 mod registry;
+mod routing_loop;
 mod schedule;
 mod sending;
 mod shared;

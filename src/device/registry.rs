@@ -13,6 +13,7 @@ use super::departing::Outbox;
 use super::handshakes::HandshakeLimiter;
 use super::log::PeerLog;
 use super::network::Way;
+use super::routing_loop::CameBack;
 use crate::keys::{PrivateKey, PublicKey};
 use crate::settings::{DefenseSettings, Role};
 use crate::tunnel::{AllowedIps, INDEX_BITS, PaddingRate, SessionIndices, Tunnel, TunnelConfig};
@@ -42,6 +43,7 @@ pub(super) struct PeerState {
     pub(super) outbox: Outbox,
     pub(super) way: Way,
     pub(super) log: PeerLog,
+    pub(super) came_back: CameBack,
     /// What all defended peers share, while this is one.
     pub(super) defended: Option<Arc<()>>,
     /// The deadline that the schedule holds for this peer.
@@ -178,6 +180,7 @@ impl Registry {
                 outbox: Outbox::default(),
                 way: Way::default(),
                 log: PeerLog::default(),
+                came_back: CameBack::default(),
                 defended: None,
                 scheduled: None,
                 defense: None,

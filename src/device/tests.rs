@@ -1,6 +1,7 @@
 //! Two devices on loopback, each with an in-memory TUN.
 
 mod moving;
+mod routing_loop;
 mod sizes;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
