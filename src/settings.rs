@@ -204,6 +204,8 @@ pub struct DeviceDrops {
     pub send_failed: u64,
     /// Incoming IP packets that the network marked for congestion and whose transport does not know the mark (RFC 6040).
     pub congested: u64,
+    /// Outgoing datagrams of our own, and fragments of them, that the system routed back into the tunnel.
+    pub came_back: u64,
 }
 
 /// What a defense has counted since it was first switched on for a tunnel.

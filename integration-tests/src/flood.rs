@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::host::{Background, Host};
-use crate::initiator::noise::{INITIATION, key, random, write_macs};
+use crate::initiator::key;
+use crate::initiator::noise::{INITIATION, random, write_macs};
 
 /// How many addresses a flood comes from.
 const SOURCES: u16 = 512;

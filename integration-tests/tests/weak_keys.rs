@@ -7,7 +7,8 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use maybetun_integration_tests::Implementation::Maybetun;
-use maybetun_integration_tests::initiator::noise::{Identity, Initiation, KeyPair, key};
+use maybetun_integration_tests::initiator::key;
+use maybetun_integration_tests::initiator::noise::{Identity, Initiation, KeyPair};
 use maybetun_integration_tests::{
     Config, Daemon, End, Host, Keys, Network, Wire, ask, dump, errno, interface_name, key_in_hex, maybetun_program, run,
 };
@@ -89,7 +90,7 @@ fn nobody_is_answered_in_the_name_of_such_a_key() {
     socket.connect("192.0.2.2:51820").unwrap();
     let is_answered = |from, patience| {
         socket.set_read_timeout(Some(patience)).unwrap();
-        let (initiation, _) = Identity::new(from, &keys.public).initiate(Initiation::honest(), None);
+        let (initiation, _) = Identity::new(from, key(&keys.public)).initiate(Initiation::honest(), None);
         socket.send(&initiation).unwrap();
         let mut answer = [0; 256];
         socket.recv(&mut answer).is_ok_and(|length| length == 92 && answer[0] == 2)

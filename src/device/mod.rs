@@ -19,6 +19,7 @@ mod outbound;
 mod pacer;
 mod path;
 mod registry;
+mod routing_loop;
 mod schedule;
 mod sending;
 mod sending_socket;

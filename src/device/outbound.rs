@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, Notify};
 
 use super::departing::{Turn, depart, room, slice, socket_of};
 use super::registry::{Peer, PeerState};
+use super::routing_loop::came_back;
 use super::shared::{Shared, count};
 use super::sockets::Sockets;
 use super::too_big::{self, Messages};
@@ -109,7 +110,7 @@ impl Work {
             if !tun.try_recv(&mut self.packets)? {
                 return Ok(false);
             }
-            route(shared, &self.packets, &mut self.routes);
+            route(shared, &self.packets, tun.name(), &mut self.routes);
         }
         let is_alone = shared.registry.read().only_peer().is_some();
         let mut room = MAX_RUN;
@@ -248,17 +249,23 @@ async fn wait_for_room(shared: &Shared) {
     }
 }
 
-/// Finds the peer of each packet or burst.
-fn route(shared: &Shared, packets: &PacketBatch, routes: &mut Vec<Option<Arc<Peer>>>) {
+/// Finds the peer of each packet or burst that came from the device `tun`.
+fn route(shared: &Shared, packets: &PacketBatch, tun: &str, routes: &mut Vec<Option<Arc<Peer>>>) {
     routes.clear();
     let registry = shared.registry.read();
     let has_identity = registry.identity().is_some();
+    let port = shared.sockets.borrow().as_ref().map(|sockets| sockets.port());
     routes.extend(packets.iter().map(|packet| {
         let header = IpHeader::parse(packet).filter(|_| has_identity);
         let peer = header.and_then(|header| registry.route(header.destination));
-        if peer.is_none() {
+        let Some((header, peer)) = header.zip(peer) else {
             count(&shared.drops.no_route);
+            return None;
+        };
+        if port.is_some_and(|port| came_back(packet, &header, (peer, &registry), port, tun)) {
+            count(&shared.drops.came_back);
+            return None;
         }
-        peer.cloned()
+        Some(Arc::clone(peer))
     }));
 }

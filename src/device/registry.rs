@@ -16,6 +16,7 @@ use super::departing::Outbox;
 use super::handshakes::HandshakeLimiter;
 use super::log::PeerLog;
 use super::network::Way;
+use super::routing_loop::CameBack;
 use super::sending::Offload;
 use crate::keys::{KEY_LENGTH, PrivateKey, PublicKey};
 use crate::secret::on_wiped_stack;
@@ -61,6 +62,7 @@ pub(super) struct PeerState {
     pub(super) outbox: Outbox,
     pub(super) way: Way,
     pub(super) log: PeerLog,
+    pub(super) came_back: CameBack,
     /// What all defended peers share, while this is one.
     pub(super) defended: Option<Arc<()>>,
     /// The deadline that the schedule holds for this peer.
@@ -200,6 +202,7 @@ impl Registry {
                 outbox: Outbox::default(),
                 way: Way::default(),
                 log: PeerLog::default(),
+                came_back: CameBack::default(),
                 defended: None,
                 scheduled: None,
                 defense: None,

@@ -59,6 +59,7 @@ pub(super) struct DropCounters {
     pub(super) rate_limited: AtomicU64,
     pub(super) send_failed: AtomicU64,
     pub(super) congested: AtomicU64,
+    pub(super) came_back: AtomicU64,
 }
 
 impl DropCounters {
@@ -69,6 +70,7 @@ impl DropCounters {
             rate_limited: self.rate_limited.load(Ordering::Relaxed),
             send_failed: self.send_failed.load(Ordering::Relaxed),
             congested: self.congested.load(Ordering::Relaxed),
+            came_back: self.came_back.load(Ordering::Relaxed),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod moving;
 mod peers;
 mod removing;
+mod routing_loop;
 mod sizes;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -99,6 +99,8 @@ pub(super) struct Engine {
     pub(super) stage: Stage,
     /// Where our message of the handshake goes.
     pub(super) sent_to: SocketAddr,
+    /// The peer's index of the session, once something was sealed in it.
+    pub(super) receiver: Option<u32>,
     /// When it was made, and how old boringtun took it to be then.
     made: (Instant, Duration),
 }
@@ -106,7 +108,7 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn new(keys: &Keys, index: Lease, stage: Stage, sent_to: SocketAddr, now: Instant) -> Self {
         let (tunn, age) = keys.engine(index.bits());
-        Self { tunn, index, stage, sent_to, made: (now, age) }
+        Self { tunn, index, stage, sent_to, receiver: None, made: (now, age) }
     }
 
     /// Returns when the handshake, or its session, is over: an answer is not taken when the call was long sent again, nor

@@ -373,6 +373,12 @@ impl Tunnel {
         self.session.is_some()
     }
 
+    /// Tells whether a data message whose receiver index is `receiver` is one of this tunnel's own, for its peer: of a session that
+    /// something was sealed in and that is not over.
+    pub fn seals_for(&self, receiver: u32) -> bool {
+        self.noise.seals_for(receiver)
+    }
+
     /// Returns when the last handshake completed.
     pub fn last_handshake(&self) -> Option<Instant> {
         self.last_handshake

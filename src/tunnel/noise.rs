@@ -232,10 +232,18 @@ impl Noise {
     fn seal_in(&mut self, bits: u32, plaintext: &[u8], out: &mut [u8]) -> Option<usize> {
         let engine = self.engines.iter_mut().find(|engine| engine.index.bits() == bits)?;
         match engine.tunn.encapsulate(plaintext, out) {
-            TunnResult::WriteToNetwork(datagram) => Some(datagram.len()),
+            TunnResult::WriteToNetwork(datagram) => {
+                engine.receiver = datagram[4..8].try_into().ok().map(u32::from_le_bytes);
+                Some(datagram.len())
+            }
             TunnResult::Done | TunnResult::Err(_) => None,
             TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => None,
         }
+    }
+
+    /// Tells whether data was sealed for this index of the peer's, in a session that there still is.
+    pub(super) fn seals_for(&self, receiver: u32) -> bool {
+        self.engines.iter().any(|engine| engine.receiver == Some(receiver))
     }
 
     /// Opens a transport data message for the session `index` into `packet`.

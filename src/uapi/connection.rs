@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tracing::debug;
 use zeroize::Zeroizing;
 
+use super::conversations::Waiting;
 use super::framing::Framer;
 use super::request::{self, Request, RequestError};
 use super::{Configure, apply_errno, response};
@@ -24,8 +25,9 @@ struct Answer {
 }
 
 /// Answers requests until the client hangs up, sends something that is not a request, or lets `deadline` pass with a
-/// request, or the reading of a response, unfinished.
-pub(super) async fn converse(mut stream: UnixStream, device: &impl Configure, deadline: Duration) {
+/// request, or the reading of a response, unfinished. `waiting` tells since when it has waited for
+/// the client.
+pub(super) async fn converse(mut stream: UnixStream, device: &impl Configure, deadline: Duration, waiting: &Waiting) {
     let mut framer = Framer::new();
     loop {
         let answer = match timeout(deadline, read_request(&mut stream, &mut framer)).await {
@@ -43,10 +45,12 @@ pub(super) async fn converse(mut stream: UnixStream, device: &impl Configure, de
                 return;
             }
         };
+        waiting.anew();
         let written = timeout(deadline, stream.write_all(answer.text.as_bytes())).await;
         if answer.last || !matches!(written, Ok(Ok(()))) {
             return;
         }
+        waiting.anew();
     }
 }
 

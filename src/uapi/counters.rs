@@ -9,12 +9,13 @@ use crate::settings::{DefenseStatistics, DeviceDrops, Statistics};
 pub(super) type Counter<T> = (&'static str, fn(&mut T) -> &mut u64);
 
 /// Counters of the device; they stand before the first peer.
-pub(super) const DEVICE: [Counter<DeviceDrops>; 5] = [
+pub(super) const DEVICE: [Counter<DeviceDrops>; 6] = [
     ("maybetun_dropped_no_route", |drops| &mut drops.no_route),
     ("maybetun_dropped_unknown", |drops| &mut drops.unknown),
     ("maybetun_dropped_rate_limited", |drops| &mut drops.rate_limited),
     ("maybetun_dropped_send_failed", |drops| &mut drops.send_failed),
     ("maybetun_dropped_congested", |drops| &mut drops.congested),
+    ("maybetun_dropped_came_back", |drops| &mut drops.came_back),
 ];
 
 /// Counters of a peer.

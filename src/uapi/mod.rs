@@ -9,6 +9,7 @@
 
 pub mod client;
 mod connection;
+mod conversations;
 mod counters;
 mod defense;
 mod ephemeral;

@@ -1,5 +1,6 @@
 //! The server side of the configuration socket.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
@@ -7,19 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
-use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::connection::converse;
+use super::conversations::Conversations;
 use super::socket::{BindError, SocketFile, Watch, listen, removed};
 use super::{Configure, DIRECTORY};
 
-/// Connections answered at once. Further ones wait in the socket's backlog.
-const MAX_CONNECTIONS: usize = 16;
-
-/// How long a client may take to send a whole request, counted from the last response, and to read a response. Without
-/// it, clients that hang would hold all connections for ever.
+/// How long a client may take to send a whole request, counted from the last response, and to read a response. One that
+/// takes others' place has less: see [`Conversations`].
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long to wait when the process has too many files open to accept a connection.
@@ -80,22 +78,23 @@ impl Server {
             Ok(listening) => listening,
             Err(error) => return ServeEnd::Failed(error),
         };
-        let device = Arc::new(device);
-        let mut conversations = JoinSet::new();
-        loop {
-            tokio::select! {
-                removed = removed(&watch, &self.file) => {
-                    return removed.map_or_else(ServeEnd::Failed, |()| ServeEnd::SocketRemoved);
-                }
-                Some(ended) = conversations.join_next(), if !conversations.is_empty() => {
-                    if let Err(error) = ended {
-                        warn!(%error, "a conversation on the configuration socket ended badly");
-                    }
-                }
-                accepted = accept(&listener), if conversations.len() < MAX_CONNECTIONS => {
-                    let (device, deadline) = (Arc::clone(&device), self.deadline);
-                    conversations.spawn(async move { converse(accepted, &*device, deadline).await });
-                }
+        tokio::select! {
+            removed = removed(&watch, &self.file) => removed.map_or_else(ServeEnd::Failed, |()| ServeEnd::SocketRemoved),
+            never = answer_all(&listener, Arc::new(device), self.deadline) => match never {},
+        }
+    }
+}
+
+/// Answers every client that connects.
+async fn answer_all<C: Configure>(listener: &UnixListener, device: Arc<C>, deadline: Duration) -> Infallible {
+    let mut conversations = Conversations::default();
+    loop {
+        tokio::select! {
+            () = conversations.ended() => {}
+            stream = accept(listener) => {
+                conversations.make_room().await;
+                let device = Arc::clone(&device);
+                conversations.begin(|waiting| async move { converse(stream, &*device, deadline, &waiting).await });
             }
         }
     }

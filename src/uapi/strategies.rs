@@ -238,12 +238,12 @@ pub(super) fn status() -> impl Strategy<Value = Status> {
         prop::option::of(private_key()),
         any::<u16>(),
         any::<u32>(),
-        any::<[u64; 5]>(),
+        any::<[u64; 6]>(),
         prop::collection::vec(peer_status(), 0..4),
     )
         .prop_map(|(private_key, listen_port, fwmark, drops, peers)| {
-            let [no_route, unknown, rate_limited, send_failed, congested] = drops;
-            let dropped = DeviceDrops { no_route, unknown, rate_limited, send_failed, congested };
+            let [no_route, unknown, rate_limited, send_failed, congested, came_back] = drops;
+            let dropped = DeviceDrops { no_route, unknown, rate_limited, send_failed, congested, came_back };
             Status { private_key, listen_port, is_port_fixed: false, fwmark, dropped, peers }
         })
 }

@@ -121,7 +121,8 @@ impl Changes {
                 self.apply(at, Update { private_key: Some(key), ..Update::default() });
             }
             Change::PresharedKey => {
-                let key = [PresharedKey::from_bytes(&[0; 32]), PresharedKey::from_bytes(&[7; 32])][self.below(2)].clone();
+                let key =
+                    [PresharedKey::from_bytes(&[0; 32]), PresharedKey::from_bytes(&[7; 32])][self.below(2)].clone();
                 self.change_peer(at, PeerUpdate { preshared_key: Some(key), ..PeerUpdate::new(peer) });
             }
             Change::ListenPort => self.change_port(at),

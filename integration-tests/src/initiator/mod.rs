@@ -10,6 +10,9 @@ pub mod noise;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use crate::host::Host;
 use crate::tunnel::Keys;
 use noise::{Identity, Initiation, KeyPair, TransportKeys};
@@ -72,7 +75,7 @@ impl Initiator {
     #[track_caller]
     pub fn new(host: &Host, relay: SocketAddr, keys: &Keys, relay_key: &str) -> Self {
         let socket = host.inside(|| UdpSocket::bind("0.0.0.0:0")).expect("a free port");
-        let identity = Identity::new(KeyPair::Secret(noise::key(&keys.private)), relay_key);
+        let identity = Identity::new(KeyPair::Secret(key(&keys.private)), key(relay_key));
         Self { identity, session: None, socket, relay, cookie: None }
     }
 
@@ -166,4 +169,11 @@ impl Initiator {
         datagram.truncate(length);
         Some(datagram)
     }
+}
+
+/// Reads a key in base64.
+#[track_caller]
+pub fn key(base64: &str) -> [u8; 32] {
+    let bytes = BASE64.decode(base64).expect("a key in base64");
+    bytes.try_into().expect("a key of 32 bytes")
 }

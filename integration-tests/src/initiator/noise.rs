@@ -2,8 +2,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use blake2::digest::Mac;
 use blake2::digest::consts::U16;
 use blake2::{Blake2s256, Blake2sMac, Digest as _};
@@ -147,10 +145,9 @@ impl State {
 }
 
 impl Identity {
-    /// Returns an initiator without a preshared key, and its responder, whose public key is in base64.
-    #[track_caller]
-    pub fn new(own: KeyPair, responder: &str) -> Self {
-        Self { own, peer: key(responder), preshared: [0; 32] }
+    /// Returns an initiator without a preshared key, and the public key of its responder.
+    pub fn new(own: KeyPair, peer: [u8; 32]) -> Self {
+        Self { own, peer, preshared: [0; 32] }
     }
 
     /// Writes an initiation, with a valid first MAC, and a second one if a cookie is given.
@@ -243,13 +240,6 @@ pub fn timestamp_now() -> [u8; 12] {
     timestamp[..8].copy_from_slice(&(TAI64_BASE + now.as_secs()).to_be_bytes());
     timestamp[8..].copy_from_slice(&now.subsec_nanos().to_be_bytes());
     timestamp
-}
-
-/// Reads a key in base64.
-#[track_caller]
-pub fn key(base64: &str) -> [u8; 32] {
-    let bytes = BASE64.decode(base64).expect("a key in base64");
-    bytes.try_into().expect("a key of 32 bytes")
 }
 
 /// Returns random bytes.

@@ -25,7 +25,7 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
       "listen_port": number, 0 if none,
       "fwmark": number, 0 if none,
       "kill_switch": boolean (whether it is closed for this interface), null if it cannot be seen,
-      "dropped": {"no_route", "unknown", "rate_limited", "send_failed", "congested": number of packets},
+      "dropped": {"no_route", "unknown", "rate_limited", "send_failed", "congested", "came_back": number of packets},
       "peers": [{
         "public_key": string (base64),
         "has_preshared_key": boolean,
@@ -95,6 +95,7 @@ struct DeviceDropCounts {
     rate_limited: u64,
     send_failed: u64,
     congested: u64,
+    came_back: u64,
 }
 
 #[derive(Serialize)]
@@ -168,14 +169,14 @@ pub(super) fn render(interfaces: &[Named]) -> serde_json::Result<String> {
 impl Interface {
     fn of(named: &Named) -> Self {
         let status = &named.status;
-        let DeviceDrops { no_route, unknown, rate_limited, send_failed, congested } = status.dropped;
+        let DeviceDrops { no_route, unknown, rate_limited, send_failed, congested, came_back } = status.dropped;
         Self {
             name: named.name.clone(),
             public_key: status.private_key.as_ref().map(|key| key.public_key().to_base64()),
             listen_port: status.listen_port,
             fwmark: status.fwmark,
             kill_switch: named.kill_switch,
-            dropped: DeviceDropCounts { no_route, unknown, rate_limited, send_failed, congested },
+            dropped: DeviceDropCounts { no_route, unknown, rate_limited, send_failed, congested, came_back },
             peers: status.peers.iter().map(Peer::of).collect(),
         }
     }
@@ -316,7 +317,7 @@ mod tests {
                     "listen_port": 51820,
                     "fwmark": 51820,
                     "kill_switch": true,
-                    "dropped": {"no_route": 0, "unknown": 3, "rate_limited": 0, "send_failed": 0, "congested": 0},
+                    "dropped": {"no_route": 0, "unknown": 3, "rate_limited": 0, "send_failed": 0, "congested": 0, "came_back": 0},
                     "peers": [{
                         "public_key": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
                         "has_preshared_key": false,

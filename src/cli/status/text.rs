@@ -118,13 +118,14 @@ fn drops(drops: &Drops) -> Option<String> {
 }
 
 fn device_drops(drops: &DeviceDrops) -> Option<String> {
-    let DeviceDrops { no_route, unknown, rate_limited, send_failed, congested } = *drops;
+    let DeviceDrops { no_route, unknown, rate_limited, send_failed, congested, came_back } = *drops;
     counts(&[
         (no_route, "without a peer"),
         (unknown, "unknown"),
         (rate_limited, "rate limited"),
         (send_failed, "not sent"),
         (congested, "lost to congestion"),
+        (came_back, "in a routing loop"),
     ])
 }
 

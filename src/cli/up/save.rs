@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use maybetun::config::{self, Config, Endpoint, Interface, Peer};
 use maybetun::keys::PrivateKey;
 use maybetun::settings::{PeerStatus, Status};
+use nix::unistd::{AccessFlags, access};
 
 use super::saved_defense::saved_defense;
 use crate::cli::locate::Source;
@@ -29,6 +30,22 @@ pub(super) struct Snapshot<'a> {
     pub(super) addresses: Vec<IpNet>,
     /// The mark that a default route asked for, which the file should not have.
     pub(super) own_mark: Option<u32>,
+}
+
+/// Warns if the file at `path` cannot be replaced when the tunnel stops: later is too late to do anything about it.
+pub(super) fn warn_unless_possible(path: &Path) {
+    if let Err(error) = is_possible(path) {
+        tracing::warn!(
+            "SaveConfig will not save {}: its directory cannot be written to ({error}); under maybetun@.service that needs \
+             the drop-in save-config.conf",
+            path.display()
+        );
+    }
+}
+
+fn is_possible(path: &Path) -> io::Result<()> {
+    let path = fs::canonicalize(path)?;
+    Ok(access(path.parent().unwrap_or(Path::new("/")), AccessFlags::W_OK)?)
 }
 
 /// Replaces the file at `path`, whole or not at all.
@@ -196,6 +213,16 @@ PersistentKeepalive = 25
         let marked = Status { fwmark: 51_820, ..status() };
         assert_eq!(saved(&marked, None).interface.fwmark, Some(51_820));
         assert_eq!(saved(&marked, Some(51_820)).interface.fwmark, None);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_replaced_is_known_beforehand() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("wg0.conf");
+        fs::write(&file, "").unwrap();
+        is_possible(&file).unwrap();
+        // Nobody writes to the directory of a process, not even root.
+        assert!(is_possible(Path::new("/proc/self/stat")).is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use maybetun::settings::Update;
 use super::hooks::{Hooks, Moment};
 use super::kill_switch::KillSwitch;
 use super::resolve::{Host, resolve};
-use super::save::{Snapshot, save};
+use super::save::{self, Snapshot, save};
 use super::undo::{Step, Undo};
 use crate::cli::defense;
 use crate::cli::detach;
@@ -49,6 +49,9 @@ impl<'a> Session<'a> {
         let dns = if has_dns { Some(Manager::find()?) } else { None };
         if let Some(port) = interface.listen_port.filter(|&port| port != 0) {
             probe_port(port)?;
+        }
+        if interface.save_config {
+            save::warn_unless_possible(&source.path);
         }
         Ok(Self { source, hooks, dns })
     }

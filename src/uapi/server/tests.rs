@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::super::conversations::MAX_CONVERSATIONS;
 use super::*;
 use crate::device::ApplyError;
 use crate::keys::{PrivateKey, PublicKey};
@@ -117,7 +118,7 @@ async fn a_line_without_end_is_cut_off() {
 async fn clients_that_hang_give_way_to_others() {
     let server = Running::start(Duration::from_millis(100));
     let mut hanging = Vec::new();
-    for _ in 0..MAX_CONNECTIONS {
+    for _ in 0..MAX_CONVERSATIONS {
         let mut stream = server.connect().await;
         stream.write_all(b"set=1\n").await.unwrap();
         hanging.push(stream);
@@ -125,6 +126,40 @@ async fn clients_that_hang_give_way_to_others() {
     assert_eq!(server.exchange(b"get=1\n\n").await, "errno=0\n\n");
     for mut stream in hanging {
         assert_eq!(stream.read(&mut [0; 64]).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn clients_with_nothing_to_say_keep_nobody_waiting() {
+    let server = Running::start(DEADLINE);
+    let mut idle = Vec::new();
+    for _ in 0..MAX_CONVERSATIONS {
+        let mut stream = server.connect().await;
+        stream.write_all(b"get=1\n\n").await.unwrap();
+        assert_ne!(stream.read(&mut [0; 64]).await.unwrap(), 0);
+        idle.push(stream);
+    }
+    // The first has just asked again: the second is the one that has waited longest.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    idle[0].write_all(b"get=1\n\n").await.unwrap();
+    assert_ne!(idle[0].read(&mut [0; 64]).await.unwrap(), 0);
+    let before = std::time::Instant::now();
+    assert_eq!(server.exchange(b"get=1\n\n").await, "errno=0\n\n");
+    assert!(before.elapsed() < DEADLINE / 2, "{:?}", before.elapsed());
+    assert_eq!(idle[1].read(&mut [0; 64]).await.unwrap(), 0, "it gave way");
+    for stream in [0, 2, MAX_CONVERSATIONS - 1] {
+        idle[stream].write_all(b"get=1\n\n").await.unwrap();
+        assert_ne!(idle[stream].read(&mut [0; 64]).await.unwrap(), 0, "{stream} is still answered");
+    }
+}
+
+#[tokio::test]
+async fn many_clients_at_once_are_all_answered() {
+    let server = Running::start(DEADLINE);
+    let ask = |directory: std::path::PathBuf| spawn_blocking(move || client::get_in(&directory, "wg0"));
+    let clients: Vec<_> = (0..4 * MAX_CONVERSATIONS).map(|_| ask(server.directory.path().to_owned())).collect();
+    for client in clients {
+        client.await.unwrap().unwrap();
     }
 }
 

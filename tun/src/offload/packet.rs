@@ -96,11 +96,10 @@ pub(super) fn pseudo_header(packet: &[u8], version: Version, protocol: u8, lengt
     sum(version.addresses(packet)) + u64::from(protocol) + length as u64
 }
 
-/// Returns the checksum of the transport segment `packet[transport..]`, whose own field must be zero. Of UDP never
-/// zero, which it takes for none.
-pub(super) fn transport_checksum(packet: &[u8], version: Version, protocol: u8, transport: usize) -> u16 {
-    let segment = &packet[transport..];
-    let total = pseudo_header(packet, version, protocol, segment.len()) + sum(segment);
+/// Returns the checksum of a transport segment, whose own field must be zero, under a pseudo-header of this sum but for
+/// the segment's length. Of UDP never zero, which it takes for none.
+pub(super) fn transport_checksum(segment: &[u8], pseudo_header: u16, protocol: u8) -> u16 {
+    let total = u64::from(pseudo_header) + segment.len() as u64 + sum(segment);
     match !fold(total) {
         0 if protocol == UDP => 0xffff,
         checksum => checksum,

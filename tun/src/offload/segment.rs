@@ -6,7 +6,8 @@
 use super::checksum::{fold, sum};
 use super::packet::{
     CWR, FIN, PSH, TCP, TCP_CHECKSUM, TCP_DATA_OFFSET, TCP_FLAGS, TCP_HEADER, TCP_SEQUENCE, UDP, UDP_CHECKSUM,
-    UDP_HEADER, UDP_LENGTH, Version, set_ip_length, set_u16, set_u32, transport_checksum, u16_at, u32_at,
+    UDP_HEADER, UDP_LENGTH, Version, pseudo_header, set_ip_length, set_u16, set_u32, transport_checksum, u16_at,
+    u32_at,
 };
 use super::{KIND_ECN, KIND_NONE, KIND_TCP_V4, KIND_TCP_V6, KIND_UDP, NEEDS_CHECKSUM, VirtioHeader};
 
@@ -22,6 +23,8 @@ pub(crate) struct Cut {
     size: usize,
     /// TCP's FIN and PSH, which only the last packet carries.
     last_flags: u8,
+    /// The folded sum of the pseudo-header, but for the length of the segment.
+    pseudo_header: u16,
 }
 
 /// Where one packet of a burst lies: its start, from that of the burst, and its length.
@@ -64,7 +67,25 @@ pub(crate) fn prepare(header: &VirtioHeader, packet: &mut [u8]) -> Result<Option
     if packet.len() <= headers {
         return Err(Malformed);
     }
-    Ok(Some(Cut { version, protocol, transport, headers, size: header.segment_size.into(), last_flags }))
+    let pseudo_header = match transport == version.header() {
+        true => fold(pseudo_header(packet, version, protocol, 0)),
+        false => given_pseudo_header(header, protocol, packet).ok_or(Malformed)?,
+    };
+    Ok(Some(Cut { version, protocol, transport, headers, size: header.segment_size.into(), last_flags, pseudo_header }))
+}
+
+/// Takes the sum of the pseudo-header from the checksum of a burst, where the system left it, and takes off the length.
+///
+/// Between the IP header and the transport's there may be a routing header or a source route: then the address in the
+/// header is that of the next stop, and the pseudo-header has the last one's (RFC 8200, section 8.1; RFC 1122, section
+/// 3.2.1.8). Which that is, the system knows of every kind. `None` if it left no sum.
+fn given_pseudo_header(header: &VirtioHeader, protocol: u8, packet: &[u8]) -> Option<u16> {
+    let transport = usize::from(header.checksum_start);
+    let given = u16_at(packet, transport + if protocol == TCP { TCP_CHECKSUM } else { UDP_CHECKSUM });
+    // Of what is not all zeros the sum is never zero.
+    let is_given = header.flags & NEEDS_CHECKSUM != 0 && given != 0;
+    // The length is taken off by adding its complement (RFC 1071, section 1).
+    is_given.then(|| fold(u64::from(given) + u64::from(!((packet.len() - transport) as u16))))
 }
 
 fn complete_checksum(header: &VirtioHeader, packet: &mut [u8]) -> Result<(), Malformed> {
@@ -133,7 +154,7 @@ impl Cut {
             }
         };
         set_u16(packet, checksum_at, 0);
-        let checksum = transport_checksum(packet, self.version, self.protocol, transport);
+        let checksum = transport_checksum(&packet[transport..], self.pseudo_header, self.protocol);
         set_u16(packet, checksum_at, checksum);
     }
 }

@@ -1,5 +1,7 @@
 //! Bursts that are cut and joined again, and what must never be joined.
 
+mod routed;
+
 use super::checksum::{fold, sum};
 use super::coalesce::Coalescer;
 use super::packet::{
@@ -91,7 +93,7 @@ impl Model {
 
     fn packet(&self, payload: &[u8]) -> Vec<u8> {
         let mut packet = self.unsummed(payload);
-        let checksum = transport_checksum(&packet, self.version, self.protocol, self.transport());
+        let checksum = checksum(&packet, self.version, self.protocol, self.transport());
         set_u16(&mut packet, self.transport() + self.checksum_offset(), checksum);
         packet
     }
@@ -128,6 +130,12 @@ impl Model {
         }
         packets
     }
+}
+
+/// Returns the checksum of the transport segment `packet[transport..]`, whose own field must be zero.
+fn checksum(packet: &[u8], version: Version, protocol: u8, transport: usize) -> u16 {
+    let pseudo_header = fold(pseudo_header(packet, version, protocol, 0));
+    transport_checksum(&packet[transport..], pseudo_header, protocol)
 }
 
 fn bytes(length: usize, seed: usize) -> Vec<u8> {
@@ -227,7 +235,7 @@ fn packets_that_a_cut_would_not_give_back_do_not_join() {
         let mut packet = good.clone();
         change(&mut packet);
         set_u16(&mut packet, 20 + TCP_CHECKSUM, 0);
-        let checksum = transport_checksum(&packet, Version::V4, TCP, 20);
+        let checksum = checksum(&packet, Version::V4, TCP, 20);
         set_u16(&mut packet, 20 + TCP_CHECKSUM, checksum);
         let length = packet.len();
         set_ip_length(&mut packet, Version::V4, 20, length);
