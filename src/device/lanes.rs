@@ -32,7 +32,7 @@ use super::Options;
 use super::sending_socket::SendingSocket;
 use super::sockets::IpVersion;
 
-/// Most lanes of a device. The peers beyond share the sockets that receive.
+/// Most lanes of a device's peers. The peers beyond share the sockets that receive.
 const MAX_LANES: usize = 1_024;
 
 /// Most bytes of send buffer that a lane asks for, of which Linux makes twice as many: what all lanes hold is bounded too.
@@ -66,7 +66,7 @@ pub(super) struct Lanes {
 #[derive(Debug, Default)]
 struct State {
     fwmark: u32,
-    /// At most `most`.
+    /// At most `most`, and those of strangers.
     open: HashMap<(Lane, IpVersion), Arc<SendingSocket>>,
     opening: Opening,
 }
@@ -105,16 +105,14 @@ impl Lanes {
 
     /// Returns a lane, and opens it if need be beside `receiving`, the socket that has its port; `None` if there can be none.
     pub(super) fn get(&self, lane: Lane, version: IpVersion, receiving: &SendingSocket) -> Option<Arc<SendingSocket>> {
-        if let Some(socket) = self.state.read().open.get(&(lane, version)) {
-            return Some(Arc::clone(socket));
+        let now = Instant::now();
+        if let Some(known) = self.known(&self.state.read(), lane, version, now) {
+            return known;
         }
         let state = &mut *self.state.write();
-        if let Some(socket) = state.open.get(&(lane, version)) {
-            return Some(Arc::clone(socket));
-        }
-        let now = Instant::now();
-        if state.open.len() >= self.most || !state.opening.is_open(now) {
-            return None;
+        // Another thread may have been first.
+        if let Some(known) = self.known(state, lane, version, now) {
+            return known;
         }
         let buffer = match lane {
             Lane::Peer(_) => self.buffer,
@@ -135,6 +133,13 @@ impl Lanes {
                 None
             }
         }
+    }
+
+    /// Returns the lane, if it is open, or none, if it is not to be opened; `None` if it is.
+    fn known(&self, state: &State, lane: Lane, version: IpVersion, now: Instant) -> Option<Option<Arc<SendingSocket>>> {
+        let socket = state.open.get(&(lane, version)).cloned();
+        let is_room = lane == Lane::Strangers || state.open.len() < self.most;
+        (socket.is_some() || !is_room || !state.opening.is_open(now)).then_some(socket)
     }
 
     /// Closes the lanes of a peer. What the kernel was given leaves.

@@ -112,6 +112,8 @@ fn lanes_are_bounded_and_close() {
     let [one, two, three] = [1, 2, 3].map(get);
     assert!(Arc::ptr_eq(&one.unwrap(), &get(1).unwrap()));
     assert!(two.is_some() && three.is_none());
+    assert!(lanes.get(Lane::Strangers, IpVersion::V4, &shared).is_some());
+    lanes.retain(|lane| lane != Lane::Strangers);
     lanes.close(2);
     assert!(get(3).is_some() && get(2).is_none());
     lanes.retain(|lane| lane == Lane::Peer(3));
