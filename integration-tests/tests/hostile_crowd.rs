@@ -1,4 +1,6 @@
 //! A client that lies in all that it says, among a hundred honest ones: these keep their goodput and their timing.
+//!
+//! It is a measurement of a release build: without optimization a handshake keeps a thread for milliseconds.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -144,7 +146,8 @@ fn a_hundred_honest_clients_keep_their_goodput_and_timing_through_a_minute_of_li
         log.len()
     );
     assert!(told >= LIES.len(), "only {told} lies were told");
-    assert!(stormy.goodput() >= GOODPUT * calm.goodput());
+    let goodputs = [&calm, &stormy].map(Measured::goodput);
+    assert!(goodputs[1] >= GOODPUT * goodputs[0], "goodput was and is {goodputs:?}");
     assert!(stormy_half <= SLOWER * calm_half, "{stormy_half:?} is not like {calm_half:?}");
     assert!(stormy_most <= STANDSTILL, "one in a hundred takes more than {stormy_most:?}: something stands still");
     assert!(stormy_lateness <= SLOWER * calm_lateness, "{stormy_lateness:?} is not like {calm_lateness:?}");

@@ -19,7 +19,7 @@ pub fn port_zero(liar: &mut Liar) {
 /// relay's kernel for an answer to ARP.
 pub fn absent_addresses(liar: &mut Liar) {
     let [a, b, c, _] = liar.outer.octets();
-    for _ in 0..4 * DATAGRAMS {
+    for _ in 0..10 * DATAGRAMS {
         let datagram = liar.sealed();
         let (last, port) = (100 + liar.below(150) as u8, 1_024 + liar.below(60_000) as u16);
         liar.transmit_from(Ipv4Addr::new(a, b, c, last), port, &datagram);
