@@ -109,6 +109,8 @@ pub struct Status {
     pub fwmark: u32,
     /// Datagrams that belong to no peer, by reason.
     pub dropped: DeviceDrops,
+    /// How the device stands with handshake messages; all zeros while it has no private key.
+    pub handshakes: HandshakeLoad,
     /// The peers, in the order they were added.
     pub peers: Vec<PeerStatus>,
 }
@@ -187,7 +189,7 @@ pub struct Drops {
     /// Incoming payloads that authenticated but are neither IP nor a frame; bundles and control frames that do not hold
     /// what they should.
     pub malformed: u64,
-    /// Outgoing IP packets given up because the peer refused the defense that is required.
+    /// Outgoing IP packets given up because the peer refused the defense that is required, or did not agree on it for 90 s.
     pub unprotected: u64,
 }
 
@@ -198,7 +200,7 @@ pub struct DeviceDrops {
     pub no_route: u64,
     /// Incoming datagrams that are not WireGuard, or name no session or peer of ours; handshake messages from port 0.
     pub unknown: u64,
-    /// Incoming handshake messages refused while under load.
+    /// Incoming handshake messages refused while under load: see [`HandshakeLoad`].
     pub rate_limited: u64,
     /// Outgoing datagrams that the socket refused.
     pub send_failed: u64,
@@ -206,6 +208,23 @@ pub struct DeviceDrops {
     pub congested: u64,
     /// Outgoing datagrams of our own, and fragments of them, that the system routed back into the tunnel.
     pub came_back: u64,
+}
+
+/// What comes to a device of handshake messages, and what becomes of it. It counts anew with another private key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HandshakeLoad {
+    /// Whether more came in the last second than the device takes from whomever they come.
+    pub is_under_load: bool,
+    /// Messages with a valid mac1 that came in a second: the last whole one, or this one if there are more in it.
+    pub per_second: u64,
+    /// Messages a second from which on the device is under load.
+    pub max_per_second: u64,
+    /// Messages refused under load, and answered by a cookie with which the sender may call again.
+    pub cookies_sent: u64,
+    /// Messages refused under load though they had a cookie: their source, or the network that it is in, sent too many.
+    pub too_many: u64,
+    /// Messages refused because they had no valid mac1: who sent them does not know the device's public key.
+    pub invalid: u64,
 }
 
 /// What a defense has counted since it was first switched on for a tunnel.
@@ -275,12 +294,14 @@ pub struct PaddingDrops {
     pub over_device_rate: u64,
     /// The peer's address has not shown that it receives, and was sent three times what came from it.
     pub unproven: u64,
+    /// Padding before it went unanswered, by anything at all, for [`MAX_SILENCE`](crate::tunnel::MAX_SILENCE).
+    pub silent: u64,
 }
 
 impl PaddingDrops {
     /// Returns how many it were in all.
     pub fn total(self) -> u64 {
-        let Self { no_session, queue_full, no_room, over_frac, over_rate, over_device_rate, unproven } = self;
-        no_session + queue_full + no_room + over_frac + over_rate + over_device_rate + unproven
+        let Self { no_session, queue_full, no_room, over_frac, over_rate, over_device_rate, unproven, silent } = self;
+        no_session + queue_full + no_room + over_frac + over_rate + over_device_rate + unproven + silent
     }
 }

@@ -40,7 +40,8 @@ fn client_limits(file: &ClientFile) -> Value {
 
 /// The lines of a file that tell of its defense.
 fn defense_lines(file: &ClientFile) -> Vec<String> {
-    let is_of_defense = |line: &&str| line.starts_with("Defense") || line.starts_with("MaxPaddingRate");
+    let is_of_defense =
+        |line: &&str| ["Defense", "MaxPaddingRate", "HandshakesPerSecond"].iter().any(|key| line.starts_with(key));
     file.read().lines().filter(is_of_defense).map(str::to_owned).collect()
 }
 
@@ -97,7 +98,10 @@ fn the_socket_sets_and_tells_them() {
 
 #[test]
 fn a_file_sets_them_and_keeps_what_was_set_meanwhile() {
-    let file = ClientFile::new("10.9.0.0/24, fd09::/64", "SaveConfig = true\nMaxPaddingRate = 1000000");
+    let file = ClientFile::new(
+        "10.9.0.0/24, fd09::/64",
+        "SaveConfig = true\nMaxPaddingRate = 1000000\nHandshakesPerSecond = 250",
+    );
     let said = "Defense = front\nDefenseMaxPaddingFrac = 0.5\nDefenseMaxBlockingFrac = 0.25\n\
                 DefenseMaxPaddingRate = 65536\n";
     file.write(&format!("{}{said}", file.read()));
@@ -105,6 +109,7 @@ fn a_file_sets_them_and_keeps_what_was_set_meanwhile() {
     let daemon = up(&file);
     file.assert_up();
     assert_eq!(client_limits(&file), limits(0.5, 0.25, 65_536));
+    assert_eq!(status_json(&file.client, &file.interface)["handshake_load"]["max_per_second"], 250);
     daemon.terminate();
     assert_eq!(defense_lines(&file), before, "nothing was changed");
 
@@ -114,6 +119,7 @@ fn a_file_sets_them_and_keeps_what_was_set_meanwhile() {
     daemon.terminate();
     let lines = [
         "MaxPaddingRate = 1000000",
+        "HandshakesPerSecond = 250",
         "Defense = ephemeral",
         "DefenseMaxPaddingFrac = 0.75",
         "DefenseMaxPaddingRate = 0",

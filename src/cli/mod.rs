@@ -85,9 +85,11 @@ impl Cli {
         let matches = command.try_get_matches_from_mut(arguments)?;
         let cli = Self::from_arg_matches(&matches)?;
         // The environment may say what a subcommand has no use for.
-        let has_cost = matches.value_source(service::Cost::ARGUMENT) == Some(ValueSource::CommandLine);
+        let is_said = |argument| matches.value_source(argument) == Some(ValueSource::CommandLine);
+        let has_cost = service::Cost::ARGUMENTS.into_iter().any(is_said);
         if cli.command.is_some() && (cli.backend.is_given() || has_cost) {
-            let message = "a subcommand takes neither an interface nor --foreground nor --max-padding-rate before it";
+            let message =
+                "a subcommand takes neither an interface nor --foreground nor what a tunnel may cost before it";
             return Err(command.error(ErrorKind::ArgumentConflict, message));
         }
         if cli.command.is_none() && cli.backend.interface.is_none() {
@@ -223,12 +225,14 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_on_all_padding_is_an_interfaces_or_that_of_up() {
-        for line in ["wg0 --max-padding-rate 0", "--max-padding-rate 65536 -f wg0", "up x --max-padding-rate 1"] {
-            assert!(parse(line).is_ok(), "{line}");
+    fn what_a_tunnel_may_cost_is_an_interfaces_or_that_of_up() {
+        for limit in ["--max-padding-rate", "--handshakes-per-second"] {
+            for line in [format!("wg0 {limit} 0"), format!("{limit} 65536 -f wg0"), format!("up x {limit} 1")] {
+                assert!(parse(&line).is_ok(), "{line}");
+            }
+            assert_eq!(parse(&format!("up x {limit} 4M")).unwrap_err(), ErrorKind::ValueValidation);
+            assert_eq!(parse(&format!("status {limit} 1")).unwrap_err(), ErrorKind::UnknownArgument);
         }
-        assert_eq!(parse("up x --max-padding-rate 4M").unwrap_err(), ErrorKind::ValueValidation);
-        assert_eq!(parse("status --max-padding-rate 1").unwrap_err(), ErrorKind::UnknownArgument);
     }
 
     #[test]
@@ -243,6 +247,7 @@ mod tests {
         assert_eq!(parse("wg0 up x").unwrap_err(), ErrorKind::ArgumentConflict);
         assert_eq!(parse("-f up x").unwrap_err(), ErrorKind::ArgumentConflict);
         assert_eq!(parse("--max-padding-rate 7 up x").unwrap_err(), ErrorKind::ArgumentConflict);
+        assert_eq!(parse("--handshakes-per-second 7 up x").unwrap_err(), ErrorKind::ArgumentConflict);
         assert_eq!(parse("-f").unwrap_err(), ErrorKind::MissingRequiredArgument);
         assert_eq!(parse("").unwrap_err(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
         assert_eq!(parse("wg0 wg1").unwrap_err(), ErrorKind::UnknownArgument);

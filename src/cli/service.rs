@@ -40,16 +40,23 @@ pub(crate) struct Cost {
     /// [default: MaxPaddingRate in the file, else 268435456].
     #[arg(long, value_name = "BYTES", env = "MAYBETUN_MAX_PADDING_RATE")]
     max_padding_rate: Option<u64>,
+    /// Handshake messages a second from which on the interface is under load, and senders have shares and need cookies;
+    /// 0 is always [default: HandshakesPerSecond in the file, else 100, or one for 20 peers if that is more].
+    #[arg(long, value_name = "MESSAGES", env = "MAYBETUN_HANDSHAKES_PER_SECOND")]
+    handshakes_per_second: Option<u64>,
 }
 
 impl Cost {
-    /// The argument, by clap's name for it.
-    pub(crate) const ARGUMENT: &str = "max_padding_rate";
+    /// The arguments, by clap's names for them.
+    pub(crate) const ARGUMENTS: [&str; 2] = ["max_padding_rate", "handshakes_per_second"];
 
     /// Returns what was said, or what the file says where nothing was.
     #[must_use]
     pub(crate) fn or_file(self, file: &Interface) -> Self {
-        Self { max_padding_rate: self.max_padding_rate.or(file.max_padding_rate) }
+        Self {
+            max_padding_rate: self.max_padding_rate.or(file.max_padding_rate),
+            handshakes_per_second: self.handshakes_per_second.or(file.handshakes_per_second),
+        }
     }
 }
 
@@ -63,6 +70,7 @@ fn options(speed: Speed, cost: Cost) -> Options {
     if let Some(rate) = cost.max_padding_rate {
         options.max_padding_rate = rate;
     }
+    options.handshakes_per_second = cost.handshakes_per_second;
     options
 }
 
@@ -209,16 +217,18 @@ mod tests {
     use maybetun::keys::PrivateKey;
 
     #[test]
-    fn the_limit_on_all_padding_is_that_of_the_arguments_then_of_the_file_then_the_default() {
-        let limit = |argument, in_file| {
+    fn a_limit_is_that_of_the_arguments_then_of_the_file_then_the_default() {
+        let limits = |argument, in_file| {
             let mut file = Interface::new(PrivateKey::from_bytes(&[7; 32]).unwrap());
-            file.max_padding_rate = in_file;
+            (file.max_padding_rate, file.handshakes_per_second) = (in_file, in_file);
             let speed = Speed { offload: Offload::On, queues: None };
-            options(speed, Cost { max_padding_rate: argument }.or_file(&file)).max_padding_rate
+            let cost = Cost { max_padding_rate: argument, handshakes_per_second: argument };
+            let options = options(speed, cost.or_file(&file));
+            (options.max_padding_rate, options.handshakes_per_second)
         };
-        assert_eq!(limit(None, None), DEFAULT_DEVICE_PADDING_RATE);
-        assert_eq!(limit(None, Some(7)), 7);
-        assert_eq!(limit(Some(0), Some(7)), 0);
+        assert_eq!(limits(None, None), (DEFAULT_DEVICE_PADDING_RATE, None));
+        assert_eq!(limits(None, Some(7)), (7, Some(7)));
+        assert_eq!(limits(Some(0), Some(7)), (0, Some(0)));
     }
 
     #[test]

@@ -49,6 +49,9 @@ fn format_interface(text: &mut SecretBuffer, interface: &super::Interface) {
     if let Some(rate) = interface.max_padding_rate {
         line(InterfaceKey::MaxPaddingRate, &rate);
     }
+    if let Some(rate) = interface.handshakes_per_second {
+        line(InterfaceKey::HandshakesPerSecond, &rate);
+    }
     for (key, hooks) in [
         (InterfaceKey::PreUp, &interface.pre_up),
         (InterfaceKey::PostUp, &interface.post_up),
@@ -128,7 +131,7 @@ mod tests {
     fn it_says_what_was_parsed() {
         let text = "[Interface]\nPrivateKey = CAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEA=\nListenPort = 51820\n\
                     FwMark = 0xca6c\nAddress = 10.0.0.2/24\nAddress = fd00::2/64\nDNS = 10.0.0.1\nDNS = corp.example\n\
-                    MTU = 1420\nTable = off\nMaxPaddingRate = 67108864\nPreUp = a\nPostUp = b\nPreDown = c\nPostDown = d %i\nSaveConfig = true\n\
+                    MTU = 1420\nTable = off\nMaxPaddingRate = 67108864\nHandshakesPerSecond = 500\nPreUp = a\nPostUp = b\nPreDown = c\nPostDown = d %i\nSaveConfig = true\n\
                     KillSwitch = on\nKillSwitchAllow = 192.168.0.0/16\nKillSwitchAllow = fd00::/8\n\n\
                     [Peer]\nPublicKey = AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n\
                     PresharedKey = AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\nAllowedIPs = 0.0.0.0/0\nAllowedIPs = ::/0\n\

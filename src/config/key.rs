@@ -75,6 +75,7 @@ keys! {
         Mtu "MTU",
         Table "Table",
         MaxPaddingRate "MaxPaddingRate",
+        HandshakesPerSecond "HandshakesPerSecond",
         PreUp "PreUp",
         PostUp "PostUp",
         PreDown "PreDown",
@@ -119,6 +120,7 @@ impl InterfaceKey {
             | Self::Mtu
             | Self::Table
             | Self::MaxPaddingRate
+            | Self::HandshakesPerSecond
             | Self::SaveConfig
             | Self::KillSwitch => false,
         }

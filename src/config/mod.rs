@@ -60,6 +60,9 @@ pub struct Interface {
     /// `MaxPaddingRate`: bytes a second that padding to all peers together may take; 0 is no limit. `None` is the
     /// device's default.
     pub max_padding_rate: Option<u64>,
+    /// `HandshakesPerSecond`: handshake messages a second from which on the interface is under load; 0 is always. `None`
+    /// has it follow from the number of peers.
+    pub handshakes_per_second: Option<u64>,
     /// `PreUp`: commands to run before the interface is up.
     pub pre_up: Vec<Hook>,
     /// `PostUp`: commands to run after the interface is up.
@@ -90,6 +93,7 @@ impl Interface {
             mtu: None,
             table: Table::Auto,
             max_padding_rate: None,
+            handshakes_per_second: None,
             pre_up: Vec::new(),
             post_up: Vec::new(),
             pre_down: Vec::new(),

@@ -220,6 +220,7 @@ impl InterfaceSection {
             InterfaceKey::Mtu => rest.mtu = Some(value::mtu(value)?),
             InterfaceKey::Table => rest.table = value::table(value)?,
             InterfaceKey::MaxPaddingRate => rest.max_padding_rate = Some(value::padding_rate(value)?),
+            InterfaceKey::HandshakesPerSecond => rest.handshakes_per_second = Some(value::message_rate(value)?),
             InterfaceKey::PreUp => rest.pre_up.push(hook(line, value)?),
             InterfaceKey::PostUp => rest.post_up.push(hook(line, value)?),
             InterfaceKey::PreDown => rest.pre_down.push(hook(line, value)?),

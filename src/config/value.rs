@@ -84,6 +84,10 @@ pub(super) fn padding_rate(value: &str) -> Result<u64, Invalid<'_>> {
         .ok_or(Invalid::Plain { expected: "bytes per second, a whole number, 0 for no limit", found: value })
 }
 
+pub(super) fn message_rate(value: &str) -> Result<u64, Invalid<'_>> {
+    text::decimal(value).ok_or(Invalid::Plain { expected: "messages per second, a whole number", found: value })
+}
+
 pub(super) fn role(value: &str) -> Result<Role, Invalid<'_>> {
     let role = role_from_name(&value.to_ascii_lowercase());
     role.ok_or(Invalid::Plain { expected: "\"client\" or \"relay\"", found: value })
@@ -267,7 +271,7 @@ mod tests {
         assert_eq!(padding_rate("0"), Ok(0));
         assert_eq!(padding_rate("18446744073709551615"), Ok(u64::MAX));
         for value in ["", "-1", "+1", "1.5", "4M", "off", "18446744073709551616"] {
-            assert!(padding_rate(value).is_err(), "{value:?}");
+            assert!(padding_rate(value).is_err() && message_rate(value).is_err(), "{value:?}");
         }
     }
 

@@ -1,30 +1,39 @@
-//! The device's guard against handshake floods: first a check of the mac1, then under load a cookie, then a bucket of
-//! tokens for each source that proved its address (whitepaper §5.3 and §5.4.7).
+//! The device's guard against handshake floods: first a check of the mac1, then, under load, each source has its share,
+//! and more of it after it proved its address with a cookie (whitepaper §5.3 and §5.4.7).
+//!
+//! A client that gets a cookie calls again only when its timer says so, after five seconds. So under load a source that
+//! sends little is served without one, as long as what is kept for such sources lasts: addresses can be forged.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Packet, TunnResult};
 use parking_lot::Mutex;
 
+use super::sources::{Bucket, Share, Sources};
 use crate::keys::PublicKey;
+use crate::settings::HandshakeLoad;
 
 /// Size of a cookie reply, in bytes.
 pub(super) const COOKIE_REPLY: usize = 64;
 
-/// Handshake messages a second that one source may send while the device is under load.
-const TOKENS_PER_SECOND: u32 = 20;
+/// Handshake messages a second that a device takes from whomever they come, unless the user says otherwise: at least.
+const LEAST_RATE: u64 = 100;
 
-/// Handshake messages that a source may send at once.
-const MAX_TOKENS: u32 = 5;
+/// A device with more peers takes one message a second for so many: six times what comes when each renews its session
+/// every 120 s.
+const PEERS_PER_MESSAGE: u64 = 20;
 
-/// Most sources that are remembered. Only sources that answered with a cookie get here, so their number cannot be forged.
-const MAX_SOURCES: usize = 8_192;
+/// Of what the device takes, the part that one address may send under load: without a cookie, and with one.
+const UNPROVEN_PART: u64 = 100;
+const PROVEN_PART: u64 = 10;
 
-const COST: Duration = Duration::from_nanos(1_000_000_000 / TOKENS_PER_SECOND as u64);
-const FULL: Duration = Duration::from_nanos(COST.as_nanos() as u64 * MAX_TOKENS as u64);
+/// What one address may send under load at least, in messages a second, and at once: those of some users.
+const LEAST_PROVEN: u64 = 20;
+const AT_ONCE: u64 = 5;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// What becomes of a handshake message.
 pub(super) enum Verdict<'a> {
@@ -39,157 +48,145 @@ pub(super) enum Verdict<'a> {
 }
 
 pub(super) struct HandshakeLimiter {
-    limiter: RateLimiter,
-    per_second: u64,
+    /// Looks at the mac1 alone.
+    calm: RateLimiter,
+    /// Asks for a cookie.
+    strict: RateLimiter,
+    /// What the user asked for.
+    rate: Option<u64>,
     state: Mutex<State>,
 }
 
 struct State {
-    /// When the current second began, and the valid messages seen in it.
-    second: Instant,
-    messages: u64,
-    /// When each source's bucket was, or will be, full again.
-    sources: HashMap<IpAddr, Instant>,
+    /// What is taken from whomever it comes, and what is kept under load for sources that did not prove their address.
+    any: Bucket,
+    reserve: Bucket,
+    unproven: Sources,
+    proven: Sources,
+    meter: Meter,
+    load: HandshakeLoad,
+    /// When a message last found that the device takes no more from whomever they come.
+    loaded: Option<Instant>,
 }
 
 impl std::fmt::Debug for HandshakeLimiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HandshakeLimiter").field("per_second", &self.per_second).finish_non_exhaustive()
+        f.debug_struct("HandshakeLimiter").field("rate", &self.rate).finish_non_exhaustive()
     }
 }
 
 impl HandshakeLimiter {
-    pub(super) fn new(own_key: PublicKey, per_second: u64) -> Self {
-        Self {
-            limiter: RateLimiter::new(&own_key.to_x25519(), per_second),
-            per_second,
-            state: Mutex::new(State { second: Instant::now(), messages: 0, sources: HashMap::new() }),
-        }
+    /// `rate`: messages a second from which on the device is under load; `None` has it follow from the number of peers.
+    pub(super) fn new(own_key: PublicKey, rate: Option<u64>, now: Instant) -> Self {
+        let limiter = |limit| RateLimiter::new(&own_key.to_x25519(), limit);
+        let state = State {
+            any: Bucket::full(now),
+            reserve: Bucket::full(now),
+            unproven: Sources::new(now),
+            proven: Sources::new(now),
+            meter: Meter { second: now, messages: 0, before: 0 },
+            load: HandshakeLoad::default(),
+            loaded: None,
+        };
+        Self { calm: limiter(u64::MAX), strict: limiter(0), rate, state: Mutex::new(state) }
     }
 
-    /// Judges a handshake message. A cookie, if one is due, is written to `reply`.
+    /// Judges a handshake message to a device with so many peers. A cookie, if one is due, is written to `reply`.
     pub(super) fn judge<'a>(
         &self,
         datagram: &'a [u8],
         from: SocketAddr,
+        peers: usize,
         now: Instant,
         reply: &mut [u8; COOKIE_REPLY],
     ) -> Verdict<'a> {
-        self.limiter.reset_count();
-        match self.limiter.verify_packet(Some(from.ip()), datagram, reply) {
-            Ok(packet) if self.state.lock().admit(from.ip(), self.per_second, now) => Verdict::Accept(packet),
-            Ok(_) => Verdict::TooMany,
-            Err(TunnResult::WriteToNetwork(_)) => Verdict::SendCookie,
-            Err(_) => Verdict::Invalid,
+        let (source, rate) = (from.ip(), self.rate(peers));
+        let Ok(message) = self.calm.verify_packet(Some(source), datagram, reply) else {
+            self.state.lock().load.invalid += 1;
+            return Verdict::Invalid;
+        };
+        if self.state.lock().admit_unproven(source, rate, now) {
+            return Verdict::Accept(message);
         }
+        let has_cookie = match self.strict.verify_packet(Some(source), datagram, reply) {
+            Ok(_) => true,
+            Err(TunnResult::WriteToNetwork(_)) => false,
+            Err(_) => return Verdict::Invalid,
+        };
+        let state = &mut *self.state.lock();
+        if !has_cookie {
+            state.load.cookies_sent += 1;
+            return Verdict::SendCookie;
+        }
+        if state.proven.take(source, proven_share(rate), now) {
+            return Verdict::Accept(message);
+        }
+        state.load.too_many += 1;
+        Verdict::TooMany
+    }
+
+    /// Returns what came, and what became of it.
+    pub(super) fn load(&self, peers: usize, now: Instant) -> HandshakeLoad {
+        let state = &mut *self.state.lock();
+        let per_second = state.meter.read(now);
+        let is_under_load = state.loaded.is_some_and(|at| now.saturating_duration_since(at) < SECOND);
+        HandshakeLoad { is_under_load, per_second, max_per_second: self.rate(peers), ..state.load }
+    }
+
+    fn rate(&self, peers: usize) -> u64 {
+        self.rate.unwrap_or_else(|| LEAST_RATE.max(peers as u64 / PEERS_PER_MESSAGE))
     }
 }
 
 impl State {
-    fn admit(&mut self, source: IpAddr, per_second: u64, now: Instant) -> bool {
-        if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
-            self.second = now;
-            self.messages = 0;
-            self.sources.retain(|_, refilled| *refilled > now);
-        }
-        self.messages += 1;
-        if self.messages <= per_second {
+    /// Takes a message with a valid mac1, unless it has to prove where it comes from.
+    fn admit_unproven(&mut self, source: IpAddr, rate: u64, now: Instant) -> bool {
+        self.meter.count(now);
+        // What a source sent before there was load counts: who floods has had his share by then.
+        let has_share = self.unproven.take(source, Share::new(rate / UNPROVEN_PART, AT_ONCE), now);
+        // A second's worth may come at once.
+        let all = Share::new(rate, rate);
+        if rate > 0 && self.any.take(all, now) {
             return true;
         }
-        let source = network_of(source);
-        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&source) {
-            return false;
-        }
-        let refilled = self.sources.entry(source).or_insert(now);
-        if *refilled > now + FULL - COST {
-            return false;
-        }
-        *refilled = (*refilled).max(now) + COST;
-        true
+        self.loaded = Some(now);
+        rate > 0 && has_share && self.reserve.take(all, now)
     }
 }
 
-/// Returns what counts as one source: an IPv4 address, or an IPv6 network of 64 bits.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
+fn proven_share(rate: u64) -> Share {
+    let per_second = LEAST_PROVEN.max(rate / PROVEN_PART);
+    Share::new(per_second, AT_ONCE.max(per_second / 4))
+}
+
+/// Counts what comes in a second.
+struct Meter {
+    /// When the current second began, what came in it, and what in the one before.
+    second: Instant,
+    messages: u64,
+    before: u64,
+}
+
+impl Meter {
+    fn count(&mut self, now: Instant) {
+        self.turn(now);
+        self.messages += 1;
+    }
+
+    fn turn(&mut self, now: Instant) {
+        let age = now.saturating_duration_since(self.second);
+        if age >= SECOND {
+            self.before = if age < 2 * SECOND { self.messages } else { 0 };
+            (self.second, self.messages) = (now, 0);
+        }
+    }
+
+    /// Returns what came in the last whole second, or in this one if that is more already.
+    fn read(&mut self, now: Instant) -> u64 {
+        self.turn(now);
+        self.before.max(self.messages)
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use crate::keys::PrivateKey;
-    use crate::tunnel::{DatagramBatch, Endpoint, Tunnel, TunnelConfig};
-
-    /// A handshake initiation with a valid first MAC, from someone whom the device does not know.
-    pub(in crate::device) fn initiation(to: PublicKey) -> Vec<u8> {
-        let mut tunnel = Tunnel::new(TunnelConfig::new(&PrivateKey::generate_from_os(), to, [1; 32]));
-        tunnel.set_endpoint(Some(Endpoint::from(SocketAddr::from(([192, 0, 2, 1], 1)))));
-        let mut out = DatagramBatch::new();
-        tunnel.start_handshake(Instant::now(), &mut out);
-        out.iter().next().unwrap().to_vec()
-    }
-
-    fn state(now: Instant) -> State {
-        State { second: now, messages: 0, sources: HashMap::new() }
-    }
-
-    #[test]
-    fn a_message_without_a_valid_mac1_is_refused_and_does_not_count() {
-        let own = PrivateKey::generate_from_os().public_key();
-        let limiter = HandshakeLimiter::new(own, 1);
-        let (from, now) = (SocketAddr::from(([192, 0, 2, 9], 9)), Instant::now());
-        let mut forged = initiation(own);
-        forged[120] ^= 1;
-        for _ in 0..10 {
-            assert!(matches!(limiter.judge(&forged, from, now, &mut [0; COOKIE_REPLY]), Verdict::Invalid));
-        }
-        assert!(matches!(limiter.judge(&initiation(own), from, now, &mut [0; COOKIE_REPLY]), Verdict::Accept(_)));
-    }
-
-    #[test]
-    fn under_load_a_sender_without_a_cookie_gets_one() {
-        let own = PrivateKey::generate_from_os().public_key();
-        let limiter = HandshakeLimiter::new(own, 2);
-        let (from, now) = (SocketAddr::from(([192, 0, 2, 9], 9)), Instant::now());
-        let mut reply = [0; COOKIE_REPLY];
-        for _ in 0..2 {
-            assert!(matches!(limiter.judge(&initiation(own), from, now, &mut reply), Verdict::Accept(_)));
-        }
-        assert!(matches!(limiter.judge(&initiation(own), from, now, &mut reply), Verdict::SendCookie));
-        assert_eq!(reply[0], 3, "a cookie reply is message type 3");
-    }
-
-    #[test]
-    fn under_load_one_source_does_not_starve_another() {
-        let now = Instant::now();
-        let mut state = state(now);
-        let [greedy, modest] = [IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2])];
-        let admitted = (0..100).filter(|_| state.admit(greedy, 0, now)).count();
-        assert_eq!(admitted, MAX_TOKENS as usize);
-        assert!(state.admit(modest, 0, now));
-        assert!(state.admit(greedy, 0, now + COST), "a token comes back with time");
-        assert!(!state.admit(greedy, 0, now + COST));
-    }
-
-    #[test]
-    fn the_table_of_sources_is_bounded_and_empties_with_time() {
-        let now = Instant::now();
-        let mut state = state(now);
-        for i in 0..2 * MAX_SOURCES as u32 {
-            state.admit(IpAddr::from(i.to_be_bytes()), 0, now);
-        }
-        assert_eq!(state.sources.len(), MAX_SOURCES);
-        state.admit(IpAddr::from([203, 0, 113, 1]), 0, now + Duration::from_secs(2));
-        assert_eq!(state.sources.len(), 1);
-    }
-
-    #[test]
-    fn addresses_of_one_ipv6_network_are_one_source() {
-        let [a, b, c] = ["2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1"].map(|text| text.parse().unwrap());
-        assert_eq!(network_of(a), network_of(b));
-        assert_ne!(network_of(a), network_of(c));
-    }
-}
+pub(super) mod tests;

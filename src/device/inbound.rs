@@ -155,7 +155,7 @@ fn peer_of_handshake(
         return None;
     }
     let mut reply = [0; COOKIE_REPLY];
-    match identity.limiter.judge(datagram.bytes, datagram.from.remote, Instant::now(), &mut reply) {
+    match identity.limiter.judge(datagram.bytes, datagram.from.remote, registry.len(), Instant::now(), &mut reply) {
         Verdict::Accept(message) => {
             let peer = peer_named_by(identity, registry, &message);
             if peer.is_none() {

@@ -1,5 +1,6 @@
 //! What the log says of one peer: a few lines a minute, whatever the peer does.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::keys::PublicKey;
@@ -66,6 +67,8 @@ pub(super) struct PeerLog {
     held_since: Option<Instant>,
     /// How the traffic is protected, while that is still to be said.
     unsaid: Option<Line>,
+    /// While an update turns to many peers: how the traffic of this one is protected since.
+    hushed: Option<Option<(Protection, bool)>>,
 }
 
 impl PeerLog {
@@ -75,6 +78,10 @@ impl PeerLog {
     pub(super) fn note_protection(&mut self, peer: PublicKey, protection: Protection, holds_back: bool, now: Instant) {
         let line = self.line(protection, holds_back, now);
         self.unsaid = None;
+        if let Some(noted) = &mut self.hushed {
+            *noted = Some((protection, holds_back));
+            return;
+        }
         match self.limiter.admit(now) {
             Some(suppressed) => say(peer, &line, suppressed),
             None => self.unsaid = Some(line),
@@ -83,10 +90,29 @@ impl PeerLog {
 
     /// Says that no answer to a handshake came.
     pub(super) fn note_handshake_failed(&mut self, peer: PublicKey, now: Instant) {
-        let line = Line { is_warning: false, text: "no answer to the handshake".to_owned() };
+        self.note(peer, Line { is_warning: false, text: "no answer to the handshake".to_owned() }, now);
+    }
+
+    /// Warns of something.
+    pub(super) fn warn(&mut self, peer: PublicKey, text: &str, now: Instant) {
+        self.note(peer, Line { is_warning: true, text: text.to_owned() }, now);
+    }
+
+    fn note(&mut self, peer: PublicKey, line: Line, now: Instant) {
         if let Some(suppressed) = self.limiter.admit(now) {
             say(peer, &line, suppressed);
         }
+    }
+
+    /// Says nothing of how the traffic is protected until [`unhush`](Self::unhush) returns it.
+    pub(super) fn hush(&mut self) {
+        self.hushed.get_or_insert_default();
+    }
+
+    /// Returns how the traffic is protected, and whether nothing of the user's leaves, if that changed since
+    /// [`hush`](Self::hush).
+    pub(super) fn unhush(&mut self) -> Option<(Protection, bool)> {
+        self.hushed.take().flatten()
     }
 
     /// Returns when there is something to say; `None` if nothing waits.
@@ -105,19 +131,54 @@ impl PeerLog {
     }
 
     fn line(&mut self, protection: Protection, holds_back: bool, now: Instant) -> Line {
-        let why = protection.cause().map_or("both ends run a defense of their own", |cause| cause.why());
+        let state = told(protection, holds_back);
         if holds_back {
             self.held_since.get_or_insert(now);
-            let text = format!("nothing of the user's leaves: the defense is required, and {why}");
-            return Line { is_warning: true, text };
+            return Line { is_warning: true, text: state };
         }
-        let state = format!("{}: {why}", protection.word());
         match self.held_since.take() {
             Some(since) => {
                 let held = now.saturating_duration_since(since);
                 Line { is_warning: true, text: format!("what the user sends leaves again, after {held:.1?}: {state}") }
             }
             None => Line { is_warning: false, text: state },
+        }
+    }
+}
+
+/// Says in words how the traffic is protected.
+fn told(protection: Protection, holds_back: bool) -> String {
+    let why = protection.cause().map_or("both ends run a defense of their own", |cause| cause.why());
+    match holds_back {
+        true => format!("nothing of the user's leaves: the defense is required, and {why}"),
+        false => format!("{}: {why}", protection.word()),
+    }
+}
+
+/// What one update changed for peers, however many they are: one line.
+#[derive(Debug, Default)]
+pub(super) struct Summary {
+    /// How many peers are protected so, and whether the user is to be warned of it.
+    peers: BTreeMap<String, (u64, bool)>,
+}
+
+impl Summary {
+    /// Takes what [`PeerLog::unhush`] returned.
+    pub(super) fn add(&mut self, noted: Option<(Protection, bool)>) {
+        if let Some((protection, holds_back)) = noted {
+            let (count, is_warning) = self.peers.entry(told(protection, holds_back)).or_default();
+            *count += 1;
+            *is_warning |= holds_back;
+        }
+    }
+
+    pub(super) fn say(&self) {
+        let parts: Vec<_> = self.peers.iter().map(|(text, (count, _))| format!("{count} peers: {text}")).collect();
+        let text = parts.join("; ");
+        match self.peers.values().any(|(_, is_warning)| *is_warning) {
+            _ if text.is_empty() => {}
+            true => tracing::warn!("{text}"),
+            false => tracing::info!("{text}"),
         }
     }
 }
@@ -131,7 +192,7 @@ fn say(peer: PublicKey, line: &Line, suppressed: u64) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
 
@@ -157,8 +218,8 @@ mod tests {
         }
     }
 
-    /// Returns the lines that `act` logs, without the peer.
-    fn logged(act: impl FnOnce(&mut PeerLog)) -> Vec<String> {
+    /// Returns the lines that `act` logs on this thread.
+    pub(in crate::device) fn captured(act: impl FnOnce()) -> Vec<String> {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -167,9 +228,15 @@ mod tests {
             .with_target(false)
             .without_time()
             .finish();
-        tracing::subscriber::with_default(subscriber, || act(&mut PeerLog::default()));
+        tracing::subscriber::with_default(subscriber, act);
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(|line| line.trim().replace(&format!(" peer={PEER:?}"), "")).collect()
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    /// Returns the lines that `act` logs, without the peer.
+    fn logged(act: impl FnOnce(&mut PeerLog)) -> Vec<String> {
+        let lines = captured(|| act(&mut PeerLog::default()));
+        lines.into_iter().map(|line| line.replace(&format!(" peer={PEER:?}"), "")).collect()
     }
 
     fn suppressed(lines: &[String]) -> u64 {
@@ -211,6 +278,7 @@ mod tests {
                     if change % 2 == 0 { (REQUIRED, true) } else { (Protection::Protected, false) };
                 log.note_protection(PEER, protection, holds_back, now);
                 log.note_handshake_failed(PEER, now);
+                log.warn(PEER, "every packet leaves in fragments", now);
             }
             let end = start + Duration::from_secs(60 * MINUTES) + INTERVAL;
             log.handle_timeout(PEER, end);
@@ -218,7 +286,7 @@ mod tests {
         });
         let most = u64::from(BURST) + MINUTES * 60 / INTERVAL.as_secs() + 2;
         assert!((10..=most).contains(&(lines.len() as u64)), "{} lines", lines.len());
-        assert_eq!(suppressed(&lines) + lines.len() as u64, 2 * changes + 1);
+        assert_eq!(suppressed(&lines) + lines.len() as u64, 3 * changes + 1);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! [`Device::start`] starts a thread for each direction of traffic, one for deadlines, and a task that follows the TUN
 //! interface: sockets are open while it is up. Everything is configured through [`Device::apply`] while it runs.
 //!
-//! Locks are taken in this order: the turn of `network`, the registry of peers, then the right to send for one, then
-//! its tunnel, then the schedule, the link or the lanes. Datagrams leave through one function, `departing::depart`.
+//! Locks are taken in this order: the turn of an update, the turn of `network`, the registry of peers, then the right to
+//! send for one, then its tunnel, then the schedule, the link or the lanes. Datagrams leave through one function,
+//! `departing::depart`.
 
 mod configure;
 mod departing;
@@ -18,6 +19,7 @@ mod opening;
 mod outbound;
 mod pacer;
 mod path;
+mod peers;
 mod registry;
 mod routing_loop;
 mod schedule;
@@ -25,6 +27,8 @@ mod sending;
 mod sending_socket;
 mod shared;
 mod sockets;
+mod sources;
+mod status;
 mod supervise;
 #[cfg(test)]
 mod tests;
@@ -68,8 +72,10 @@ pub struct Options {
     /// Bytes a second that padding to all peers together may take, counted as IP packets with all their headers: in any second
     /// at most twice as many. 0 is no limit. By default [`DEFAULT_DEVICE_PADDING_RATE`].
     pub max_padding_rate: u64,
-    /// Handshake messages a second above which senders must prove their address with a cookie.
-    pub handshakes_per_second: u64,
+    /// Handshake messages a second from which on the device is under load: each source has a share then, and more of it
+    /// once it proved its address with a cookie. 0 is always. `None`, the default, is 100, or one for 20 peers if that is
+    /// more: six times what comes when each renews its session.
+    pub handshakes_per_second: Option<u64>,
 }
 
 impl Default for Options {
@@ -80,7 +86,7 @@ impl Default for Options {
             queues: default_queues(),
             timer_slack: Duration::ZERO,
             max_padding_rate: DEFAULT_DEVICE_PADDING_RATE,
-            handshakes_per_second: 100,
+            handshakes_per_second: None,
         }
     }
 }
@@ -188,7 +194,7 @@ impl Device {
 
     /// Returns the state of the device and its peers.
     pub fn status(&self) -> Status {
-        configure::status(&self.shared)
+        status::status(&self.shared)
     }
 
     /// Returns what tells of events from now on. A listener that falls 256 events behind loses the oldest.

@@ -18,11 +18,11 @@ use tokio::sync::Notify;
 
 use super::departing::{Turn, depart};
 use super::path::{self, Path};
-use super::registry::Peer;
+use super::registry::{Peer, PeerState};
 use super::shared::Shared;
 use super::sockets::Sockets;
 use crate::settings::{Cause, Role};
-use crate::tunnel::{DATA_OVERHEAD, DatagramBatch, REJECT_AFTER_TIME, Tunnel};
+use crate::tunnel::{DATA_OVERHEAD, DatagramBatch, REJECT_AFTER_TIME};
 
 /// Pause before another port is asked for again, where the system gave none.
 const RETRY: Duration = Duration::from_secs(1);
@@ -55,6 +55,14 @@ impl Network {
     pub(super) fn ask(&self, peer: u32) {
         self.due.lock().insert(peer);
         self.is_due.notify_one();
+    }
+
+    /// Has another port asked for again, after the system gave none. Says whether that is new.
+    fn want_port(&self) -> bool {
+        let is_new = !self.wants_port.swap(true, Ordering::Relaxed);
+        // Who waits for what is due did not know of this.
+        self.is_due.notify_one();
+        is_new
     }
 
     /// Keeps sockets open that are not used any more, for as long as a peer may send to them: to a port that is closed the system
@@ -145,16 +153,12 @@ pub(super) async fn follow(shared: &Shared) {
 /// Takes every peer to another network.
 pub(super) fn moved(shared: &Shared) {
     let _turn = shared.network.turn.lock();
-    move_peers(shared, &peers_of(shared));
+    move_peers(shared, &shared.peers());
 }
 
 /// Looks at the ways to all peers, and takes those to another network that are on one.
 pub(super) fn look_around(shared: &Shared) {
-    look(shared, &peers_of(shared));
-}
-
-fn peers_of(shared: &Shared) -> Vec<Arc<Peer>> {
-    shared.registry.read().peers().cloned().collect()
+    look(shared, &shared.peers());
 }
 
 fn look(shared: &Shared, peers: &[Arc<Peer>]) {
@@ -174,7 +178,7 @@ fn look(shared: &Shared, peers: &[Arc<Peer>]) {
     tracing::debug!(peers = moved.len(), "another network");
     if !is_port_fixed {
         // All share the sockets.
-        moved = peers_of(shared);
+        moved = shared.peers();
     }
     move_peers(shared, &moved);
 }
@@ -205,7 +209,7 @@ impl View {
             }
         };
         if let Some(path) = path {
-            warn_of_fragments(peer, &state.tunnel, &mut state.way, endpoint.remote, path);
+            warn_of_fragments(peer, state, endpoint.remote, path);
         }
         if state.role == Role::Relay && local.is_some() {
             // It answers from the address that it was spoken to, wherever it would begin from by itself.
@@ -226,7 +230,8 @@ impl View {
 }
 
 /// Warns, once for each size, when datagrams of the one size are larger than the path takes.
-fn warn_of_fragments(peer: &Peer, tunnel: &Tunnel, way: &mut Way, remote: SocketAddr, path: Path) {
+fn warn_of_fragments(peer: &Peer, state: &mut PeerState, remote: SocketAddr, path: Path) {
+    let PeerState { tunnel, way, log, .. } = state;
     let Some((size, mtu)) = tunnel.one_size().zip(path.mtu) else { return };
     // The one size is known when the ends agree, or do not.
     if tunnel.last_handshake().is_none() || tunnel.protection().cause() == Some(Cause::Negotiating) {
@@ -238,11 +243,11 @@ fn warn_of_fragments(peer: &Peer, tunnel: &Tunnel, way: &mut Way, remote: Socket
         return;
     }
     let fitting = mtu.saturating_sub(headers);
-    tracing::warn!(
-        peer = ?peer.public_key,
+    let text = format!(
         "every packet of the defense has {whole} bytes and leaves in fragments, for the path to the peer takes {mtu}: \
-         set the tunnel's MTU to {fitting} or less",
+         set the tunnel's MTU to {fitting} or less"
     );
+    log.warn(peer.public_key, &text, Instant::now());
 }
 
 /// Begins anew with these peers, on sockets of another port unless the port is fixed. The caller has the turn.
@@ -308,7 +313,7 @@ fn open_another(shared: &Shared) -> Option<Sockets> {
             Some(sockets)
         }
         Err(error) => {
-            if !wants_port.swap(true, Ordering::Relaxed) {
+            if shared.network.want_port() {
                 tracing::warn!(%error, "another network, and the UDP port is still that of the one before");
             }
             None
@@ -351,6 +356,14 @@ mod tests {
     const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
     const HOME: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)));
     const AWAY: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)));
+
+    #[tokio::test]
+    async fn who_follows_the_network_is_woken_when_another_port_is_wanted() {
+        let network = Network::default();
+        assert!(network.want_port() && !network.want_port(), "it is said once");
+        let woken = tokio::time::timeout(Duration::from_secs(60), network.is_due.notified());
+        woken.await.expect("it is asked for with the next change of a peer, whenever that comes");
+    }
 
     /// Tells at which of the looks the network is another.
     fn follow(looks: &[(IpAddr, Option<IpAddr>)]) -> Vec<bool> {

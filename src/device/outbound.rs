@@ -1,11 +1,12 @@
 //! From the TUN device to the network.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use maybetun_tun::{PacketBatch, Tun};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, watch};
 
 use super::departing::{Turn, depart, room, slice, socket_of};
 use super::registry::{Peer, PeerState};
@@ -69,7 +70,7 @@ impl<T: Tun> Outbound<T> {
                 if sockets.wait_for(Option::is_some).await.is_err() {
                     return io::ErrorKind::BrokenPipe.into();
                 }
-                wait_for_room(shared).await;
+                wait_for_room(shared, &mut sockets).await;
                 let went_on = work.go_on(&*self.tun, shared);
                 if let Err(error) = work.tell(&*self.tun).await {
                     return error;
@@ -223,28 +224,55 @@ fn has_room(shared: &Shared) -> bool {
 }
 
 /// With one peer, waits until there is room for what it would read. With several, none must wait for another: a full
-/// queue drops its newest packet.
-async fn wait_for_room(shared: &Shared) {
+/// queue drops its newest packet. Other sockets and other peers are looked at anew: `changes` tells of the former.
+async fn wait_for_room(shared: &Shared, changes: &mut watch::Receiver<Option<Arc<Sockets>>>) {
     loop {
-        let Some(peer) = shared.registry.read().only_peer().cloned() else { return };
-        let mut drained = std::pin::pin!(peer.drained.notified());
+        let Some((peer, membership)) = only_peer(shared) else { return };
+        if matches!(Outlook::of(shared, &peer), Outlook::Room) {
+            return;
+        }
+        let (mut drained, mut changed) = (pin!(peer.drained.notified()), pin!(membership.notified()));
         drained.as_mut().enable();
-        match Outlook::of(shared, &peer) {
-            Outlook::Room => return,
-            Outlook::QueueFull => drained.await,
-            Outlook::SocketFull(sockets) => {
-                let socket = socket_of(shared, Some(&sockets), &peer, &peer.state.lock());
-                let Some((socket, _)) = socket else { return };
-                match socket.writable().await {
-                    // What waits to leave does so as the next is sent.
-                    Ok(true) => return,
-                    Ok(false) => {}
-                    Err(error) => {
-                        tracing::debug!(%error, "cannot wait for a socket");
-                        tokio::time::sleep(PAUSE).await;
-                    }
+        changed.as_mut().enable();
+        if shared.registry.read().only_peer().is_none_or(|only| !Arc::ptr_eq(only, &peer)) {
+            continue;
+        }
+        let there_is_room = async {
+            match Outlook::of(shared, &peer) {
+                Outlook::Room => true,
+                Outlook::QueueFull => {
+                    drained.await;
+                    false
                 }
+                Outlook::SocketFull(sockets) => is_writable(shared, &peer, &sockets).await,
             }
+        };
+        tokio::select! {
+            has_room = there_is_room => if has_room { return },
+            () = changed => {}
+            // It fails only with the device.
+            _ = changes.changed() => {}
+        }
+    }
+}
+
+/// Returns the peer, if there is just one, and what wakes whoever waits for that to change.
+fn only_peer(shared: &Shared) -> Option<(Arc<Peer>, Arc<Notify>)> {
+    let registry = shared.registry.read();
+    registry.only_peer().map(|peer| (Arc::clone(peer), registry.changed()))
+}
+
+/// Waits until the socket towards the peer takes more, for some time; says whether it does. What waits to leave does so
+/// as the next is sent.
+async fn is_writable(shared: &Shared, peer: &Peer, sockets: &Sockets) -> bool {
+    let socket = socket_of(shared, Some(sockets), peer, &peer.state.lock());
+    let Some((socket, _)) = socket else { return true };
+    match socket.writable().await {
+        Ok(is_writable) => is_writable,
+        Err(error) => {
+            tracing::debug!(%error, "cannot wait for a socket");
+            tokio::time::sleep(PAUSE).await;
+            false
         }
     }
 }

@@ -34,8 +34,7 @@ fn run(shared: &Shared) {
 }
 
 fn call(shared: &Shared, peer: &Peer, out: &mut DatagramBatch) {
-    let registry = shared.registry.read();
-    if registry.identity().is_none() {
+    if !shared.has_identity() {
         peer.state.lock().scheduled = None;
     } else if shared.sockets.borrow().is_none() {
         let mut state = peer.state.lock();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use boringtun::noise::HandshakeInit;
@@ -18,7 +18,7 @@ use super::log::PeerLog;
 use super::network::Way;
 use super::routing_loop::CameBack;
 use super::sending::Offload;
-use crate::keys::{KEY_LENGTH, PrivateKey, PublicKey};
+use crate::keys::{KEY_LENGTH, PresharedKey, PrivateKey, PublicKey};
 use crate::secret::on_wiped_stack;
 use crate::settings::{DefenseSettings, Role};
 use crate::tunnel::{AllowedIps, INDEX_BITS, PaddingRate, SessionIndices, Tunnel, TunnelConfig};
@@ -33,14 +33,14 @@ pub(super) struct Peer {
     pub(super) id: u32,
     pub(super) public_key: PublicKey,
     pub(super) state: Mutex<PeerState>,
-    /// Tells whoever waits for it that the tunnel's queue has room, or that the peer is gone.
+    /// Tells whoever waits for it that the tunnel's queue has room.
     pub(super) drained: Notify,
     /// Held by whoever sends for the peer; taken before the state's lock, or tried under it. See
     /// [`departing`](super::departing).
     pub(super) sending: Mutex<Offload>,
     is_removed: AtomicBool,
     /// Counts up from peer to peer: the order in which they are shown.
-    sequence: u64,
+    pub(super) sequence: u64,
 }
 
 impl Peer {
@@ -49,10 +49,8 @@ impl Peer {
         self.is_removed.load(Ordering::Relaxed)
     }
 
-    /// Lets go of whoever waits for the peer.
     fn be_removed(&self) {
         self.is_removed.store(true, Ordering::Relaxed);
-        self.drained.notify_waiters();
     }
 }
 
@@ -77,15 +75,18 @@ pub(super) struct PeerState {
 #[derive(Debug)]
 pub(super) struct Registry {
     identity: Option<Identity>,
-    handshakes_per_second: u64,
+    handshakes_per_second: Option<u64>,
     /// What padding to all peers together may take.
     padding_rate: PaddingRate,
     by_id: HashMap<u32, Arc<Peer>>,
+    next_id: Arc<AtomicU32>,
     /// Which peer each session index is of.
     indices: SessionIndices,
     by_key: HashMap<PublicKey, Arc<Peer>>,
     pub(super) allowed_ips: AllowedIps<u32>,
     sequence: u64,
+    /// Wakes whoever waits for something that depends on which peers there are.
+    changed: Arc<Notify>,
 }
 
 /// Our own key, and what is derived from it.
@@ -106,16 +107,18 @@ impl Identity {
 }
 
 impl Registry {
-    pub(super) fn new(handshakes_per_second: u64, padding_rate: PaddingRate) -> Self {
+    pub(super) fn new(handshakes_per_second: Option<u64>, padding_rate: PaddingRate) -> Self {
         Self {
             identity: None,
             handshakes_per_second,
             padding_rate,
             by_id: HashMap::new(),
+            next_id: Arc::default(),
             indices: SessionIndices::default(),
             by_key: HashMap::new(),
             allowed_ips: AllowedIps::default(),
             sequence: 0,
+            changed: Arc::default(),
         }
     }
 
@@ -154,47 +157,112 @@ impl Registry {
         self.by_id.values()
     }
 
-    /// Returns the peers in the order they were added.
-    pub(super) fn peers_in_order(&self) -> Vec<&Arc<Peer>> {
-        let mut peers: Vec<_> = self.peers().collect();
-        peers.sort_by_key(|peer| peer.sequence);
-        peers
+    /// Returns how many peers there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
     }
 
-    /// Sets or takes away our own key. A peer that has this key is removed: nobody talks to himself.
-    pub(super) fn set_private_key(&mut self, key: Option<PrivateKey>, now: Instant) {
+    /// Returns what wakes whoever waits for something that depends on which peers there are.
+    pub(super) fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
+    }
+
+    /// Sets or takes away our own key, and returns the key for the tunnels if it is another. A peer that has ours is
+    /// removed: nobody talks to himself.
+    pub(super) fn set_private_key(&mut self, key: Option<PrivateKey>, now: Instant) -> Option<PrivateKey> {
         if self.identity.as_ref().map(|identity| &identity.private_key) == key.as_ref() {
-            return;
+            return None;
         }
         self.identity = key.map(|private_key| {
             let public_key = private_key.public_key();
-            Identity { limiter: HandshakeLimiter::new(public_key, self.handshakes_per_second), public_key, private_key }
+            let limiter = HandshakeLimiter::new(public_key, self.handshakes_per_second, now);
+            Identity { limiter, public_key, private_key }
         });
         if let Some(own) = self.own_public_key() {
             self.remove(&own);
         }
-        let key = self.tunnel_key();
-        for peer in self.by_id.values() {
-            peer.state.lock().tunnel.set_private_key(&key, now);
+        Some(self.tunnel_key())
+    }
+
+    /// Returns what makes peers for this registry, without it.
+    pub(super) fn maker(&self, mtu: u16) -> Maker {
+        Maker {
+            key: self.tunnel_key(),
+            mtu,
+            indices: self.indices.clone(),
+            padding_rate: self.padding_rate.clone(),
+            next_id: Arc::clone(&self.next_id),
         }
     }
 
-    /// Adds a peer; `None` if the key is our own or there are too many peers.
-    pub(super) fn add(&mut self, public_key: PublicKey, mtu: u16) -> Option<Arc<Peer>> {
-        if self.own_public_key() == Some(public_key) || self.by_id.len() >= MAX_PEERS {
+    /// Takes a peer in; `None` if its key is our own or somebody else's, or there are too many peers.
+    pub(super) fn insert(&mut self, peer: Peer) -> Option<Arc<Peer>> {
+        let is_known = self.by_key.contains_key(&peer.public_key) || self.by_id.contains_key(&peer.id);
+        if is_known || self.own_public_key() == Some(peer.public_key) || self.by_id.len() >= MAX_PEERS {
             return None;
         }
-        let id = self.free_id();
-        let (key, mut seed) = (self.tunnel_key(), [0; 32]);
+        let peer = Arc::new(Peer { sequence: self.sequence, ..peer });
+        self.sequence += 1;
+        self.by_id.insert(peer.id, Arc::clone(&peer));
+        self.by_key.insert(peer.public_key, Arc::clone(&peer));
+        self.changed.notify_waiters();
+        Some(peer)
+    }
+
+    /// Removes a peer, and returns it.
+    pub(super) fn remove(&mut self, key: &PublicKey) -> Option<Arc<Peer>> {
+        let peer = self.by_key.remove(key)?;
+        peer.be_removed();
+        self.by_id.remove(&peer.id);
+        self.allowed_ips.remove_owner(peer.id);
+        self.changed.notify_waiters();
+        Some(peer)
+    }
+
+    /// Removes every peer, and returns what is left of them: to be dropped where nobody waits for it.
+    pub(super) fn remove_all(&mut self) -> impl Sized + use<> {
+        self.peers().for_each(|peer| peer.be_removed());
+        self.changed.notify_waiters();
+        (std::mem::take(&mut self.by_key), std::mem::take(&mut self.by_id), std::mem::take(&mut self.allowed_ips))
+    }
+
+    fn own_public_key(&self) -> Option<PublicKey> {
+        self.identity.as_ref().map(|identity| identity.public_key)
+    }
+
+    /// Returns the key for tunnels: while the device has none, a random one that nobody knows.
+    fn tunnel_key(&self) -> PrivateKey {
+        match &self.identity {
+            Some(identity) => identity.private_key.clone(),
+            None => PrivateKey::generate_from_os(),
+        }
+    }
+}
+
+/// Makes peers for a registry. It takes the time of a key's arithmetic, which is why it needs no lock.
+pub(super) struct Maker {
+    key: PrivateKey,
+    mtu: u16,
+    indices: SessionIndices,
+    padding_rate: PaddingRate,
+    /// Names are given once, until all have been: then one may be in use, and [`Registry::insert`] does not take it.
+    next_id: Arc<AtomicU32>,
+}
+
+impl Maker {
+    pub(super) fn make(&self, public_key: PublicKey, preshared_key: Option<&PresharedKey>) -> Peer {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut seed = [0; 32];
         OsRng.unwrap_err().fill_bytes(&mut seed);
         let config = TunnelConfig {
-            mtu,
+            preshared_key,
+            mtu: self.mtu,
             indices: self.indices.clone(),
             owner: id,
             padding_rate: self.padding_rate.clone(),
-            ..TunnelConfig::new(&key, public_key, seed)
+            ..TunnelConfig::new(&self.key, public_key, seed)
         };
-        let peer = Arc::new(Peer {
+        Peer {
             id,
             public_key,
             state: Mutex::new(PeerState {
@@ -211,46 +279,7 @@ impl Registry {
             drained: Notify::new(),
             sending: Mutex::default(),
             is_removed: AtomicBool::new(false),
-            sequence: self.sequence,
-        });
-        self.sequence += 1;
-        self.by_id.insert(id, Arc::clone(&peer));
-        self.by_key.insert(public_key, Arc::clone(&peer));
-        Some(peer)
-    }
-
-    pub(super) fn remove(&mut self, key: &PublicKey) {
-        let Some(peer) = self.by_key.remove(key) else { return };
-        peer.be_removed();
-        self.by_id.remove(&peer.id);
-        self.allowed_ips.remove_owner(peer.id);
-    }
-
-    pub(super) fn remove_all(&mut self) {
-        self.peers().for_each(|peer| peer.be_removed());
-        self.by_key.clear();
-        self.by_id.clear();
-        self.allowed_ips = AllowedIps::default();
-    }
-
-    fn own_public_key(&self) -> Option<PublicKey> {
-        self.identity.as_ref().map(|identity| identity.public_key)
-    }
-
-    /// Returns the key for tunnels: while the device has none, a random one that nobody knows.
-    fn tunnel_key(&self) -> PrivateKey {
-        match &self.identity {
-            Some(identity) => identity.private_key.clone(),
-            None => PrivateKey::generate_from_os(),
-        }
-    }
-
-    fn free_id(&self) -> u32 {
-        loop {
-            let id = OsRng.unwrap_err().next_u32();
-            if !self.by_id.contains_key(&id) {
-                return id;
-            }
+            sequence: 0,
         }
     }
 }
@@ -259,21 +288,37 @@ impl Registry {
 mod tests {
     use super::*;
 
+    fn add(registry: &mut Registry, key: PublicKey) -> Option<Arc<Peer>> {
+        let peer = registry.maker(1_420).make(key, None);
+        registry.insert(peer)
+    }
+
+    #[test]
+    fn a_peer_is_taken_in_once_and_keeps_its_name() {
+        let key = PrivateKey::generate_from_os().public_key();
+        let mut registry = Registry::new(None, PaddingRate::default());
+        let id = add(&mut registry, key).unwrap().id;
+        assert!(add(&mut registry, key).is_none(), "the key is known");
+        registry.next_id.store(id, Ordering::Relaxed);
+        assert!(add(&mut registry, PrivateKey::generate_from_os().public_key()).is_none(), "the name is taken");
+        assert_eq!((registry.len(), registry.by_key(key.as_bytes()).unwrap().id), (1, id));
+    }
+
     #[test]
     fn a_peer_with_our_own_key_is_neither_added_nor_kept() {
         let key = PrivateKey::generate_from_os();
-        let mut registry = Registry::new(100, PaddingRate::default());
-        registry.add(key.public_key(), 1_420).unwrap();
+        let mut registry = Registry::new(None, PaddingRate::default());
+        add(&mut registry, key.public_key()).unwrap();
         registry.set_private_key(Some(key.clone()), Instant::now());
-        assert_eq!(registry.peers().count(), 0);
-        assert!(registry.add(key.public_key(), 1_420).is_none());
+        assert_eq!(registry.len(), 0);
+        assert!(add(&mut registry, key.public_key()).is_none());
     }
 
     #[test]
     fn a_removed_peer_owns_no_address() {
         let key = PrivateKey::generate_from_os().public_key();
-        let mut registry = Registry::new(100, PaddingRate::default());
-        let id = registry.add(key, 1_420).unwrap().id;
+        let mut registry = Registry::new(None, PaddingRate::default());
+        let id = add(&mut registry, key).unwrap().id;
         registry.allowed_ips.insert("10.0.0.0/8".parse().unwrap(), id);
         assert!(registry.route(IpAddr::from([10, 0, 0, 1])).is_some());
         registry.remove(&key);

@@ -22,6 +22,8 @@ const MAX_WAITING_EVENTS: usize = 256;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) options: Options,
+    /// Held by whoever applies an update: one comes after the other. Before every other lock.
+    pub(super) applying: Mutex<()>,
     pub(super) registry: RwLock<Registry>,
     pub(super) schedule: Schedule,
     pub(super) link: Mutex<Link>,
@@ -84,6 +86,7 @@ impl Shared {
         // Without a socket that receives, it would be deaf.
         options.queues = options.queues.max(1);
         Self {
+            applying: Mutex::default(),
             registry: RwLock::new(Registry::new(
                 options.handshakes_per_second,
                 PaddingRate::new(options.max_padding_rate),
@@ -109,9 +112,14 @@ impl Shared {
 
     pub(super) fn set_mtu(&self, mtu: u16) {
         self.mtu.store(mtu, Ordering::Relaxed);
-        for peer in self.registry.read().peers() {
+        for peer in self.peers() {
             peer.state.lock().tunnel.set_mtu(mtu);
         }
+    }
+
+    /// Returns the peers there are, in no order: whoever turns to each of them holds up nobody.
+    pub(super) fn peers(&self) -> Vec<Arc<Peer>> {
+        self.registry.read().peers().cloned().collect()
     }
 
     /// Tells whether any peer is defended.
@@ -125,8 +133,9 @@ impl Shared {
     }
 
     /// Does what follows a change of the peers: what is kept for those that are gone goes too.
-    pub(super) fn settle_peers(&self, registry: &Registry) {
-        self.has_several_peers.store(registry.peers().nth(1).is_some(), Ordering::Relaxed);
+    pub(super) fn settle_peers(&self) {
+        let registry = self.registry.read();
+        self.has_several_peers.store(registry.len() > 1, Ordering::Relaxed);
         if let Some(sockets) = self.sockets.borrow().as_deref() {
             sockets.retain_lanes(|peer| registry.by_id(peer).is_some());
         }

@@ -7,12 +7,9 @@ use maybetun_tun::{Tun, TunEvent};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
-use super::departing::{Turn, depart};
-use super::registry::PeerState;
 use super::shared::Shared;
 use super::workers::Workers;
-use super::{StopReason, configure, network};
-use crate::tunnel::DatagramBatch;
+use super::{StopReason, configure, network, peers};
 
 /// Pauses between attempts to open the sockets, the first and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -58,7 +55,7 @@ async fn supervise<T: Tun>(queues: Vec<Arc<T>>, shared: &Arc<Shared>) -> StopRea
                     let state = Arc::clone(shared);
                     tasks.spawn(async move {
                         network::look_around(&state);
-                        call_peers(&state);
+                        peers::call_waiting(&state);
                     });
                 }
             }
@@ -137,23 +134,5 @@ fn open_sockets(shared: &Shared, pause: Option<Duration>) -> Option<Duration> {
             Some(2 * FIRST_PAUSE)
         }
         Some(pause) => Some((2 * pause).min(LONGEST_PAUSE)),
-    }
-}
-
-/// Now that datagrams can leave: opens the way to the peers that are to be kept alive, and to those that wait for one.
-fn call_peers(shared: &Shared) {
-    if !shared.has_identity() {
-        return;
-    }
-    let peers: Vec<_> = shared.registry.read().peers().cloned().collect();
-    let mut out = DatagramBatch::new();
-    for peer in peers {
-        depart(shared, &peer, &mut out, Turn::Own, |PeerState { tunnel, .. }, now, out| {
-            tunnel.resend_handshake(now, out);
-            let is_waiting = tunnel.persistent_keepalive() > 0 || tunnel.is_waiting() || tunnel.has_to_agree();
-            if is_waiting && out.is_empty() {
-                tunnel.send_keepalive(now, out);
-            }
-        });
     }
 }

@@ -1,10 +1,12 @@
 //! Two devices on loopback, each with an in-memory TUN.
 
+mod many;
 mod moving;
 mod peers;
 mod removing;
 mod routing_loop;
 mod sizes;
+mod waking;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -385,7 +387,7 @@ fn blocking_for_ever() -> DefenseSettings {
 #[tokio::test]
 async fn a_cookie_reply_does_not_tell_whose_address_it_is_or_whether_that_peer_blocks() {
     // Under load from the first message on.
-    let a = Side::with(Options { handshakes_per_second: 0, ..Options::default() }).await;
+    let a = Side::with(Options { handshakes_per_second: Some(0), ..Options::default() }).await;
     let own = a.key.public_key();
     let to = a.listening().await;
     // Addresses of their own, so that none has another's share: of a peer that blocks, of one that does not, of nobody.

@@ -73,7 +73,9 @@ mod tests {
     /// Packs packets with payloads of these lengths, and returns the plaintext.
     fn packed(payloads: &[usize], size: usize) -> Option<(usize, Vec<u8>)> {
         let mut queue = Queue::default();
-        payloads.iter().for_each(|&payload| queue.push(&packet(payload)).expect("there is room"));
+        payloads
+            .iter()
+            .for_each(|&payload| queue.push(&packet(payload), std::time::Instant::now()).expect("there is room"));
         let mut frame = Vec::new();
         let count = pack(&mut queue, size, &mut frame)?;
         frame.resize(size, 0);

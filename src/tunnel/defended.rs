@@ -356,7 +356,11 @@ impl Tunnel {
     }
 
     pub(super) fn seal_padding(&mut self, now: Instant, out: &mut DatagramBatch) {
-        if !self.padding.leaves(self.size() + DATA_OVERHEAD, self.remote()) {
+        if self.silence(now).is_some() {
+            self.drop_padding(|drops| &mut drops.silent);
+            return;
+        }
+        if !self.padding.leaves(self.size() + DATA_OVERHEAD, self.remote(), now) {
             self.drop_padding(|drops| &mut drops.unproven);
             return;
         }
@@ -431,9 +435,10 @@ impl Tunnel {
         if passes {
             self.trigger(Event::NormalSent, now);
             self.seal_constant(&buffer[..length], now, out);
-        } else if self.queue.push(&buffer[..length]).is_err() {
+        } else if self.queue.push(&buffer[..length], now).is_err() {
             self.statistics.dropped.queue_full += 1;
         } else {
+            self.bound_wait();
             self.trigger(Event::NormalSent, now);
         }
         self.run_defense(now, out);

@@ -19,8 +19,8 @@
 //! - *no session*: there is none to seal in.
 //! - *required*: a defense is required, and the peer has not said, in a session that is still used, that it runs what was
 //!   agreed on. *refused*: the same, and the peer has refused and is not being asked.
-//! - *limit*: padding has used up what the user, the device or an unproven address allows it: see
-//!   [`padding`](super::padding).
+//! - *limit*: padding has used up what the user, the device or an unproven address allows it, or the peer has been silent for
+//!   too long: see [`padding`](super::padding).
 //! - *unsaid*: the peer has not said, in the session that is sealed in, that it takes bundles.
 //!
 //! A control frame is *not before* an instant that is drawn for each, where it would leave *now*. A cookie
@@ -129,7 +129,7 @@ impl Tunnel {
 
     /// Decides the same where a padding action gives a slot, which passes bypassable blocking or does not.
     pub(super) fn departure_in(&self, slot: Bypass, class: Class, now: Instant) -> Departure {
-        let over = if class == Class::Padding { self.padding_over(now) } else { None };
+        let over = if class == Class::Padding { self.padding_over(now).or(self.silence(now)) } else { None };
         let not_before = self.control_at().filter(|at| class == Class::Control && *at > now);
         decide(class, Circumstances { slot, over, not_before, ..self.circumstances() })
     }

@@ -65,7 +65,7 @@ pub use ip::IpHeader;
 pub(crate) use ip::tests as ip_tests;
 pub use padding::PaddingRate;
 pub use queue::{MAX_QUEUED_BYTES, MAX_QUEUED_PACKETS};
-pub use timers::REJECT_AFTER_TIME;
+pub use timers::{MAX_SILENCE, REJECT_AFTER_TIME};
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
 use super::departure::{Agreement, Class, Departure};
-use super::timers::{SETTLE_TIME, Timer};
+use super::timers::{AGREEMENT_TIME, SETTLE_TIME, Timer};
 use super::{DatagramBatch, Ecn, Tunnel};
 use crate::defense::{Bypass, Plan, PlanError};
 use crate::negotiation::{Agreed, Capabilities, Choice, Config, Event, Negotiation, Reason, RenewError};
@@ -139,6 +139,7 @@ impl Tunnel {
             self.run_negotiation(now, out);
         }
         self.flush_queue(now, out);
+        self.bound_wait();
         self.note_protection();
         Ok(())
     }
@@ -209,6 +210,30 @@ impl Tunnel {
             },
             Some(_) | None => Agreement::Free,
         }
+    }
+
+    /// Sees to it that what waits does not wait for an agreement for ever.
+    pub(super) fn bound_wait(&mut self) {
+        if self.negotiated.as_ref().is_some_and(|negotiated| negotiated.is_required())
+            && let Some(oldest) = self.queue.oldest()
+        {
+            self.timers.set_first(Timer::Expire, oldest + AGREEMENT_TIME);
+        }
+    }
+
+    /// Gives up the packets that have waited too long, if it is an agreement that they wait for.
+    pub(super) fn expire_packets(&mut self, now: Instant) {
+        if self.agreement() == Agreement::Free {
+            // They wait for a gate to open, however long that takes; if that ends, for an agreement from then on.
+            if !self.queue.is_empty() {
+                self.timers.set(Timer::Expire, now + AGREEMENT_TIME);
+            }
+            return;
+        }
+        if let Some(limit) = now.checked_sub(AGREEMENT_TIME) {
+            self.statistics.dropped.unprotected += self.queue.expire(limit) as u64;
+        }
+        self.bound_wait();
     }
 
     /// Returns when the control frame that waits may leave, if one does.

@@ -35,7 +35,7 @@ impl Tunnel {
             self.seal(buffer, length, now, out);
             return;
         }
-        if self.queue.push(&buffer[..length]).is_err() {
+        if self.queue.push(&buffer[..length], now).is_err() {
             self.statistics.dropped.queue_full += 1;
         }
         if self.session.is_none() {

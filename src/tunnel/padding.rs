@@ -1,5 +1,5 @@
 //! How much padding may leave, whatever machines ask for: the user's limits, the device's, and what an address that has
-//! not shown that it receives may be sent.
+//! not shown that it receives may be sent; and that none does to a peer that has fallen silent.
 //!
 //! What is counted is what machines have had sent or queued as padding. A padding action in whose place a packet of the
 //! user's leaves costs nothing. Control frames and keepalives leave in any case, and are counted, so that padding makes
@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::timers::MAX_SILENCE;
 use crate::settings::{Fraction, Limits, PaddingDrops};
 
 /// Headers around the plaintext of a datagram beside what sealing adds, in bytes: UDP, and IPv4 or IPv6.
@@ -25,6 +26,7 @@ pub(super) enum Over {
     Rate,
     DeviceRate,
     Unproven,
+    Silent,
 }
 
 impl Over {
@@ -35,6 +37,7 @@ impl Over {
             Self::Rate => &mut drops.over_rate,
             Self::DeviceRate => &mut drops.over_device_rate,
             Self::Unproven => &mut drops.unproven,
+            Self::Silent => &mut drops.silent,
         }
     }
 }
@@ -122,6 +125,8 @@ pub(super) struct Padding {
     /// The address that was the last to show that it receives.
     proven: Option<SocketAddr>,
     unproven: Option<Unproven>,
+    /// Since when padding has been sent and nothing heard from the peer.
+    unanswered: Option<Instant>,
 }
 
 impl Padding {
@@ -134,6 +139,7 @@ impl Padding {
             padding: 0,
             proven: None,
             unproven: None,
+            unanswered: None,
         }
     }
 
@@ -160,6 +166,16 @@ impl Padding {
         (!self.device.with(|device| device.has(bytes, now))).then_some(Over::DeviceRate)
     }
 
+    /// Notes that something came from the peer.
+    pub(super) fn note_heard(&mut self) {
+        self.unanswered = None;
+    }
+
+    /// Tells whether padding went unanswered for so long that there is no more.
+    pub(super) fn is_unheard(&self, now: Instant) -> bool {
+        self.unanswered.is_some_and(|since| now.saturating_duration_since(since) > MAX_SILENCE)
+    }
+
     /// Tells whether `remote` has not shown that it receives, and was sent what such an address may be.
     fn is_over_unproven(&self, bytes: u64, remote: Option<SocketAddr>) -> bool {
         if remote == self.proven {
@@ -177,8 +193,8 @@ impl Padding {
         self.device.with(|device| device.take(bytes, now));
     }
 
-    /// Notes that padding of `bytes` leaves for `remote`; `false` if it must not: see [`over`](Self::over).
-    pub(super) fn leaves(&mut self, bytes: usize, remote: Option<SocketAddr>) -> bool {
+    /// Notes that padding of `bytes` leaves for `remote` at `now`; `false` if it must not: see [`over`](Self::over).
+    pub(super) fn leaves(&mut self, bytes: usize, remote: Option<SocketAddr>, now: Instant) -> bool {
         let bytes = outer(bytes, remote);
         if self.is_over_unproven(bytes, remote) {
             return false;
@@ -186,6 +202,7 @@ impl Padding {
         if let Some(unproven) = self.unproven.as_mut().filter(|unproven| Some(unproven.remote) == remote) {
             unproven.sent += bytes;
         }
+        self.unanswered.get_or_insert(now);
         true
     }
 
@@ -255,7 +272,7 @@ mod tests {
     fn take(padding: &mut Padding, to: SocketAddr, now: Instant) -> Result<(), Over> {
         padding.over(BYTES, Some(to), now).map_or(Ok(()), Err)?;
         padding.take(BYTES, Some(to), now);
-        assert!(padding.leaves(BYTES, Some(to)));
+        assert!(padding.leaves(BYTES, Some(to), now));
         Ok(())
     }
 

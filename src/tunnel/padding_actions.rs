@@ -110,6 +110,12 @@ impl Tunnel {
         self.padding.take(self.size() + DATA_OVERHEAD, self.remote(), now);
     }
 
+    /// Tells whether the peer has been silent for so long that it gets no more padding. Between ends whose timers are alike
+    /// there is no session then to send it in.
+    pub(super) fn silence(&self, now: Instant) -> Option<Over> {
+        (!self.has_alike_timers() && self.padding.is_unheard(now)).then_some(Over::Silent)
+    }
+
     /// Returns the limit that padding of the one size would be over at `now`, if there is one.
     pub(super) fn padding_over(&self, now: Instant) -> Option<Over> {
         self.padding.over(self.size() + DATA_OVERHEAD, self.remote(), now)

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::departure::Class;
-use super::timers::{KEEPALIVE_TIMEOUT, KEEPALIVE_TIMEOUTS, SILENCE_TIMEOUT, SILENCE_TIMEOUTS, Timer, Timers, between};
+use super::timers::{
+    KEEPALIVE_TIMEOUT, KEEPALIVE_TIMEOUTS, MAX_SILENCE, SILENCE_TIMEOUT, SILENCE_TIMEOUTS, Timer, Timers, between,
+};
 use super::{Content, DatagramBatch, Endpoint, Event, Tunnel};
 
 /// How often the age of the session is compared with a clock that runs while the system sleeps, at most.
@@ -38,7 +40,9 @@ impl Tunnel {
                     self.forget_local_address();
                     self.begin_handshake(now, out);
                 }
+                Timer::Lost => self.stop_talking(now, out),
                 Timer::Settle => self.noise.disclaim(),
+                Timer::Expire => self.expire_packets(now),
                 Timer::Forget => self.forget_old_sessions(now),
             }
         }
@@ -50,7 +54,12 @@ impl Tunnel {
             match timer {
                 Timer::Forget => self.forget_old_sessions(now),
                 Timer::Settle => self.noise.disclaim(),
-                Timer::HandshakeRetry | Timer::Keepalive | Timer::PersistentKeepalive | Timer::Silence => {}
+                Timer::Expire => self.expire_packets(now),
+                Timer::HandshakeRetry
+                | Timer::Keepalive
+                | Timer::PersistentKeepalive
+                | Timer::Silence
+                | Timer::Lost => {}
             }
         }
     }
@@ -102,6 +111,7 @@ impl Tunnel {
         if self.session.take().is_some() {
             self.timers.cancel(Timer::Keepalive);
             self.timers.cancel(Timer::Silence);
+            self.timers.cancel(Timer::Lost);
             self.push_event(Event::SessionEnded);
         }
     }
@@ -124,6 +134,9 @@ impl Tunnel {
             let wait = if is_alike { between(SILENCE_TIMEOUTS, &mut self.rng) } else { SILENCE_TIMEOUT };
             self.timers.set(Timer::Silence, now + wait);
         }
+        if is_awaited && is_alike {
+            self.timers.set_first(Timer::Lost, now + MAX_SILENCE);
+        }
     }
 
     /// Keeps the books for a datagram that authenticated, and shows where the peer is.
@@ -143,9 +156,19 @@ impl Tunnel {
     /// Keeps the books for a datagram that authenticated.
     pub(super) fn received(&mut self, length: usize, now: Instant) {
         self.statistics.received_bytes += length as u64;
+        self.padding.note_heard();
+        self.timers.cancel(Timer::Lost);
         self.timers.cancel(Timer::Silence);
         if let Some(interval) = self.persistent_keepalive {
             self.timers.set(Timer::PersistentKeepalive, now + interval);
+        }
+    }
+
+    /// Sends nothing more in the session until the peer is heard from, in that or in the next: a call is under way.
+    fn stop_talking(&mut self, now: Instant, out: &mut DatagramBatch) {
+        if self.has_alike_timers() && self.session.is_some() {
+            self.doubt_place();
+            self.begin_handshake(now, out);
         }
     }
 
@@ -164,6 +187,7 @@ impl Tunnel {
         (self.answered, self.attempt, self.away) = (None, None, None);
         self.is_call_due = false;
         self.timers = Timers::default();
+        self.bound_wait();
         if !self.queue.is_empty() {
             self.timers.set(Timer::HandshakeRetry, now);
         }

@@ -4,6 +4,7 @@
 //! so that whatever they wait for, they are sealed in order at the moment they leave.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use super::departure::Class;
 
@@ -29,6 +30,8 @@ pub(super) enum Item {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     items: VecDeque<Item>,
+    /// Since when each normal packet has waited.
+    since: VecDeque<Instant>,
     packets: usize,
     bytes: usize,
     high_water: usize,
@@ -67,8 +70,8 @@ impl Queue {
         self.packets + packets <= MAX_QUEUED_PACKETS && self.bytes + packets * 1_500 <= MAX_QUEUED_BYTES
     }
 
-    /// Appends a copy of `packet`.
-    pub(super) fn push(&mut self, packet: &[u8]) -> Result<(), QueueFull> {
+    /// Appends a copy of `packet`, which waits from `now` on.
+    pub(super) fn push(&mut self, packet: &[u8], now: Instant) -> Result<(), QueueFull> {
         if self.packets == MAX_QUEUED_PACKETS || self.bytes + packet.len() > MAX_QUEUED_BYTES {
             return Err(QueueFull);
         }
@@ -81,6 +84,7 @@ impl Queue {
         self.bytes += packet.len();
         self.high_water = self.high_water.max(self.packets);
         self.items.push_back(Item::Packet(packet.to_vec()));
+        self.since.push_back(now);
         Ok(())
     }
 
@@ -125,8 +129,32 @@ impl Queue {
         if let Item::Packet(packet) = &item {
             self.packets -= 1;
             self.bytes -= packet.len();
+            self.since.pop_front();
         }
         Some(item)
+    }
+
+    /// Returns since when the first of the normal packets has waited.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.since.front().copied()
+    }
+
+    /// Removes the normal packets that have waited since `limit` or longer, and returns how many they were.
+    pub(super) fn expire(&mut self, limit: Instant) -> usize {
+        let expired = self.since.iter().take_while(|since| **since <= limit).count();
+        self.since.drain(..expired);
+        let (mut left, mut bytes) = (expired, 0);
+        self.items.retain(|item| match item {
+            Item::Packet(packet) if left > 0 => {
+                left -= 1;
+                bytes += packet.len();
+                false
+            }
+            Item::Packet(_) | Item::Padding | Item::Keepalive => true,
+        });
+        self.packets -= expired;
+        self.bytes -= bytes;
+        expired
     }
 
     /// Removes what is no packet of the user's.
@@ -144,14 +172,36 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    /// Appends a packet of which the test does not care how long it waits.
+    fn push(queue: &mut Queue, packet: &[u8]) -> Result<(), QueueFull> {
+        queue.push(packet, Instant::now())
+    }
+
+    #[test]
+    fn packets_that_waited_too_long_are_removed_and_nothing_else() {
+        let (mut queue, start) = (Queue::default(), Instant::now());
+        for second in 0..4u8 {
+            queue.push(&[second; 20], start + Duration::from_secs(second.into())).unwrap();
+            queue.push_padding().unwrap();
+        }
+        assert_eq!(queue.expire(start + Duration::from_millis(1_999)), 2);
+        assert_eq!(queue.oldest(), Some(start + Duration::from_secs(2)));
+        assert_eq!((queue.packets(), queue.bytes, queue.items.len()), (2, 40, 6));
+        let packets = std::iter::from_fn(|| queue.pop()).filter(|item| matches!(item, Item::Packet(_)));
+        assert_eq!(packets.collect::<Vec<_>>(), [Item::Packet(vec![2; 20]), Item::Packet(vec![3; 20])]);
+        assert_eq!((queue.oldest(), queue.expire(start + Duration::from_secs(9))), (None, 0));
+    }
 
     #[test]
     fn items_leave_in_the_order_they_came() {
         let mut queue = Queue::default();
-        queue.push(&[1; 20]).unwrap();
+        push(&mut queue, &[1; 20]).unwrap();
         queue.push_padding().unwrap();
-        queue.push(&[2; 20]).unwrap();
+        push(&mut queue, &[2; 20]).unwrap();
         let items: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(items, [Item::Packet(vec![1; 20]), Item::Padding, Item::Packet(vec![2; 20])]);
     }
@@ -160,11 +210,11 @@ mod tests {
     fn packets_are_bounded_in_number() {
         let mut queue = Queue::default();
         for _ in 0..MAX_QUEUED_PACKETS {
-            queue.push(&[0; 20]).unwrap();
+            push(&mut queue, &[0; 20]).unwrap();
         }
-        assert_eq!(queue.push(&[0; 20]), Err(QueueFull));
+        assert_eq!(push(&mut queue, &[0; 20]), Err(QueueFull));
         queue.pop();
-        assert_eq!(queue.push(&[0; 20]), Ok(()));
+        assert_eq!(push(&mut queue, &[0; 20]), Ok(()));
         assert_eq!(queue.high_water(), MAX_QUEUED_PACKETS);
     }
 
@@ -172,23 +222,23 @@ mod tests {
     fn packets_are_bounded_in_bytes() {
         let mut queue = Queue::default();
         let mut taken = 0;
-        while queue.push(&[0; 9_000]).is_ok() {
+        while push(&mut queue, &[0; 9_000]).is_ok() {
             taken += 9_000;
         }
         assert!(taken <= MAX_QUEUED_BYTES && taken + 9_000 > MAX_QUEUED_BYTES);
         assert_eq!(queue.clear(), taken / 9_000);
-        assert_eq!(queue.push(&[0; 9_000]), Ok(()));
+        assert_eq!(push(&mut queue, &[0; 9_000]), Ok(()));
     }
 
     #[test]
     fn padding_has_the_room_that_packets_leave_and_can_be_dropped() {
         let mut queue = Queue::default();
-        queue.push(&[7; 20]).unwrap();
+        push(&mut queue, &[7; 20]).unwrap();
         for _ in 1..MAX_QUEUED_PACKETS {
             queue.push_padding().unwrap();
         }
         assert_eq!(queue.push_padding(), Err(QueueFull));
-        assert_eq!(queue.push(&[8; 20]), Ok(()));
+        assert_eq!(push(&mut queue, &[8; 20]), Ok(()));
         assert_eq!((queue.items.len(), queue.packets()), (MAX_QUEUED_PACKETS, 2), "in the place of padding");
         queue.drop_padding();
         let items: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();

@@ -2,6 +2,7 @@
 
 use super::ip::tests::ipv4;
 use super::*;
+use crate::defense::Plan;
 
 const A: [u8; 4] = [10, 0, 0, 1];
 const B: [u8; 4] = [10, 0, 0, 2];
@@ -205,6 +206,38 @@ fn a_replayed_initiation_is_not_answered_and_does_not_move_the_endpoint() {
     pair.tunnels[1].receive(&initiation, elsewhere, now, |_| true, &mut packet, &mut out);
     assert!(out.is_empty());
     assert_eq!(pair.tunnels[1].endpoint(), endpoint);
+}
+
+#[test]
+fn a_recorded_initiation_is_refused_whatever_was_changed_since_and_however_often() {
+    let mut pair = Pair::new();
+    let initiation = pair.send(0, &ipv4(A, B, b"one")).remove(0);
+    assert_eq!(pair.receive(1, &initiation).1.len(), 1);
+    let own = pair.tunnels[1].noise.private_key().clone();
+    let mut is_refused = |change: &str, act: &dyn Fn(&mut Tunnel, Instant)| {
+        act(&mut pair.tunnels[1], pair.now);
+        assert!(pair.receive(1, &initiation).1.is_empty(), "answered after {change}");
+    };
+    for _ in 0..20 {
+        is_refused("another preshared key", &|tunnel, now| {
+            tunnel.set_preshared_key(&PresharedKey::generate_from_os(), now);
+        });
+        is_refused("another private key and the old one again", &|tunnel, now| {
+            tunnel.set_private_key(&PrivateKey::generate_from_os(), now);
+            tunnel.set_private_key(&own, now);
+        });
+        is_refused("another network", &|tunnel, now| tunnel.network_changed(now, &mut DatagramBatch::new()));
+    }
+    is_refused("no preshared key", &|tunnel, now| tunnel.set_preshared_key(&PresharedKey::from_bytes(&[0; 32]), now));
+    is_refused("the same private key", &|tunnel, now| tunnel.set_private_key(&own, now));
+    is_refused("another defense", &|tunnel, now| {
+        tunnel.start_defense(&Plan::new([]), [1; 32], now).unwrap();
+        tunnel.stop_defense(now, &mut DatagramBatch::new());
+    });
+    // A fresh one is answered: it is not that the tunnel is deaf.
+    pair.tunnels[0].forget_sessions(pair.now);
+    let fresh = pair.send(0, &ipv4(A, B, b"two")).remove(0);
+    assert_eq!(pair.receive(1, &fresh).1.len(), 1);
 }
 
 #[test]

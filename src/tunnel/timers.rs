@@ -37,6 +37,15 @@ pub(super) const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) const KEEPALIVE_TIMEOUTS: RangeInclusive<Duration> = Duration::from_secs(5)..=KEEPALIVE_TIMEOUT;
 pub(super) const SILENCE_TIMEOUTS: RangeInclusive<Duration> = SILENCE_TIMEOUT..=Duration::from_secs(20);
 
+/// Padding that nothing authentic has answered for this long is the last: the peer may be gone, and somebody else have its
+/// address. Between ends whose timers are alike, which tell padding from nothing else and answer it within half of this, packets
+/// wait then too.
+pub const MAX_SILENCE: Duration = Duration::from_secs(20);
+
+/// A packet that waits for the peer to agree on a defense that is required is given up after as long as one that waits for
+/// a handshake.
+pub(super) const AGREEMENT_TIME: Duration = REKEY_ATTEMPT_TIME;
+
 /// How long a new session waits for the peer to confirm in it what both agreed on, where that is not required, while the
 /// last one goes on: a round trip and what the ends wait at random, with room.
 pub(super) const SETTLE_TIME: Duration = Duration::from_secs(1);
@@ -45,6 +54,8 @@ pub(super) const SETTLE_TIME: Duration = Duration::from_secs(1);
 pub(super) const REKEY_ON_RECEIVE: Duration = Duration::from_secs(165);
 
 const _: () = assert!(SILENCE_TIMEOUT.as_secs() == KEEPALIVE_TIMEOUT.as_secs() + REKEY_TIMEOUT.as_secs());
+const _: () = assert!(MAX_SILENCE.as_secs() >= SILENCE_TIMEOUTS.end().as_secs());
+const _: () = assert!(MAX_SILENCE.as_secs() >= 2 * KEEPALIVE_TIMEOUTS.end().as_secs());
 const _: () = assert!(REKEY_ON_RECEIVE.as_secs() == REJECT_AFTER_TIME.as_secs() - SILENCE_TIMEOUT.as_secs());
 
 /// What a tunnel waits for.
@@ -58,8 +69,12 @@ pub(super) enum Timer {
     PersistentKeepalive,
     /// Data was sent and nothing received since: the session may be lost.
     Silence,
+    /// Data was sent, and nothing received for so long that no more is sent until something is.
+    Lost,
     /// The peer did not confirm, in a new session, what both agreed on: what is not required goes on without.
     Settle,
+    /// A packet has waited for an agreement for too long.
+    Expire,
     /// A session is over: its keys are to be forgotten.
     Forget,
 }
@@ -71,8 +86,16 @@ pub(super) fn between(range: RangeInclusive<Duration>, rng: &mut impl RngCore) -
     *range.start() + Duration::from_micros(rng.next_u64() % micros)
 }
 
-const TIMERS: [Timer; 6] =
-    [Timer::HandshakeRetry, Timer::Keepalive, Timer::PersistentKeepalive, Timer::Silence, Timer::Settle, Timer::Forget];
+const TIMERS: [Timer; 8] = [
+    Timer::HandshakeRetry,
+    Timer::Keepalive,
+    Timer::PersistentKeepalive,
+    Timer::Silence,
+    Timer::Lost,
+    Timer::Settle,
+    Timer::Expire,
+    Timer::Forget,
+];
 
 /// When each timer fires, if it is set.
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::settings::{DefenseStatistics, DeviceDrops, Statistics};
+use crate::settings::{DefenseStatistics, DeviceDrops, HandshakeLoad, Statistics};
 
 /// A key and where its value lives.
 pub(super) type Counter<T> = (&'static str, fn(&mut T) -> &mut u64);
@@ -16,6 +16,15 @@ pub(super) const DEVICE: [Counter<DeviceDrops>; 6] = [
     ("maybetun_dropped_send_failed", |drops| &mut drops.send_failed),
     ("maybetun_dropped_congested", |drops| &mut drops.congested),
     ("maybetun_dropped_came_back", |drops| &mut drops.came_back),
+];
+
+/// Counters of the device's handshake messages; they stand behind those.
+pub(super) const HANDSHAKES: [Counter<HandshakeLoad>; 5] = [
+    ("maybetun_handshakes_per_second", |load| &mut load.per_second),
+    ("maybetun_handshakes_max_per_second", |load| &mut load.max_per_second),
+    ("maybetun_handshakes_cookies_sent", |load| &mut load.cookies_sent),
+    ("maybetun_handshakes_too_many", |load| &mut load.too_many),
+    ("maybetun_handshakes_invalid", |load| &mut load.invalid),
 ];
 
 /// Counters of a peer.
@@ -42,7 +51,7 @@ pub(super) const DAITA: [Counter<DefenseStatistics>; 4] = [
 ];
 
 /// The other counters of a defense.
-pub(super) const DEFENSE: [Counter<DefenseStatistics>; 21] = [
+pub(super) const DEFENSE: [Counter<DefenseStatistics>; 22] = [
     ("maybetun_defense_rx_normal_bytes", |statistics| &mut statistics.normal_received_bytes),
     ("maybetun_defense_tx_normal_bytes", |statistics| &mut statistics.normal_sent_bytes),
     ("maybetun_defense_rx_padding_packets", |statistics| &mut statistics.padding_received_packets),
@@ -56,6 +65,7 @@ pub(super) const DEFENSE: [Counter<DefenseStatistics>; 21] = [
         &mut statistics.padding_dropped.over_device_rate
     }),
     ("maybetun_defense_padding_dropped_unproven", |statistics| &mut statistics.padding_dropped.unproven),
+    ("maybetun_defense_padding_dropped_silent", |statistics| &mut statistics.padding_dropped.silent),
     ("maybetun_defense_too_large", |statistics| &mut statistics.too_large),
     ("maybetun_defense_marks_ignored", |statistics| &mut statistics.marks_ignored),
     ("maybetun_defense_tx_bundles", |statistics| &mut statistics.bundles_sent),

@@ -55,6 +55,10 @@ pub fn format(status: &Status) -> Zeroizing<String> {
         text.line("fwmark", "=", status.fwmark);
     }
     format_counters(&mut text, &counters::DEVICE, status.dropped);
+    if status.handshakes.is_under_load {
+        text.line(StatusKey::UnderLoad.name(), "=", 1);
+    }
+    format_counters(&mut text, &counters::HANDSHAKES, status.handshakes);
     for peer in &status.peers {
         format_peer(&mut text, peer);
     }
@@ -211,6 +215,7 @@ keys! {
     ReceivedBytes "rx_bytes",
     PersistentKeepalive "persistent_keepalive_interval",
     AllowedIp "allowed_ip",
+    UnderLoad "maybetun_handshakes_under_load",
     Role "maybetun_role",
     Errno "errno",
     }
@@ -222,6 +227,7 @@ fn read_key(status: &mut Status, key: StatusKey, value: &str) -> Option<()> {
         (StatusKey::PrivateKey, None) => status.private_key = request::private_key(value).ok()?,
         (StatusKey::ListenPort, None) => status.listen_port = text::decimal(value)?,
         (StatusKey::Fwmark, None) => status.fwmark = text::decimal(value)?,
+        (StatusKey::UnderLoad, None) => status.handshakes.is_under_load = value == "1",
         (StatusKey::PublicKey, _) => status.peers.push(new_peer(PublicKey::from_hex(value).ok()?)),
         (StatusKey::PresharedKey, Some(peer)) => {
             peer.preshared_key = Some(PresharedKey::from_hex(value).ok()?).filter(|key| !key.is_zero());
@@ -241,7 +247,9 @@ fn read_key(status: &mut Status, key: StatusKey, value: &str) -> Option<()> {
         (StatusKey::PersistentKeepalive, Some(peer)) => peer.persistent_keepalive = text::decimal(value)?,
         (StatusKey::AllowedIp, Some(peer)) => peer.allowed_ips.push(text::prefix(value)?.trunc()),
         (StatusKey::Role, Some(peer)) => peer.role = Some(role_from_name(value)?),
-        (StatusKey::PrivateKey | StatusKey::ListenPort | StatusKey::Fwmark, Some(_)) => return None,
+        (StatusKey::PrivateKey | StatusKey::ListenPort | StatusKey::Fwmark | StatusKey::UnderLoad, Some(_)) => {
+            return None;
+        }
         (
             StatusKey::PresharedKey
             | StatusKey::ProtocolVersion
@@ -262,7 +270,8 @@ fn read_key(status: &mut Status, key: StatusKey, value: &str) -> Option<()> {
 /// Takes `value` into the counter called `key`, if there is one; fails with the key when the value is not a number.
 fn read_counter(status: &mut Status, key: &str, value: &str) -> Result<(), &'static str> {
     let counter = match status.peers.last_mut() {
-        None => counters::place(&counters::DEVICE, key, &mut status.dropped),
+        None => counters::place(&counters::DEVICE, key, &mut status.dropped)
+            .or_else(|| counters::place(&counters::HANDSHAKES, key, &mut status.handshakes)),
         Some(peer) => {
             if let Some(defense) = &mut peer.defense
                 && defense::read_counter(&mut defense.statistics, key, value)?

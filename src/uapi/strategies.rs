@@ -13,8 +13,8 @@ use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 use crate::seed::Fingerprint;
 use crate::settings::{
     AllowedIpChange, Cause, DefenseChange, DefenseSettings, DefenseStatistics, DefenseStatus, DeviceDrops,
-    EphemeralSettings, EpochStatus, Fraction, Limits, NegotiationPolicy, NegotiationStatus, PeerAction, PeerStatus,
-    PeerUpdate, Protection, Role, Statistics, Status, Update,
+    EphemeralSettings, EpochStatus, Fraction, HandshakeLoad, Limits, NegotiationPolicy, NegotiationStatus, PeerAction,
+    PeerStatus, PeerUpdate, Protection, Role, Statistics, Status, Update,
 };
 
 fn endpoint() -> impl Strategy<Value = SocketAddr> {
@@ -239,11 +239,15 @@ pub(super) fn status() -> impl Strategy<Value = Status> {
         any::<u16>(),
         any::<u32>(),
         any::<[u64; 6]>(),
+        any::<(bool, [u64; 5])>(),
         prop::collection::vec(peer_status(), 0..4),
     )
-        .prop_map(|(private_key, listen_port, fwmark, drops, peers)| {
+        .prop_map(|(private_key, listen_port, fwmark, drops, load, peers)| {
             let [no_route, unknown, rate_limited, send_failed, congested, came_back] = drops;
             let dropped = DeviceDrops { no_route, unknown, rate_limited, send_failed, congested, came_back };
-            Status { private_key, listen_port, is_port_fixed: false, fwmark, dropped, peers }
+            let (is_under_load, [per_second, max_per_second, cookies_sent, too_many, invalid]) = load;
+            let handshakes =
+                HandshakeLoad { is_under_load, per_second, max_per_second, cookies_sent, too_many, invalid };
+            Status { private_key, listen_port, is_port_fixed: false, fwmark, dropped, handshakes, peers }
         })
 }

@@ -16,4 +16,5 @@ mod one_way;
 mod properties;
 mod required;
 mod sealed;
+mod silence;
 mod timers;

@@ -228,6 +228,28 @@ fn a_relay_whose_client_wants_no_defense_stops_until_it_wants_one_again() {
 }
 
 #[test]
+fn what_waits_for_a_client_that_never_agrees_is_given_up_after_90_seconds() {
+    let mut network = Network::new();
+    network.agree(1, &settings(NegotiationPolicy::Require, Tier::Padding));
+    let dropped = |network: &Network| network.tunnels[1].statistics().dropped.unprotected;
+    for second in 0..400_u64 {
+        // The client keeps its session, and never says anything of a defense.
+        if second % 10 == 0 {
+            network.send(0, &packet(0, 0, 100));
+            network.run_for(Duration::from_millis(100));
+        }
+        network.send(1, &packet(1, 0, 100));
+        network.run_until(seconds(second + 1));
+        let waited = second.saturating_sub(90);
+        assert!((waited..=waited + 2).contains(&dropped(&network)), "{} after {second} s", dropped(&network));
+    }
+    assert!(network.tunnels[1].has_session() && network.delivered[0].is_empty());
+    network.run_for(seconds(91));
+    assert_eq!((network.tunnels[1].queued(), dropped(&network)), (0, 400), "nothing waits for ever");
+    assert_eq!(network.tunnels[1].statistics().dropped.no_session, 0);
+}
+
+#[test]
 fn it_is_said_when_nothing_leaves_and_when_that_ends() {
     let mut network = agreed(NegotiationPolicy::Require, Tier::Size);
     network.events[0].clear();

@@ -209,7 +209,8 @@ fn limits(limits: Limits) -> Option<String> {
 
 /// Returns how much padding was not sent, by cause; `None` if all was.
 fn padding_drops(drops: PaddingDrops) -> Option<String> {
-    let PaddingDrops { no_session, queue_full, no_room, over_frac, over_rate, over_device_rate, unproven } = drops;
+    let PaddingDrops { no_session, queue_full, no_room, over_frac, over_rate, over_device_rate, unproven, silent } =
+        drops;
     counts(&[
         (no_session, "without a session"),
         (queue_full, "queue full"),
@@ -218,6 +219,7 @@ fn padding_drops(drops: PaddingDrops) -> Option<String> {
         (over_rate, "over your rate"),
         (over_device_rate, "over the rate of all peers together"),
         (unproven, "to an address that has not shown that it receives"),
+        (silent, "while the peer was silent"),
     ])
 }
 
@@ -261,15 +263,23 @@ mod tests {
     fn padding_that_was_not_sent_is_told_by_cause() {
         assert_eq!(padding_drops(PaddingDrops::default()), None);
         let mut told = std::collections::HashSet::new();
-        for cause in 0..7 {
-            let [no_session, queue_full, no_room, over_frac, over_rate, over_device_rate, unproven] =
+        for cause in 0..8 {
+            let [no_session, queue_full, no_room, over_frac, over_rate, over_device_rate, unproven, silent] =
                 std::array::from_fn(|index| u64::from(index == cause));
-            let drops =
-                PaddingDrops { no_session, queue_full, no_room, over_frac, over_rate, over_device_rate, unproven };
+            let drops = PaddingDrops {
+                no_session,
+                queue_full,
+                no_room,
+                over_frac,
+                over_rate,
+                over_device_rate,
+                unproven,
+                silent,
+            };
             assert_eq!(drops.total(), 1);
             told.insert(padding_drops(drops).unwrap());
         }
-        assert_eq!(told.len(), 7, "each cause has words of its own");
+        assert_eq!(told.len(), 8, "each cause has words of its own");
     }
 
     #[test]

@@ -5,7 +5,8 @@ mod defense;
 use std::time::UNIX_EPOCH;
 
 use maybetun::settings::{
-    DeviceDrops, Drops, EphemeralSettings, EpochStatus, NegotiationStatus, PeerStatus, Protection, Statistics,
+    DeviceDrops, Drops, EphemeralSettings, EpochStatus, HandshakeLoad, NegotiationStatus, PeerStatus, Protection,
+    Statistics,
 };
 use serde::Serialize;
 
@@ -26,6 +27,8 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
       "fwmark": number, 0 if none,
       "kill_switch": boolean (whether it is closed for this interface), null if it cannot be seen,
       "dropped": {"no_route", "unknown", "rate_limited", "send_failed", "congested", "came_back": number of packets},
+      "handshake_load": {"under_load": boolean, "per_second", "max_per_second": number of messages,
+                         "cookies_sent", "too_many", "invalid": number of messages},
       "peers": [{
         "public_key": string (base64),
         "has_preshared_key": boolean,
@@ -51,7 +54,7 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
           "padding_actions", "blocking_actions", "actions_capped", "queue_high_water",
           "bundles_sent", "bundled_sent_packets", "bundles_received", "bundled_received_packets": number,
           "padding_dropped": {"no_session", "queue_full", "no_room", "over_frac", "over_rate",
-                              "over_device_rate", "unproven": number of packets},
+                              "over_device_rate", "unproven", "silent": number of packets},
           "blocked_us", "lateness_p50_us", "lateness_p99_us": microseconds
         },
         "protection": "protected", "one-sided" or "not-protected", null if not known,
@@ -85,7 +88,18 @@ struct Interface {
     fwmark: u32,
     kill_switch: Option<bool>,
     dropped: DeviceDropCounts,
+    handshake_load: Load,
     peers: Vec<Peer>,
+}
+
+#[derive(Serialize)]
+struct Load {
+    under_load: bool,
+    per_second: u64,
+    max_per_second: u64,
+    cookies_sent: u64,
+    too_many: u64,
+    invalid: u64,
 }
 
 #[derive(Serialize)]
@@ -177,8 +191,16 @@ impl Interface {
             fwmark: status.fwmark,
             kill_switch: named.kill_switch,
             dropped: DeviceDropCounts { no_route, unknown, rate_limited, send_failed, congested, came_back },
+            handshake_load: Load::of(status.handshakes),
             peers: status.peers.iter().map(Peer::of).collect(),
         }
+    }
+}
+
+impl Load {
+    fn of(load: HandshakeLoad) -> Self {
+        let HandshakeLoad { is_under_load, per_second, max_per_second, cookies_sent, too_many, invalid } = load;
+        Self { under_load: is_under_load, per_second, max_per_second, cookies_sent, too_many, invalid }
     }
 }
 
@@ -293,7 +315,7 @@ mod tests {
             "padding_received_packets": 7, "padding_received_bytes": 8,
             "limits": {"max_padding_frac": 0.25, "max_blocking_frac": 0.0, "max_padding_rate": maybetun::settings::DEFAULT_MAX_PADDING_RATE},
             "padding_dropped": {"no_session": 21, "queue_full": 22, "no_room": 9, "over_frac": 23, "over_rate": 24,
-                                "over_device_rate": 25, "unproven": 26},
+                                "over_device_rate": 25, "unproven": 26, "silent": 27},
             "too_large": 10, "marks_ignored": 19, "padding_actions": 11, "blocking_actions": 12,
             "actions_capped": 13, "blocked_us": 14000, "queue_high_water": 15,
             "lateness_p50_us": 20, "lateness_p99_us": 125,
@@ -318,6 +340,8 @@ mod tests {
                     "fwmark": 51820,
                     "kill_switch": true,
                     "dropped": {"no_route": 0, "unknown": 3, "rate_limited": 0, "send_failed": 0, "congested": 0, "came_back": 0},
+                    "handshake_load": {"under_load": true, "per_second": 182, "max_per_second": 100,
+                                       "cookies_sent": 90, "too_many": 4, "invalid": 3},
                     "peers": [{
                         "public_key": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
                         "has_preshared_key": false,
@@ -368,9 +392,11 @@ mod tests {
             "kill_switch",
             "has_preshared_key",
             "rate_limited",
+            "handshake_load",
             "source_not_allowed",
             "handshakes",
         ];
+        members.extend(value["interfaces"][0]["handshake_load"].as_object().unwrap().keys().map(String::as_str));
         let defense = value["interfaces"][0]["peers"][1]["defense"].as_object().unwrap();
         members.extend(defense.keys().map(String::as_str));
         let negotiation = &value["interfaces"][0]["peers"][1]["negotiation"];

@@ -7,7 +7,7 @@ use maybetun::keys::{PresharedKey, PrivateKey, PublicKey};
 use maybetun::seed::Fingerprint;
 use maybetun::settings::{
     Cause, DefenseSettings, DefenseStatistics, DefenseStatus, DeviceDrops, Drops, EphemeralSettings, EpochStatus,
-    Fraction, Limits, NegotiationStatus, PaddingDrops, PeerStatus, Protection, Role, Statistics, Status,
+    Fraction, HandshakeLoad, Limits, NegotiationStatus, PaddingDrops, PeerStatus, Protection, Role, Statistics, Status,
 };
 use maybetun_machines::{Digest, Strength, Tier};
 
@@ -64,6 +64,7 @@ pub(super) fn defense() -> DefenseStatus {
                 over_rate: 24,
                 over_device_rate: 25,
                 unproven: 26,
+                silent: 27,
             },
             too_large: 10,
             marks_ignored: 19,
@@ -128,6 +129,14 @@ pub(super) fn sample() -> Named {
         is_port_fixed: true,
         fwmark: 51_820,
         dropped: DeviceDrops { unknown: 3, ..DeviceDrops::default() },
+        handshakes: HandshakeLoad {
+            is_under_load: true,
+            per_second: 182,
+            max_per_second: 100,
+            cookies_sent: 90,
+            too_many: 4,
+            invalid: 3,
+        },
         peers: vec![silent, busy],
     };
     Named { name: "wg0".to_owned(), status, kill_switch: Some(true) }

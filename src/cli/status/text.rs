@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::time::{Duration, SystemTime};
 
-use maybetun::settings::{DeviceDrops, Drops, PeerStatus, Statistics};
+use maybetun::settings::{DeviceDrops, Drops, HandshakeLoad, PeerStatus, Statistics};
 
 use super::{Named, Paint, defense};
 
@@ -33,6 +33,7 @@ fn interface_block(named: &Named, now: SystemTime, paint: Paint) -> String {
         block.line("kill switch", "closed");
     }
     block.optional_line("dropped", device_drops(&status.dropped));
+    block.optional_line("handshakes", handshake_load(&status.handshakes));
 
     let mut peers: Vec<&PeerStatus> = status.peers.iter().collect();
     peers.sort_by_key(|peer| Reverse(peer.last_handshake));
@@ -129,6 +130,19 @@ fn device_drops(drops: &DeviceDrops) -> Option<String> {
     ])
 }
 
+/// Says what a flood of handshake messages came to; `None` if there was none.
+fn handshake_load(load: &HandshakeLoad) -> Option<String> {
+    let HandshakeLoad { is_under_load, per_second, max_per_second, cookies_sent, too_many, invalid } = *load;
+    let load = is_under_load.then(|| format!("under load with {per_second} a second, which is over {max_per_second}"));
+    let refused = counts(&[
+        (cookies_sent, "answered by a cookie"),
+        (too_many, "over the share of their source"),
+        (invalid, "without a valid mac1"),
+    ]);
+    let parts: Vec<_> = load.into_iter().chain(refused).collect();
+    if parts.is_empty() { None } else { Some(parts.join("; ")) }
+}
+
 /// Joins the counts that are not zero; `None` if all are.
 pub(super) fn counts(counts: &[(u64, &str)]) -> Option<String> {
     let nonzero: Vec<String> =
@@ -192,6 +206,7 @@ interface: wg0
   fwmark: 0xca6c
   kill switch: closed
   dropped: 3 unknown
+  handshakes: under load with 182 a second, which is over 100; 90 answered by a cookie, 4 over the share of their source, 3 without a valid mac1
 
 peer: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
   preshared key: (hidden)
@@ -211,7 +226,7 @@ peer: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
   actions: 11 padding, 12 blocking, 13 capped
   blocked: 14.000 ms, at most 15 packets waiting
   timers late: 20 \u{b5}s (median), 125 \u{b5}s (99th percentile)
-  padding not sent: 21 without a session, 22 queue full, 9 socket full, 23 over your fraction of packets, 24 over your rate, 25 over the rate of all peers together, 26 to an address that has not shown that it receives
+  padding not sent: 21 without a session, 22 queue full, 9 socket full, 23 over your fraction of packets, 24 over your rate, 25 over the rate of all peers together, 26 to an address that has not shown that it receives, 27 while the peer was silent
   defense dropped: 10 larger than the MTU
   marks ignored: 19 set by somebody on the path
   protection: both ends run a defense that only they know

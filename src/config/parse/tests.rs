@@ -37,7 +37,7 @@ fn a_whole_file_parses() {
     let text = format!(
         "# of the client\r\n[Interface]\r\nPrivateKey={PRIVATE}\r\nListenPort = 51820\r\nFwMark = off\r\n\
          Address = 10.200.100.8/24, fd00::8/64\r\nAddress = 10.1.1.1\r\nDNS = 10.200.100.1, corp.example\r\nMTU = 1420\r\n\
-         maxpaddingrate = 1000000\r\nTable = 1234\r\nPreUp = first %i\r\nPreUp = second   # why\r\nPostDown = last\r\nSaveConfig = false\r\n\r\n\
+         maxpaddingrate = 1000000\r\nhandshakesPerSecond = 250\r\nTable = 1234\r\nPreUp = first %i\r\nPreUp = second   # why\r\nPostDown = last\r\nSaveConfig = false\r\n\r\n\
          \t[PEER]\r\npublickey = {PUBLIC}\r\nPresharedKey = {OTHER}\r\nAllowedIPs = 10.192.122.3/24, ::/0\r\nallowedips =\r\n\
          Endpoint = relay.example:51820\r\nPersistentKeepalive = 25\r\n\
          [Peer]\r\nPublicKey = {OTHER}\r\nEndpoint = [2001:db8::1]:1"
@@ -51,10 +51,10 @@ fn a_whole_file_parses() {
     assert_eq!(interface.dns_servers, ["10.200.100.1".parse::<IpAddr>().unwrap()]);
     assert_eq!(interface.dns_search, ["corp.example"]);
     assert_eq!(interface.table, Table::Number(1234));
-    assert_eq!(interface.max_padding_rate, Some(1_000_000));
+    assert_eq!((interface.max_padding_rate, interface.handshakes_per_second), (Some(1_000_000), Some(250)));
     let hook = |line, command: &str| Hook { line, command: command.to_owned() };
-    assert_eq!(interface.pre_up, [hook(12, "first %i"), hook(13, "second")]);
-    assert_eq!(interface.post_down, [hook(14, "last")]);
+    assert_eq!(interface.pre_up, [hook(13, "first %i"), hook(14, "second")]);
+    assert_eq!(interface.post_down, [hook(15, "last")]);
     assert!(interface.has_hooks() && !interface.save_config);
     let [first, second] = &config.peers[..] else { panic!("two peers") };
     assert_eq!(first.public_key, PublicKey::from_base64(PUBLIC).unwrap());
@@ -144,6 +144,10 @@ fn bad_values_name_their_key_and_what_was_expected() {
         (
             "MaxPaddingRate = off",
             "MaxPaddingRate: expected bytes per second, a whole number, 0 for no limit, found \"off\"",
+        ),
+        (
+            "HandshakesPerSecond = many",
+            "HandshakesPerSecond: expected messages per second, a whole number, found \"many\"",
         ),
         ("SaveConfig = yes", "SaveConfig: expected \"true\" or \"false\", found \"yes\""),
         ("PostUp =", "PostUp: expected a command, found nothing"),
@@ -318,6 +322,7 @@ fn line() -> impl Strategy<Value = String> {
         "DefenseMaxPaddingFrac",
         "DefenseMaxPaddingRate",
         "MaxPaddingRate",
+        "HandshakesPerSecond",
         "DefenseRole",
         "Other",
     ]);

@@ -56,6 +56,7 @@ struct PaddingDrops {
     over_rate: u64,
     over_device_rate: u64,
     unproven: u64,
+    silent: u64,
 }
 
 impl Defense {
@@ -142,7 +143,8 @@ impl PaddingDrops {
             over_rate,
             over_device_rate,
             unproven,
+            silent,
         } = drops;
-        Self { no_session, queue_full, no_room, over_frac, over_rate, over_device_rate, unproven }
+        Self { no_session, queue_full, no_room, over_frac, over_rate, over_device_rate, unproven, silent }
     }
 }
