@@ -1,6 +1,6 @@
 //! What one peer does, or somebody who is no peer, harms no other.
 
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::Range;
 use std::thread;
 use std::time::Duration;
@@ -8,8 +8,9 @@ use std::time::Duration;
 use maybetun_integration_tests::Implementation::{Maybetun, MaybetunQueued};
 use maybetun_integration_tests::raw::{RawSender, datagram};
 use maybetun_integration_tests::{
-    Capture, Datagram, End, Implementation, MEGABYTE, Pair, Setup, Sink, Star, Stream, UdpFlood, alone, ask,
-    enable_machines, errno, eventually, handshake_initiation, key_in_hex, metronome, value_of,
+    Capture, Crowd, Datagram, End, Host, Implementation, Keys, MEGABYTE, Member, Network, Pair, Setup, Sink, Star,
+    Stream, UdpFlood, Wire, alone, ask, enable_machines, errno, eventually, handshake_initiation, key_in_hex,
+    metronome, value_of,
 };
 
 /// What an honest client is sent, in bits a second.
@@ -91,13 +92,13 @@ fn the_sockets_of_all_peers_bear_the_mark() {
 }
 
 /// A relay with clients: the first is where nobody is, the second behind a slow link, the others are honest.
-struct Crowd {
+struct Scene {
     star: Star,
     roaming: Option<UdpFlood>,
     floods: Vec<UdpFlood>,
 }
 
-impl Crowd {
+impl Scene {
     fn start(relay: Implementation, clients: usize) -> Self {
         let star = Star::start(relay, clients);
         star.relay.host.ip(&format!("addr add 198.51.100.2/24 dev {}", star.wires[0].right));
@@ -169,15 +170,53 @@ impl Crowd {
     }
 }
 
+/// A hundred clients more of the scene's relay, on a host and a network of their own.
+fn hundred(scene: &Scene, host: &Host) -> (Crowd, Wire) {
+    let relay = &scene.star.relay;
+    let wire = Wire::between(host, &relay.host, Network::First, 1_500);
+    relay.host.ip(&format!("route add 10.9.1.0/24 dev {}", relay.daemon.interface()));
+    let member = |number: u8| {
+        let IpAddr::V4(outer) = Network::First.v4(number) else { unreachable!("an address of version 4") };
+        host.ip(&format!("addr add {outer}/24 dev {}", wire.left));
+        Member { keys: Keys::new(), outer, inner: Ipv4Addr::new(10, 9, 1, number) }
+    };
+    let members: Vec<Member> = (100..200).map(member).collect();
+    let peers: Vec<_> = members
+        .iter()
+        .map(|Member { keys, inner, .. }| format!("peer {} allowed-ips {inner}/32", keys.public))
+        .collect();
+    relay.wg("set", &peers.join(" ")).success();
+    let endpoint = SocketAddr::new(Network::First.v4(2), 51820);
+    let crowd = Crowd::start(host, &members, endpoint, &relay.public_key, Ipv4Addr::new(10, 9, 0, 2));
+    (crowd, wire)
+}
+
+#[test]
+fn a_hundred_others_keep_their_goodput_and_their_timing() {
+    let _heavy = alone();
+    let (mut scene, host) = (Scene::start(Maybetun, 2), Host::new());
+    let (crowd, _wire) = hundred(&scene, &host);
+    let before = crowd.measure(Duration::from_secs(5), || ());
+    scene.misbehave();
+    let beside = crowd.measure(Duration::from_secs(10), || ());
+    let shown =
+        [&before, &beside].map(|measured| (measured.goodput(), [0.5, 0.99].map(|share| measured.round_trip(share))));
+    eprintln!("goodput and round trips: {shown:.3?}");
+    let [(before, _), (beside, [median, most])] = shown;
+    assert!(beside >= 0.95 * before, "{beside} of {before} before");
+    // Where a socket waits for neighbours, most wait for seconds.
+    assert!(median < Crowd::INTERVAL / 2 && most < 4 * Crowd::INTERVAL, "{shown:?}");
+}
+
 fn others_keep_their_goodput(relay: Implementation, is_one_defended: bool) {
     let _heavy = alone();
-    let mut crowd = Crowd::start(relay, 6);
+    let mut scene = Scene::start(relay, 6);
     if is_one_defended {
-        crowd.pad_to(2..3);
+        scene.pad_to(2..3);
     }
-    let before = crowd.goodput(Duration::from_secs(4));
-    crowd.misbehave();
-    let beside = crowd.goodput(Duration::from_secs(8));
+    let before = scene.goodput(Duration::from_secs(4));
+    scene.misbehave();
+    let beside = scene.goodput(Duration::from_secs(8));
     // `--nocapture` shows them.
     eprintln!(
         "{relay:?}, {is_one_defended}: what arrives, least and mean: {before:.3?}, beside the others {beside:.3?}"
@@ -203,11 +242,11 @@ fn neighbours_that_do_not_answer_cost_the_others_nothing_with_several_queues() {
 #[test]
 fn padding_keeps_its_instants_beside_peers_that_take_nothing() {
     let _heavy = alone();
-    let mut crowd = Crowd::start(Maybetun, 4);
-    crowd.pad_to(2..4);
-    let alone = crowd.beats(Duration::from_secs(6));
-    crowd.misbehave();
-    let beside = crowd.beats(Duration::from_secs(6));
+    let mut scene = Scene::start(Maybetun, 4);
+    scene.pad_to(2..4);
+    let alone = scene.beats(Duration::from_secs(6));
+    scene.misbehave();
+    let beside = scene.beats(Duration::from_secs(6));
     for (alone, beside) in alone.iter().zip(&beside) {
         let errors = |beats: &[Duration]| {
             let mut errors: Vec<_> = beats.windows(2).map(|pair| (pair[1] - pair[0]).abs_diff(BEAT)).collect();

@@ -8,21 +8,17 @@ const BIN: Duration = Duration::from_micros(5);
 /// Number of bins: up to 5 ms; what is later counts as that.
 const BINS: usize = 1_000;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Lateness {
-    bins: Box<[u64]>,
+    /// None until something is recorded: most peers of a relay are idle, and this is most of what a defense takes.
+    bins: Vec<u64>,
     total: u64,
-}
-
-impl Default for Lateness {
-    fn default() -> Self {
-        Self { bins: vec![0; BINS].into_boxed_slice(), total: 0 }
-    }
 }
 
 impl Lateness {
     pub(super) fn record(&mut self, late: Duration) {
         let bin = usize::try_from(late.as_nanos() / BIN.as_nanos()).unwrap_or(BINS);
+        self.bins.resize(BINS, 0);
         self.bins[bin.min(BINS - 1)] += 1;
         self.total += 1;
     }
