@@ -54,8 +54,8 @@ async fn a_stranger_s_datagrams_are_judged_without_a_look_at_any_peer() {
     }
 
     // Whoever looks at a peer from now on waits for ever.
-    let held: Vec<MutexGuard<'_, PeerState>> = all.iter().map(|peer: &Arc<Peer>| peer.state.lock()).collect();
     let turns: Vec<_> = all.iter().map(|peer| peer.sending.lock()).collect();
+    let held: Vec<MutexGuard<'_, PeerState>> = all.iter().map(|peer: &Arc<Peer>| peer.state.lock()).collect();
     let (own, to) = (a.key.public_key(), SocketAddr::from((Ipv4Addr::LOCALHOST, shared.link.lock().port)));
     let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -78,7 +78,7 @@ async fn a_stranger_s_datagrams_are_judged_without_a_look_at_any_peer() {
     while shared.drops.read().unknown < junk.len() as u64 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    drop((held, turns));
+    drop((turns, held));
     let status = a.device.status();
     assert_eq!((status.handshakes.cookies_sent, status.dropped.rate_limited), (100, 100));
     assert!(status.handshakes.is_under_load);
