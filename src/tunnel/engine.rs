@@ -9,6 +9,7 @@ use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Tunn, TunnResult};
 
 use super::DATA_OVERHEAD;
+use super::clock;
 use super::indices::Lease;
 use super::noise::Refused;
 use super::timers::{MAX_JITTER, REJECT_AFTER_TIME, REKEY_TIMEOUT};
@@ -51,8 +52,7 @@ impl Keys {
     /// Call it on a stack that is wiped: boringtun takes keys, and gives the engine that has them, by value.
     fn engine_with(&self, bits: u32, preshared: Option<[u8; KEY_LENGTH]>) -> (Box<Tunn>, Duration) {
         let (private, limiter) = (self.private.as_x25519().clone(), Some(Arc::clone(&self.limiter)));
-        let (engine, age) =
-            on_a_steady_clock(|| Tunn::new(private, self.peer.to_x25519(), preshared, None, bits, limiter));
+        let (engine, age) = clock::start(|| Tunn::new(private, self.peer.to_x25519(), preshared, None, bits, limiter));
         (Box::new(engine), age)
     }
 
@@ -61,23 +61,6 @@ impl Keys {
         let (public, limiter) = (self.private.public_key().to_x25519(), Some(Arc::clone(&self.limiter)));
         on_wiped_stack(|| engine.set_static_private(self.private.as_x25519().clone(), public, limiter));
     }
-}
-
-/// Makes an engine. It reads the wall clock now and counts on from there, by a clock that tests move: for them, all engines
-/// begin at its zero, or a later one would lag behind by what was moved.
-#[cfg(feature = "virtual-time")]
-fn on_a_steady_clock(make: impl FnOnce() -> Tunn) -> (Tunn, Duration) {
-    use mock_instant::MockClock;
-    let now = MockClock::time();
-    MockClock::set_time(Duration::ZERO);
-    let engine = make();
-    MockClock::set_time(now);
-    (engine, now)
-}
-
-#[cfg(not(feature = "virtual-time"))]
-fn on_a_steady_clock(make: impl FnOnce() -> Tunn) -> (Tunn, Duration) {
-    (make(), Duration::ZERO)
 }
 
 /// How far a handshake has come.
@@ -103,12 +86,27 @@ pub(super) struct Engine {
     pub(super) receiver: Option<u32>,
     /// When it was made, and how old boringtun took it to be then.
     made: (Instant, Duration),
+    /// What the wall clock was then.
+    wall: Duration,
 }
 
 impl Engine {
     pub(super) fn new(keys: &Keys, index: Lease, stage: Stage, sent_to: SocketAddr, now: Instant) -> Self {
+        let wall = clock::wall();
         let (tunn, age) = keys.engine(index.bits());
-        Self { tunn, index, stage, sent_to, receiver: None, made: (now, age) }
+        Self { tunn, index, stage, sent_to, receiver: None, made: (now, age), wall }
+    }
+
+    /// Returns the time that an initiation of its own would bear now: what boringtun counted on to. It does not count what
+    /// the system slept, which boringtun does on most systems.
+    pub(super) fn timestamp(&self, now: Instant) -> Duration {
+        self.wall + now.saturating_duration_since(self.made.0)
+    }
+
+    /// Tells whether the wall clock was set forward since it was made, or the system slept, by more than the time in which an
+    /// initiation is sent again.
+    pub(super) fn is_behind(&self, now: Instant) -> bool {
+        clock::wall().saturating_sub(self.timestamp(now)) > REKEY_TIMEOUT
     }
 
     /// Returns when the handshake, or its session, is over: an answer is not taken when the call was long sent again, nor
