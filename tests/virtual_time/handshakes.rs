@@ -176,6 +176,22 @@ fn a_call_goes_on_where_it_was_when_the_clock_is_set_back() {
 }
 
 #[test]
+fn a_call_goes_on_after_a_sleep_that_sets_no_clock_back() {
+    let mut network = Network::new();
+    network.fate = Box::new(|_| Fate::Lose);
+    network.send(0, &packet(0, 1, 100));
+    network.run_for(seconds(1));
+    network.suspend(seconds(3_600));
+    network.fate = Box::new(|_| Fate::Deliver);
+    network.run_for(seconds(6));
+    network.run_for(seconds(200));
+    network.send(0, &packet(0, 2, 100));
+    network.run_for(seconds(1));
+    assert_eq!(network.delivered[1], [packet(0, 1, 100), packet(0, 2, 100)]);
+    assert!(!network.events[0].iter().any(|event| matches!(event, Event::ClockSetBack(_))));
+}
+
+#[test]
 fn a_clock_that_was_set_back_is_told_of_until_it_is_where_it_was() {
     let mut network = Network::connected();
     network.run_for(seconds(3_600));
