@@ -179,15 +179,31 @@ mod tests {
     use super::super::indices::SessionIndices;
     use super::*;
 
+    fn engine(own: &PrivateKey, other: &PrivateKey, stage: Stage) -> Engine {
+        let keys = Keys::new(own, other.public_key(), None);
+        let index = SessionIndices::default().lease(0, &mut ChaCha20Rng::from_seed([1; 32]));
+        Engine::new(&keys, index, stage, SocketAddr::from(([192, 0, 2, 1], 1)), Instant::now())
+    }
+
+    // In virtual time the clock is not the system's.
+    #[cfg(not(feature = "virtual-time"))]
+    #[test]
+    fn an_engine_is_behind_the_system_s_clock_where_that_was_set_forward_and_not_where_it_was_set_back() {
+        let now = Instant::now();
+        let mut engine = engine(&PrivateKey::generate_from_os(), &PrivateKey::generate_from_os(), Stage::Calling(now));
+        let hour = Duration::from_secs(3_600);
+        assert!(!engine.is_behind(Instant::now()));
+        engine.wall -= hour;
+        assert!(engine.is_behind(Instant::now()));
+        assert!(!engine.is_behind(now + hour), "it counts on");
+        engine.wall += 2 * hour;
+        assert!(!engine.is_behind(Instant::now()));
+    }
+
     #[test]
     fn counters_near_their_end_are_refused_before_boringtun_counts_on_from_them() {
         let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
-        let mut rng = ChaCha20Rng::from_seed([1; 32]);
-        let mut engine = |own: usize, stage| {
-            let keys = Keys::new(&keys[own], keys[1 - own].public_key(), None);
-            let index = SessionIndices::default().lease(0, &mut rng);
-            Engine::new(&keys, index, stage, SocketAddr::from(([192, 0, 2, 1], 1)), Instant::now())
-        };
+        let engine = |own: usize, stage| engine(&keys[own], &keys[1 - own], stage);
         let now = Instant::now();
         let (mut caller, mut answerer) = (engine(0, Stage::Calling(now)), engine(1, Stage::Answered(now)));
         let (mut call, mut answer, mut confirmation) = ([0; 148], [0; 148], [0; 148]);
