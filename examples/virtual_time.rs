@@ -1,7 +1,7 @@
 //! Three minutes of a tunnel in no time: which datagrams a client with a persistent keepalive sends, and when.
 //!
 //! Run it with `cargo run --example virtual_time --features virtual-time --target-dir target/virtual-time`.
-//! The feature gives the handshake a clock that only [`MockClock`] moves; never enable it in a build that carries traffic.
+//! The feature gives the handshake clocks that only [`MockClock`] moves; never enable it in a build that carries traffic.
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut tunnels =
         [0, 1].map(|own| Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), [own as u8; 32])));
     let start = Instant::now();
-    MockClock::set_time(Duration::ZERO);
+    set_time(Duration::ZERO);
     tunnels[0].set_endpoint(Some(Endpoint::from(addresses[1])));
     tunnels[0].set_persistent_keepalive(KEEPALIVE, start);
 
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let Some(now) = deadlines.chain(wire.iter().map(|(at, ..)| *at)).min().filter(|at| *at <= DURATION) else {
             return Ok(());
         };
-        MockClock::set_time(now);
+        set_time(now);
         for own in [0, 1] {
             out.clear();
             tunnels[own].handle_timeout(start + now, &mut out);
@@ -55,4 +55,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
+}
+
+/// Sets the clock that counts, and the wall clock.
+fn set_time(now: Duration) {
+    MockClock::set_time(now);
+    MockClock::set_system_time(now);
 }

@@ -14,7 +14,7 @@
 //! - `cli` (default): the `maybetun` command; needs `uapi`.
 //! - `uapi`: the configuration socket; needs `device`.
 //! - `device`: the tokio driver. Without it the crate is sans-IO and pulls neither tokio nor clap.
-//! - `virtual-time`: for tests: the handshake reads a clock that the test moves.
+//! - `virtual-time`: for tests: the handshake reads clocks that the test moves, `MockClock`'s time and its system time.
 
 pub mod config;
 pub mod defense;

@@ -10,8 +10,8 @@ fuzz_target!(|text: &str| {
         let formatted = request::format(&request);
         assert_eq!(request::parse(&formatted, |_| None), Ok(request));
     }
-    if let Ok(status) = response::parse(text) {
-        assert_eq!(response::parse(&response::format(&status)), Ok(status));
+    if let Ok(status) = response::parse(text, zone_index) {
+        assert_eq!(response::parse(&response::format(&status), zone_index), Ok(status));
     }
     let _ = response::parse_errno(text);
 });

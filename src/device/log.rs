@@ -93,6 +93,15 @@ impl PeerLog {
         self.note(peer, Line { is_warning: false, text: "no answer to the handshake".to_owned() }, now);
     }
 
+    /// Says that the peer will take no handshake for so long.
+    pub(super) fn note_clock_set_back(&mut self, peer: PublicKey, behind: Duration, now: Instant) {
+        let seconds = behind.as_secs();
+        let text = format!(
+            "the system's clock is {seconds} s behind the last handshake's: a peer that took that one takes none for so long"
+        );
+        self.warn(peer, &text, now);
+    }
+
     /// Warns of something.
     pub(super) fn warn(&mut self, peer: PublicKey, text: &str, now: Instant) {
         self.note(peer, Line { is_warning: true, text: text.to_owned() }, now);
@@ -287,6 +296,14 @@ pub(super) mod tests {
         let most = u64::from(BURST) + MINUTES * 60 / INTERVAL.as_secs() + 2;
         assert!((10..=most).contains(&(lines.len() as u64)), "{} lines", lines.len());
         assert_eq!(suppressed(&lines) + lines.len() as u64, 3 * changes + 1);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_is_warned_of() {
+        let lines = logged(|log| log.note_clock_set_back(PEER, Duration::from_millis(800_900), Instant::now()));
+        let expected = "WARN the system's clock is 800 s behind the last handshake's: a peer that took that one takes none for \
+                        so long";
+        assert_eq!(lines, [expected]);
     }
 
     #[test]

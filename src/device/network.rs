@@ -97,8 +97,8 @@ impl Network {
 /// What is known of the way to one peer.
 #[derive(Debug, Default)]
 pub(super) struct Way {
-    /// Where it led when it was looked at last, and from which of our addresses.
-    last: Option<(IpAddr, IpAddr)>,
+    /// Where it led when it was looked at last, whatever the port, and from which of our addresses.
+    last: Option<(SocketAddr, IpAddr)>,
     /// Whether nothing led there since.
     was_lost: bool,
     /// The largest datagram and the path's MTU that the user was warned of, in bytes.
@@ -118,12 +118,13 @@ impl Way {
 
     /// Takes what the system says now of the way to `remote`: from which address, if one leads there at all. Tells
     /// whether that is on another network than before.
-    fn follow(&mut self, remote: IpAddr, source: Option<IpAddr>) -> bool {
+    fn follow(&mut self, mut remote: SocketAddr, source: Option<IpAddr>) -> bool {
         let Some(source) = source else {
             self.was_lost = true;
             return false;
         };
         let was_lost = std::mem::take(&mut self.was_lost);
+        remote.set_port(0);
         let before = self.last.replace((remote, source));
         // Of a peer that moved, or that was never looked for, there is nothing to compare with.
         was_lost || before.is_some_and(|(before, from)| before == remote && from != source)
@@ -187,7 +188,7 @@ fn look(shared: &Shared, peers: &[Arc<Peer>]) {
 struct View {
     fwmark: u32,
     paths: HashMap<SocketAddr, Option<Path>>,
-    foreign: HashMap<IpAddr, bool>,
+    foreign: HashMap<SocketAddr, bool>,
 }
 
 impl View {
@@ -195,7 +196,8 @@ impl View {
         let state = &mut *peer.state.lock();
         let Some(endpoint) = state.tunnel.endpoint() else { return false };
         let local = endpoint.local.filter(|local| {
-            let is_foreign = *self.foreign.entry(*local).or_insert_with(|| path::is_foreign(*local));
+            let local = path::on_link(*local, endpoint.remote);
+            let is_foreign = *self.foreign.entry(local).or_insert_with(|| path::is_foreign(local));
             if is_foreign {
                 state.way.lose();
             }
@@ -216,7 +218,7 @@ impl View {
             state.way.forget();
             return false;
         }
-        state.way.follow(endpoint.remote.ip(), path.map(|path| path.source))
+        state.way.follow(endpoint.remote, path.map(|path| path.source))
     }
 
     fn path_to(&mut self, remote: SocketAddr) -> io::Result<Option<Path>> {
@@ -352,8 +354,8 @@ mod tests {
 
     use super::*;
 
-    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-    const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+    const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
+    const OTHER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 9);
     const HOME: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)));
     const AWAY: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)));
 
@@ -366,7 +368,7 @@ mod tests {
     }
 
     /// Tells at which of the looks the network is another.
-    fn follow(looks: &[(IpAddr, Option<IpAddr>)]) -> Vec<bool> {
+    fn follow(looks: &[(SocketAddr, Option<IpAddr>)]) -> Vec<bool> {
         let mut way = Way::default();
         looks.iter().map(|(remote, source)| way.follow(*remote, *source)).collect()
     }
@@ -386,6 +388,11 @@ mod tests {
     #[test]
     fn a_peer_that_moves_takes_us_to_no_other_network() {
         assert_eq!(follow(&[(PEER, HOME), (OTHER, AWAY), (OTHER, AWAY)]), [false, false, false]);
+        let [here, there] = ["[fe80::1%2]:9", "[fe80::1%3]:9"].map(|peer| peer.parse().unwrap());
+        assert_eq!(follow(&[(here, HOME), (there, AWAY)]), [false, false], "to another link");
+        // Another port is another address translation.
+        let port = SocketAddr::new(PEER.ip(), 10);
+        assert_eq!(follow(&[(PEER, HOME), (port, AWAY)]), [false, true]);
     }
 
     #[test]

@@ -43,9 +43,18 @@ pub(super) fn to(remote: SocketAddr, fwmark: u32) -> io::Result<Option<Path>> {
     Ok(Some(Path { source, mtu }))
 }
 
-/// Tells whether `address` is none of our own, as far as the system says.
-pub(super) fn is_foreign(address: IpAddr) -> bool {
-    let address = SocketAddr::from((address, 0));
+/// Returns `local`, an address of ours, with the link on which it is: a link-local one is ours on that of the peer at `remote`.
+/// The port is 0.
+pub(super) fn on_link(local: IpAddr, remote: SocketAddr) -> SocketAddr {
+    let mut local = SocketAddr::from((local, 0));
+    if let (SocketAddr::V6(local), SocketAddr::V6(remote)) = (&mut local, remote) {
+        local.set_scope_id(remote.scope_id());
+    }
+    local
+}
+
+/// Tells whether `address` is none of our own on its link, as far as the system says. Its port is 0.
+pub(super) fn is_foreign(address: SocketAddr) -> bool {
     socket_for(address).and_then(|socket| socket.bind(&address.into())).is_err_and(|error| is_missing(&error))
 }
 
@@ -85,7 +94,7 @@ fn mtu_of(_: &UdpSocket, _: SocketAddr) -> io::Result<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddrV6};
+    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
 
     use super::*;
 
@@ -110,7 +119,12 @@ mod tests {
 
     #[test]
     fn an_address_that_is_not_ours_is_foreign() {
-        assert!(!is_foreign(Ipv4Addr::LOCALHOST.into()));
-        assert!(is_foreign(IpAddr::from([192, 0, 2, 77])));
+        let remote = SocketAddr::from(([192, 0, 2, 1], 9));
+        assert!(!is_foreign(on_link(Ipv4Addr::LOCALHOST.into(), remote)));
+        assert!(is_foreign(on_link(IpAddr::from([192, 0, 2, 77]), remote)));
+        // The first interface is the loopback.
+        let remote = "[fe80::1%1]:9".parse().unwrap();
+        assert!(!is_foreign(on_link(Ipv6Addr::LOCALHOST.into(), remote)));
+        assert!(is_foreign(on_link("fe80::77".parse().unwrap(), remote)));
     }
 }

@@ -140,7 +140,8 @@ pub(super) fn came_back(
     };
     let is_for_endpoint = u16_at(datagram, 2) == Some(endpoint.port());
     let message = datagram.get(UDP_HEADER..).unwrap_or_default();
-    if !is_for_endpoint || !is_of_session(message, peer, &state, registry) || path::is_foreign(header.source) {
+    let source = path::on_link(header.source, endpoint);
+    if !is_for_endpoint || !is_of_session(message, peer, &state, registry) || path::is_foreign(source) {
         return false;
     }
     if let Some(identification) = identification {

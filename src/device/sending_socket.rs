@@ -172,7 +172,8 @@ impl SendingSocket {
         }
         if sent.failed > before.failed {
             // What was sealed for the network that had the address does not leave on another.
-            sent.local_address_is_stale |= to.local.is_some_and(path::is_foreign);
+            sent.local_address_is_stale |=
+                to.local.is_some_and(|local| path::is_foreign(path::on_link(local, to.remote)));
         }
         done
     }

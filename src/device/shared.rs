@@ -189,6 +189,7 @@ impl Shared {
                     tracing::debug!(peer = ?peer.public_key, "session ended");
                 }
                 Event::HandshakeFailed => state.log.note_handshake_failed(peer.public_key, Instant::now()),
+                Event::ClockSetBack(behind) => state.log.note_clock_set_back(peer.public_key, behind, Instant::now()),
                 Event::EndpointChanged(endpoint) => {
                     if !state.tunnel.has_session() {
                         // It called from elsewhere: what was sealed before is not to be seen there.

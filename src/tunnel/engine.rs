@@ -9,6 +9,7 @@ use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Tunn, TunnResult};
 
 use super::DATA_OVERHEAD;
+use super::clock;
 use super::indices::Lease;
 use super::noise::Refused;
 use super::timers::{MAX_JITTER, REJECT_AFTER_TIME, REKEY_TIMEOUT};
@@ -51,8 +52,7 @@ impl Keys {
     /// Call it on a stack that is wiped: boringtun takes keys, and gives the engine that has them, by value.
     fn engine_with(&self, bits: u32, preshared: Option<[u8; KEY_LENGTH]>) -> (Box<Tunn>, Duration) {
         let (private, limiter) = (self.private.as_x25519().clone(), Some(Arc::clone(&self.limiter)));
-        let (engine, age) =
-            on_a_steady_clock(|| Tunn::new(private, self.peer.to_x25519(), preshared, None, bits, limiter));
+        let (engine, age) = clock::start(|| Tunn::new(private, self.peer.to_x25519(), preshared, None, bits, limiter));
         (Box::new(engine), age)
     }
 
@@ -61,23 +61,6 @@ impl Keys {
         let (public, limiter) = (self.private.public_key().to_x25519(), Some(Arc::clone(&self.limiter)));
         on_wiped_stack(|| engine.set_static_private(self.private.as_x25519().clone(), public, limiter));
     }
-}
-
-/// Makes an engine. It reads the wall clock now and counts on from there, by a clock that tests move: for them, all engines
-/// begin at its zero, or a later one would lag behind by what was moved.
-#[cfg(feature = "virtual-time")]
-fn on_a_steady_clock(make: impl FnOnce() -> Tunn) -> (Tunn, Duration) {
-    use mock_instant::MockClock;
-    let now = MockClock::time();
-    MockClock::set_time(Duration::ZERO);
-    let engine = make();
-    MockClock::set_time(now);
-    (engine, now)
-}
-
-#[cfg(not(feature = "virtual-time"))]
-fn on_a_steady_clock(make: impl FnOnce() -> Tunn) -> (Tunn, Duration) {
-    (make(), Duration::ZERO)
 }
 
 /// How far a handshake has come.
@@ -103,12 +86,27 @@ pub(super) struct Engine {
     pub(super) receiver: Option<u32>,
     /// When it was made, and how old boringtun took it to be then.
     made: (Instant, Duration),
+    /// What the wall clock was then.
+    wall: Duration,
 }
 
 impl Engine {
     pub(super) fn new(keys: &Keys, index: Lease, stage: Stage, sent_to: SocketAddr, now: Instant) -> Self {
+        let wall = clock::wall();
         let (tunn, age) = keys.engine(index.bits());
-        Self { tunn, index, stage, sent_to, receiver: None, made: (now, age) }
+        Self { tunn, index, stage, sent_to, receiver: None, made: (now, age), wall }
+    }
+
+    /// Returns the time that an initiation of its own would bear now: what boringtun counted on to. It does not count what
+    /// the system slept, which boringtun does on most systems.
+    pub(super) fn timestamp(&self, now: Instant) -> Duration {
+        self.wall + now.saturating_duration_since(self.made.0)
+    }
+
+    /// Tells whether the wall clock was set forward since it was made, or the system slept, by more than the time in which an
+    /// initiation is sent again.
+    pub(super) fn is_behind(&self, now: Instant) -> bool {
+        clock::wall().saturating_sub(self.timestamp(now)) > REKEY_TIMEOUT
     }
 
     /// Returns when the handshake, or its session, is over: an answer is not taken when the call was long sent again, nor
@@ -181,15 +179,31 @@ mod tests {
     use super::super::indices::SessionIndices;
     use super::*;
 
+    fn engine(own: &PrivateKey, other: &PrivateKey, stage: Stage) -> Engine {
+        let keys = Keys::new(own, other.public_key(), None);
+        let index = SessionIndices::default().lease(0, &mut ChaCha20Rng::from_seed([1; 32]));
+        Engine::new(&keys, index, stage, SocketAddr::from(([192, 0, 2, 1], 1)), Instant::now())
+    }
+
+    // In virtual time the clock is not the system's.
+    #[cfg(not(feature = "virtual-time"))]
+    #[test]
+    fn an_engine_is_behind_the_system_s_clock_where_that_was_set_forward_and_not_where_it_was_set_back() {
+        let now = Instant::now();
+        let mut engine = engine(&PrivateKey::generate_from_os(), &PrivateKey::generate_from_os(), Stage::Calling(now));
+        let hour = Duration::from_secs(3_600);
+        assert!(!engine.is_behind(Instant::now()));
+        engine.wall -= hour;
+        assert!(engine.is_behind(Instant::now()));
+        assert!(!engine.is_behind(now + hour), "it counts on");
+        engine.wall += 2 * hour;
+        assert!(!engine.is_behind(Instant::now()));
+    }
+
     #[test]
     fn counters_near_their_end_are_refused_before_boringtun_counts_on_from_them() {
         let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
-        let mut rng = ChaCha20Rng::from_seed([1; 32]);
-        let mut engine = |own: usize, stage| {
-            let keys = Keys::new(&keys[own], keys[1 - own].public_key(), None);
-            let index = SessionIndices::default().lease(0, &mut rng);
-            Engine::new(&keys, index, stage, SocketAddr::from(([192, 0, 2, 1], 1)), Instant::now())
-        };
+        let engine = |own: usize, stage| engine(&keys[own], &keys[1 - own], stage);
         let now = Instant::now();
         let (mut caller, mut answerer) = (engine(0, Stage::Calling(now)), engine(1, Stage::Answered(now)));
         let (mut call, mut answer, mut confirmation) = ([0; 148], [0; 148], [0; 148]);

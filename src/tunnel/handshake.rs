@@ -152,7 +152,10 @@ impl Tunnel {
             self.is_call_due = true;
             return;
         }
-        if self.attempt.is_none() || !self.noise.is_calling(remote) {
+        if self.attempt.is_none() || !self.noise.is_calling(remote, now) {
+            if let Some(behind) = self.noise.setback() {
+                self.push_event(Event::ClockSetBack(behind));
+            }
             self.noise.call(now, remote, &mut self.rng);
         }
         let Some(length) = self.noise.initiate(now, out.space()) else { return };

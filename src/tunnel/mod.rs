@@ -6,8 +6,8 @@
 //! - calls [`handle_timeout`](Tunnel::handle_timeout) when [`next_timeout`](Tunnel::next_timeout) has come;
 //! - reads [`poll_event`](Tunnel::poll_event) for what the user may want to know.
 //!
-//! The handshake, the sessions and the AEAD are the `boringtun` crate's. It reads the system's clock by itself; with the
-//! feature `virtual-time` it reads one that a test moves. When a handshake begins and a keepalive leaves is the tunnel's
+//! The handshake, the sessions and the AEAD are the `boringtun` crate's. It reads the system's clocks by itself, and the tunnel
+//! looks where they were set; with the feature `virtual-time` both read those that a test moves. When a handshake begins and a keepalive leaves is the tunnel's
 //! own to say; what is random about it is drawn from [`TunnelConfig::seed`].
 //!
 //! ```
@@ -31,6 +31,7 @@
 mod allowed_ips;
 mod batch;
 mod bundle;
+mod clock;
 mod defended;
 mod departure;
 mod ecn;
@@ -180,6 +181,9 @@ pub enum Event {
     SessionEnded,
     /// No answer came to a handshake for 90 s; waiting packets were dropped.
     HandshakeFailed,
+    /// A handshake begins, and the system's clock is this far behind the last: a peer that took that one takes none until
+    /// the clock is there again.
+    ClockSetBack(Duration),
     /// The peer was heard from at another address.
     EndpointChanged(SocketAddr),
     /// The traffic is protected in another way than before.

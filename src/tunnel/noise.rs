@@ -8,12 +8,13 @@
 //! becomes of sessions and keys, and refuses what is not later. The sessions that it makes for itself are never used.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use boringtun::noise::{Tunn, TunnResult};
 use rand_core::RngCore;
 
 use super::HANDSHAKE_INITIATION;
+use super::clock;
 use super::engine::{CALL_TIME, Engine, Keys, Stage, initiate, take};
 use super::indices::SessionIndices;
 use super::timers::REKEY_TIMEOUT;
@@ -44,6 +45,8 @@ pub(super) struct Noise {
     assured_before: Option<u32>,
     /// The bits of the session that was, until the peer was heard from elsewhere.
     paused: Option<u32>,
+    /// The latest timestamp of an initiation of ours.
+    stamped: Duration,
     guard: Option<Box<Tunn>>,
 }
 
@@ -103,6 +106,7 @@ impl Noise {
             stale: None,
             assured_before: None,
             paused: None,
+            stamped: Duration::ZERO,
             guard: None,
         }
     }
@@ -122,6 +126,7 @@ impl Noise {
     /// Takes another private key; every session is gone.
     pub(super) fn set_private_key(&mut self, key: &PrivateKey) {
         self.keys = Keys::new(key, self.keys.peer, self.keys.preshared.take());
+        self.stamped = Duration::ZERO;
         self.forget_sessions();
         if let Some(guard) = &mut self.guard {
             self.keys.give(guard);
@@ -321,6 +326,12 @@ impl Noise {
         Ok(Handshaken::Answer(length))
     }
 
+    /// Returns how far a call that begins now is behind an earlier one, by more than the time in which an initiation is sent
+    /// again.
+    pub(super) fn setback(&self) -> Option<Duration> {
+        Some(self.stamped.saturating_sub(clock::wall())).filter(|&behind| behind > REKEY_TIMEOUT)
+    }
+
     /// Begins to call at `remote`: the initiations from now on have an index that nobody has seen.
     pub(super) fn call(&mut self, now: Instant, remote: SocketAddr, rng: &mut impl RngCore) {
         self.hang_up();
@@ -329,8 +340,9 @@ impl Noise {
     }
 
     /// Tells whether a call at `remote` can be taken up again.
-    pub(super) fn is_calling(&self, remote: SocketAddr) -> bool {
-        self.engines.iter().any(|engine| matches!(engine.stage, Stage::Calling(_)) && engine.sent_to == remote)
+    pub(super) fn is_calling(&self, remote: SocketAddr, now: Instant) -> bool {
+        let mut calls = self.engines.iter().filter(|engine| matches!(engine.stage, Stage::Calling(_)));
+        calls.any(|engine| engine.sent_to == remote && !engine.is_behind(now))
     }
 
     /// Returns where the handshake message was sent that the newest session is the answer to: that address receives.
@@ -343,6 +355,7 @@ impl Noise {
     pub(super) fn initiate(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
         let engine = self.engines.iter_mut().find(|engine| matches!(engine.stage, Stage::Calling(_)))?;
         engine.stage = Stage::Calling(now);
+        self.stamped = self.stamped.max(engine.timestamp(now));
         initiate(&mut engine.tunn, out)
     }
 

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use nix::net::if_::if_nametoindex;
 use socket2::{Domain, SockAddr, Socket, Type};
 use zeroize::Zeroizing;
 
@@ -86,7 +87,9 @@ pub fn get(interface: &str) -> Result<Status, ClientError> {
 /// # Errors
 /// As for [`get`].
 pub fn get_in(directory: &Path, interface: &str) -> Result<Status, ClientError> {
-    let mut status = ask(directory, interface, &Request::Get, response::parse)?;
+    // The zone of another network namespace says nothing here.
+    let zone_index = |zone: &str| Some(if_nametoindex(zone).unwrap_or_default());
+    let mut status = ask(directory, interface, &Request::Get, |text| response::parse(text, zone_index))?;
     let now = SystemTime::now();
     for peer in &mut status.peers {
         peer.last_handshake_age = peer.last_handshake.map(|at| now.duration_since(at).unwrap_or_default());
@@ -146,7 +149,7 @@ fn ask<T>(
     directory: &Path,
     interface: &str,
     request: &Request,
-    parse: fn(&str) -> Result<T, ResponseError>,
+    parse: impl FnOnce(&str) -> Result<T, ResponseError>,
 ) -> Result<T, ClientError> {
     let path = socket_path(directory, interface).ok_or_else(|| ClientError::Name(interface.to_owned()))?;
     let response = exchange(&path, request).map_err(|source| ClientError::from_io(&path, source))?;

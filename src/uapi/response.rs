@@ -130,12 +130,14 @@ pub fn parse_errno(response: &str) -> Result<(), ResponseError> {
 
 /// Parses the response to a get. Keys that are not known are ignored: other implementations have some of their own.
 ///
+/// `zone_index` gives the index of a network interface by name: others write the zone of an endpoint so.
+///
 /// [`PeerStatus::last_handshake_age`] stays `None`, because it depends on a clock; so does everything that the protocol
 /// does not carry.
 ///
 /// # Errors
 /// [`ResponseError::Refused`] when the other side refused the get, otherwise when the text is not a response.
-pub fn parse(response: &str) -> Result<Status, ResponseError> {
+pub fn parse(response: &str, zone_index: impl Fn(&str) -> Option<u32>) -> Result<Status, ResponseError> {
     let mut status = Status::default();
     let mut errno = None;
     for (line, key, value) in lines(response)? {
@@ -162,7 +164,7 @@ pub fn parse(response: &str) -> Result<Status, ResponseError> {
             errno = parse_errno_value(value);
             errno.map(drop)
         } else {
-            read_key(&mut status, key, value)
+            read_key(&mut status, key, value, &zone_index)
         };
         if read.is_none() {
             return Err(ResponseError::Value { line, key: key.name() });
@@ -222,7 +224,7 @@ keys! {
 }
 
 /// Takes `value` into `status`; `None` if the key cannot have it, or cannot stand here.
-fn read_key(status: &mut Status, key: StatusKey, value: &str) -> Option<()> {
+fn read_key(status: &mut Status, key: StatusKey, value: &str, zone_index: &dyn Fn(&str) -> Option<u32>) -> Option<()> {
     match (key, status.peers.last_mut()) {
         (StatusKey::PrivateKey, None) => status.private_key = request::private_key(value).ok()?,
         (StatusKey::ListenPort, None) => status.listen_port = text::decimal(value)?,
@@ -234,7 +236,7 @@ fn read_key(status: &mut Status, key: StatusKey, value: &str) -> Option<()> {
         }
         // Version 1 is the only one there is, and nothing of the status depends on it.
         (StatusKey::ProtocolVersion, Some(_)) | (StatusKey::Errno, _) => {}
-        (StatusKey::Endpoint, Some(peer)) => peer.endpoint = Some(request::endpoint(value, &|_| None)?),
+        (StatusKey::Endpoint, Some(peer)) => peer.endpoint = Some(request::endpoint(value, zone_index)?),
         (StatusKey::LastHandshakeSeconds, Some(peer)) => {
             add_to_handshake(peer, Duration::from_secs(text::decimal(value)?))?;
         }
@@ -318,6 +320,18 @@ mod tests {
     use crate::uapi::strategies;
 
     const A: &str = "b85996fecc9c7f1fc6d2572a76eda11d59bcd20be8e543b15ce4bd85a8e75a33";
+
+    fn parse(response: &str) -> Result<Status, ResponseError> {
+        super::parse(response, |zone| (zone == "eth0").then_some(3))
+    }
+
+    #[test]
+    fn a_zone_may_be_the_name_of_an_interface() {
+        let response = |zone: &str| format!("public_key={A}\nendpoint=[fe80::1%{zone}]:9\nerrno=0\n\n");
+        let status = parse(&response("eth0")).unwrap();
+        assert_eq!(status.peers[0].endpoint, Some("[fe80::1%3]:9".parse().unwrap()));
+        assert_eq!(parse(&response("eth1")), Err(ResponseError::Value { line: 2, key: "endpoint" }));
+    }
 
     #[test]
     fn a_device_without_anything_is_an_errno() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use maybetun::keys::{PresharedKey, PrivateKey};
 use maybetun::tunnel::{DatagramBatch, Endpoint, Event, Tunnel, TunnelConfig};
 
-use crate::network::{Fate, Network, number, packet};
+use crate::network::{Fate, Network, address, number, packet};
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -136,4 +136,79 @@ fn an_initiation_cannot_be_replayed_after_a_change_of_the_preshared_key() {
         relay.receive(&initiation, elsewhere, now, |_| true, &mut packet, &mut answers);
         assert_eq!((answers.len(), relay.endpoint()), (0, Some(here)));
     }
+}
+
+const YEAR: Duration = seconds(365 * 24 * 3_600);
+
+/// Returns a network whose ends had a session, and whose client was started anew with its clock `behind`.
+fn with_a_clock_behind(behind: Duration) -> Network {
+    let mut network = Network::new();
+    network.skip(YEAR);
+    network.send(0, &packet(0, 0, 100));
+    network.run_for(seconds(10));
+    network.restart(0);
+    network.tunnels[0].set_endpoint(Some(address(1)));
+    network.set_wall_clock(behind);
+    network
+}
+
+#[test]
+fn a_clock_that_was_a_year_behind_costs_nothing_once_it_is_set() {
+    let mut network = with_a_clock_behind(YEAR);
+    network.send(0, &packet(0, 1, 100));
+    network.run_for(seconds(12));
+    assert_eq!(network.delivered[1].len(), 1, "the relay takes no call of last year's");
+    network.set_wall_clock(Duration::ZERO);
+    network.run_for(seconds(6));
+    assert_eq!(network.delivered[1], [packet(0, 0, 100), packet(0, 1, 100)]);
+}
+
+#[test]
+fn a_call_goes_on_where_it_was_when_the_clock_is_set_back() {
+    let mut network = with_a_clock_behind(Duration::ZERO);
+    network.fate = Box::new(|_| Fate::Lose);
+    network.send(0, &packet(0, 1, 100));
+    network.run_for(seconds(1));
+    network.set_wall_clock(seconds(3_600));
+    network.fate = Box::new(|_| Fate::Deliver);
+    network.run_for(seconds(6));
+    assert_eq!(network.delivered[1], [packet(0, 0, 100), packet(0, 1, 100)]);
+}
+
+#[test]
+fn a_call_goes_on_after_a_sleep_that_sets_no_clock_back() {
+    let mut network = Network::new();
+    network.fate = Box::new(|_| Fate::Lose);
+    network.send(0, &packet(0, 1, 100));
+    network.run_for(seconds(1));
+    network.suspend(seconds(3_600));
+    network.fate = Box::new(|_| Fate::Deliver);
+    network.run_for(seconds(6));
+    network.run_for(seconds(200));
+    network.send(0, &packet(0, 2, 100));
+    network.run_for(seconds(1));
+    assert_eq!(network.delivered[1], [packet(0, 1, 100), packet(0, 2, 100)]);
+    assert!(!network.events[0].iter().any(|event| matches!(event, Event::ClockSetBack(_))));
+}
+
+#[test]
+fn a_clock_that_was_set_back_is_told_of_until_it_is_where_it_was() {
+    let mut network = Network::connected();
+    network.run_for(seconds(3_600));
+    network.send(0, &packet(0, 1, 100));
+    network.run_for(seconds(200));
+    network.set_wall_clock(seconds(1_000));
+    network.send(0, &packet(0, 2, 100));
+    network.run_for(seconds(95));
+    let told = |network: &Network| {
+        let events = network.events[0].iter();
+        events.filter(|event| matches!(event, Event::ClockSetBack(_))).copied().collect::<Vec<_>>()
+    };
+    let [Event::ClockSetBack(behind)] = told(&network)[..] else { panic!("{:?}", network.events[0]) };
+    assert_eq!(behind.as_secs(), 800, "200 s have passed since the last call");
+    assert_eq!(network.delivered[1].len(), 2, "the relay refuses what is earlier");
+    network.run_for(seconds(800));
+    network.send(0, &packet(0, 3, 100));
+    network.run_for(seconds(1));
+    assert_eq!((told(&network).len(), network.delivered[1].len()), (1, 3));
 }

@@ -57,6 +57,8 @@ pub(crate) struct Network {
     serial: u64,
     /// How long the system has slept.
     slept: Duration,
+    /// How far the wall clock is behind the time that passed.
+    behind: Duration,
     /// The network that side 0 is on: part of its address.
     network: u8,
     /// Time that a datagram takes from one side to the other.
@@ -97,6 +99,7 @@ impl Network {
     /// Returns a network whose tunnels draw from `seed`.
     pub(crate) fn seeded(seed: u8) -> Self {
         MockClock::set_time(Duration::ZERO);
+        MockClock::set_system_time(Duration::ZERO);
         let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
         let tunnels = [tunnel(&keys, 0, seed), tunnel(&keys, 1, seed)];
         Self {
@@ -107,6 +110,7 @@ impl Network {
             wire: BTreeMap::new(),
             serial: 0,
             slept: Duration::ZERO,
+            behind: Duration::ZERO,
             network: 2,
             delay: DELAY,
             fate: Box::new(|_| Fate::Deliver),
@@ -251,12 +255,19 @@ impl Network {
     /// Lets the system sleep: the clock that boringtun reads counts on, the one that tunnels are told of does not.
     pub(crate) fn suspend(&mut self, time: Duration) {
         self.slept += time;
-        MockClock::set_time(self.now + self.slept);
+        self.set_time(self.now);
+    }
+
+    /// Sets the wall clock: `behind` the time that passed since the beginning, and the system's sleep.
+    pub(crate) fn set_wall_clock(&mut self, behind: Duration) {
+        self.behind = behind;
+        self.set_time(self.now);
     }
 
     fn set_time(&mut self, now: Duration) {
         self.now = now;
         MockClock::set_time(now + self.slept);
+        MockClock::set_system_time(now + self.slept - self.behind);
     }
 
     /// Delivers a datagram to side 0 from another address than the relay's.

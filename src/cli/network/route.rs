@@ -1,7 +1,7 @@
 //! Routes through the interface, and questions to the routing tables.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Context as _;
 use futures_util::TryStreamExt as _;
@@ -46,7 +46,7 @@ impl Network {
     }
 
     /// Returns the MTU for a tunnel whose peers are at `endpoints`, as [`mtu::derive`] has it.
-    pub(crate) async fn derive_mtu(&self, endpoints: &[IpAddr]) -> u16 {
+    pub(crate) async fn derive_mtu(&self, endpoints: &[SocketAddr]) -> u16 {
         let mut paths = Vec::new();
         for &endpoint in endpoints {
             match self.path_mtu(endpoint).await {
@@ -59,10 +59,21 @@ impl Network {
         mtu::derive(&paths, default)
     }
 
-    async fn path_mtu(&self, endpoint: IpAddr) -> anyhow::Result<Option<u32>> {
+    async fn path_mtu(&self, endpoint: SocketAddr) -> anyhow::Result<Option<u32>> {
         let question = match endpoint {
-            IpAddr::V4(address) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build(),
-            IpAddr::V6(address) => RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(address, 128).build(),
+            SocketAddr::V4(endpoint) => {
+                RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(*endpoint.ip(), 32).build()
+            }
+            SocketAddr::V6(endpoint) => {
+                let question = RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(*endpoint.ip(), 128);
+                match endpoint.scope_id() {
+                    // The kernel heeds it of no other address.
+                    link if link != 0 && endpoint.ip().is_unicast_link_local() => {
+                        question.output_interface(link).build()
+                    }
+                    _ => question.build(),
+                }
+            }
         };
         let Some(route) = self.routes(question).await?.into_iter().next() else { return Ok(None) };
         self.route_mtu(&route).await

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use ipnet::IpNet;
 use maybetun::config::{self, Config, Endpoint, Interface, Peer};
 use maybetun::keys::PrivateKey;
 use maybetun::settings::{PeerStatus, Status};
+use nix::net::if_::if_indextoname;
 use nix::unistd::{AccessFlags, access};
 
 use super::saved_defense::saved_defense;
@@ -94,9 +96,24 @@ fn peer(source: &Source, status: &PeerStatus) -> Peer {
     Peer {
         preshared_key: status.preshared_key.clone(),
         allowed_ips: status.allowed_ips.clone(),
-        endpoint: status.endpoint.map(Endpoint::Address),
+        endpoint: status.endpoint.map(lasting),
         persistent_keepalive: Some(status.persistent_keepalive).filter(|&seconds| seconds != 0),
         ..saved_defense(source, status)
+    }
+}
+
+/// Returns an endpoint as it can be read again after the next boot, which numbers the interfaces anew: a zone by its name.
+fn lasting(address: SocketAddr) -> Endpoint {
+    let SocketAddr::V6(v6) = address else { return Endpoint::Address(address) };
+    let zone = if_indextoname(v6.scope_id()).ok().and_then(|name| name.into_string().ok());
+    // A file would take some names for a number, a comment or the end of the address.
+    let is_plain = |zone: &String| {
+        zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte))
+            && !zone.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    match zone.filter(is_plain) {
+        Some(zone) => Endpoint::Host { name: format!("{}%{zone}", v6.ip()), port: v6.port() },
+        None => Endpoint::Address(address),
     }
 }
 
@@ -107,6 +124,7 @@ mod tests {
 
     use maybetun::keys::{PresharedKey, PublicKey};
     use maybetun::settings::Statistics;
+    use nix::net::if_::if_nametoindex;
 
     const FILE: &str = "\
 [Interface]
@@ -186,6 +204,22 @@ PersistentKeepalive = 25
         assert_eq!(config.peers[0].preshared_key, None);
         assert_eq!(config.interface.dns_search, ["example.org"]);
         assert!(config.interface.save_config);
+    }
+
+    #[test]
+    fn a_zone_is_saved_by_name_while_it_has_one() {
+        let loopback = if_nametoindex("lo").unwrap();
+        let cases = [
+            (format!("[fe80::1%{loopback}]:9"), Endpoint::Host { name: "fe80::1%lo".to_owned(), port: 9 }),
+            // No interface has this number.
+            (format!("[fe80::1%{}]:9", u32::MAX >> 1), Endpoint::Address("[fe80::1%2147483647]:9".parse().unwrap())),
+            ("[2001:db8::1]:9".to_owned(), Endpoint::Address("[2001:db8::1]:9".parse().unwrap())),
+        ];
+        for (endpoint, read_again) in cases {
+            let mut changed = status();
+            changed.peers[0].endpoint = Some(endpoint.parse().unwrap());
+            assert_eq!(reparsed(&saved(&changed, None)).peers[0].endpoint, Some(read_again), "{endpoint}");
+        }
     }
 
     #[test]

@@ -137,8 +137,7 @@ impl<'a> Session<'a> {
             update.fwmark = Some(mark);
             kill_switch.close(mark, &remembered(&addresses)).await?;
         }
-        let endpoints: Vec<IpAddr> =
-            update.peers.iter().filter_map(|peer| peer.endpoint).map(|endpoint| endpoint.ip()).collect();
+        let endpoints: Vec<SocketAddr> = update.peers.iter().filter_map(|peer| peer.endpoint).collect();
         device.apply(update).context("cannot apply the configuration")?;
 
         for &address in &interface.addresses {
@@ -177,22 +176,27 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Returns the address of every endpoint. What the kill switch remembers is not looked up.
+    /// Returns the address of every endpoint that is none itself. What the kill switch remembers is not looked up.
     async fn resolved(&self, kill_switch: &KillSwitch) -> anyhow::Result<HashMap<Host, SocketAddr>> {
         let remembered = kill_switch.remembered();
-        let endpoints = self.source.config.peers.iter().filter_map(|peer| peer.endpoint.as_ref());
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            endpoints.partition(|endpoint| remembered.contains_key(&endpoint.to_string()));
-        kill_switch.warn_of_lookups(unknown.iter().filter(|endpoint| is_name(&host(endpoint).0)).count());
-        let mut addresses = resolve(unknown.into_iter().map(host)).await?;
-        addresses.extend(known.into_iter().map(|endpoint| (host(endpoint), remembered[&endpoint.to_string()])));
+        let hosts = self.source.config.peers.iter().filter_map(|peer| host(peer.endpoint.as_ref()?));
+        let (known, unknown): (Vec<_>, Vec<_>) = hosts.partition(|host| remembered.contains_key(&key(host)));
+        kill_switch.warn_of_lookups(unknown.iter().filter(|host| is_name(host)).count());
+        let mut addresses = resolve(unknown).await?;
+        for host in known {
+            let address = remembered[&key(&host)];
+            addresses.insert(host, address);
+        }
         Ok(addresses)
     }
 
-    /// Returns the configuration with the endpoints at `addresses`.
+    /// Returns the configuration with the endpoints that are none themselves at `addresses`.
     fn update(&self, addresses: &HashMap<Host, SocketAddr>) -> anyhow::Result<Update> {
         let config = &self.source.config;
-        let resolved = |endpoint: &Endpoint| addresses.get(&host(endpoint)).copied();
+        let resolved = |endpoint: &Endpoint| match endpoint {
+            Endpoint::Address(address) => Some(*address),
+            Endpoint::Host { .. } => addresses.get(&host(endpoint)?).copied(),
+        };
         Ok(config.to_update(
             |endpoint| resolved(endpoint).ok_or_else(|| io::ErrorKind::NotFound.into()),
             |defense| defense::load(defense, self.source.directory()),
@@ -217,22 +221,28 @@ impl<'a> Session<'a> {
     }
 }
 
-fn host(endpoint: &Endpoint) -> Host {
+/// Returns what is to be resolved; `None` of an address.
+fn host(endpoint: &Endpoint) -> Option<Host> {
     match endpoint {
-        Endpoint::Address(address) => (address.ip().to_string(), address.port()),
-        Endpoint::Host { name, port } => (name.clone(), *port),
+        Endpoint::Address(_) => None,
+        Endpoint::Host { name, port } => Some((name.clone(), *port)),
     }
 }
 
-/// Tells whether a host has to be looked up: an address needs no look-up, with or without a zone (`fe80::1%eth0`).
-fn is_name(host: &str) -> bool {
-    host.parse::<IpAddr>().is_err() && !host.contains(':')
+/// Tells whether a resolver is asked for it: it is not for an address whose zone is a name (`fe80::1%eth0`).
+fn is_name((name, _): &Host) -> bool {
+    !name.contains(':')
+}
+
+/// Returns what a kill switch knows a name by.
+fn key((name, port): &Host) -> String {
+    format!("{name}:{port}")
 }
 
 /// Returns the addresses that a kill switch keeps: those of names.
 fn remembered(addresses: &HashMap<Host, SocketAddr>) -> Addresses {
-    let names = addresses.iter().filter(|((name, _), _)| is_name(name));
-    names.map(|((name, port), &address)| (format!("{name}:{port}"), address)).collect()
+    let names = addresses.iter().filter(|(host, _)| is_name(host));
+    names.map(|(host, &address)| (key(host), address)).collect()
 }
 
 fn allowed_ips(config: &Config) -> impl Iterator<Item = IpNet> {

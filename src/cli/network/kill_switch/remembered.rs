@@ -84,6 +84,7 @@ mod tests {
         let addresses = Addresses::from([
             ("relay.example:51820".to_owned(), "192.0.2.1:51820".parse().unwrap()),
             ("six.example:1".to_owned(), "[2001:db8::1]:1".parse().unwrap()),
+            ("link.local:1".to_owned(), "[fe80::1%2]:1".parse().unwrap()),
         ]);
         write(directory.path(), "wg.0", &addresses).unwrap();
         assert_eq!(read(directory.path(), "wg.0"), addresses);
