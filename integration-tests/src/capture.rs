@@ -237,6 +237,12 @@ impl Capture {
         Self::begin(host, interface, "16384", "not icmp6 and not arp")
     }
 
+    /// Does the same for packets that the interface gives the host; for [`packets`](Self::packets).
+    #[track_caller]
+    pub fn start_delivered(host: &Host, interface: &str) -> Self {
+        Self::begin(host, interface, "16384", "inbound")
+    }
+
     /// Starts to capture the headers of every frame, whatever it is; for [`packets`](Self::packets).
     #[track_caller]
     pub(crate) fn start_everything(host: &Host, interface: &str) -> Self {
