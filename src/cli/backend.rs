@@ -6,6 +6,7 @@ use super::detach::{self, Role};
 use super::exit::{Exit, Failure};
 use super::interface;
 use super::logging::Log;
+use super::running::Claim;
 use super::runtime::{self, StopSignals};
 use super::service::{Cost, Service, Speed};
 
@@ -44,6 +45,7 @@ pub(crate) fn run(args: BackendArgs, speed: Speed, log: &Log) -> anyhow::Result<
         Role::Foreground => {}
         Role::Background => detach::enter_background()?,
     }
+    let _claim = Claim::new(&name)?;
     runtime::run(serve(&name, speed, args.cost, log))
 }
 

@@ -17,6 +17,7 @@ mod man;
 mod memory;
 mod network;
 mod notify;
+mod running;
 mod runtime;
 mod service;
 mod status;
