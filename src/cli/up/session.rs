@@ -167,7 +167,9 @@ impl<'a> Session<'a> {
         let Some(mark) = plan.mark else { return Ok(()) };
         undo.record(Step::Firewall);
         firewall::add(name, &self.interface().addresses, mark).await;
-        sysctl::honour_marks()?;
+        if plan.needs_honoured_marks() {
+            sysctl::honour_marks()?;
+        }
         for &rule in &plan.rules {
             undo.record(Step::Rule(rule));
             if network.add_rule(&rule).await? == Added::ByOthers {
