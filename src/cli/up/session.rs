@@ -23,7 +23,7 @@ use crate::cli::network::dns::Manager;
 use crate::cli::network::kill_switch::Addresses;
 use crate::cli::network::plan::{self, Plan};
 use crate::cli::network::rule::Added;
-use crate::cli::network::{Network, firewall, sysctl};
+use crate::cli::network::{Network, firewall, mtu, sysctl};
 use crate::cli::runtime::StopSignals;
 use crate::cli::service::{End, Service};
 
@@ -146,7 +146,7 @@ impl<'a> Session<'a> {
         }
         let mtu = match interface.mtu {
             Some(mtu) => mtu,
-            None => network.derive_mtu(&endpoints).await,
+            None => mtu::wide_enough(network.derive_mtu(&endpoints).await, &self.source.config),
         };
         network.bring_up(mtu).await?;
         if let Some(manager) = self.dns {
