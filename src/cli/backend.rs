@@ -52,6 +52,7 @@ pub(crate) fn run(args: BackendArgs, speed: Speed, log: &Log) -> anyhow::Result<
 async fn serve(name: &str, speed: Speed, cost: Cost, log: &Log) -> anyhow::Result<()> {
     let mut signals = StopSignals::new().context("cannot watch for signals")?;
     let mut service = Service::start(name, speed, cost)?;
+    tracing::info!("interface {name} is there: `wg` configures it, and `maybetun down {name}` takes it away");
     let result = match detach::ready(detach::role(), log) {
         Ok(()) => service.ended(&mut signals).await.map(drop),
         Err(error) => Err(error),

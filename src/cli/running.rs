@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::process::{Flock, FlockType, Pid, PidfdFlags, fcntl_getlk, pidfd_open};
 
-use super::exit::{self, Exit, Failure, OrExit as _};
+use super::exit::{self, Exit, Failure};
 use super::interface;
 
 /// How long a tunnel that starts waits for one of the same name to end.
@@ -150,11 +150,11 @@ fn path_in(directory: &Path, name: &str) -> PathBuf {
 }
 
 fn refused(name: &str, error: io::Error) -> anyhow::Error {
-    let exit = exit::of_io(&error);
     let place = path_in(Path::new(DIRECTORY), name);
-    let hint = if exit == Exit::Permission { ": run it as root; making interfaces needs CAP_NET_ADMIN" } else { "" };
-    let message = format!("cannot start {name}: cannot make {}: {error}{hint}", place.display());
-    Err::<(), _>(error).or_exit(exit, message).expect_err("it is one")
+    let exit = exit::of_io(&error);
+    let hint = if exit == Exit::Permission { "; making interfaces needs CAP_NET_ADMIN too" } else { "" };
+    let message = format!("cannot start {name}: cannot make {}{hint}", place.display());
+    anyhow::Error::new(error).context(Failure::because(exit, message))
 }
 
 #[cfg(test)]
@@ -170,6 +170,14 @@ mod tests {
         assert!(path.exists());
         drop(claim);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_user_without_rights_is_told_of_the_capability_that_he_lacks_too() {
+        let error = refused("wg0", io::ErrorKind::PermissionDenied.into());
+        assert_eq!(exit::of(&error), Exit::Permission);
+        assert!(error.to_string().contains("wg0.running") && error.to_string().contains("CAP_NET_ADMIN"), "{error}");
+        assert_eq!(exit::of(&refused("wg0", io::ErrorKind::StorageFull.into())), Exit::Failure);
     }
 
     #[test]

@@ -86,6 +86,7 @@ async fn serve(
     let mut session = Session::prepare(source, hooks)?;
     let mut kill_switch = KillSwitch::find(name, kill_switch, session.interface()).await?;
     let mut service = Service::start(name, speed, cost)?;
+    tracing::info!("interface {name} is there");
     let outcome = session.run(&mut service, &mut kill_switch, &mut signals, log).await;
     service.stop().await;
     session.after_down(name).await;
