@@ -144,6 +144,24 @@ fn a_tunnel_starts_when_the_one_before_has_run_its_last_hook() {
 }
 
 #[test]
+fn a_hook_that_asks_its_own_tunnel_to_stop_neither_waits_for_itself_nor_opens_its_kill_switch() {
+    let marks = tempfile::tempdir().unwrap();
+    let program = maybetun_program().canonicalize().unwrap();
+    // Behind an open switch it leaves no mark.
+    let hook = |name: &str| {
+        let (program, marks) = (program.display(), marks.path().display());
+        format!("{name} = {program} down %i; nft list table inet maybetun_kill_switch && touch {marks}/{name}\n")
+    };
+    let file = ClientFile::new(INNER, &format!("KillSwitch = on\n{}{}", hook("PreDown"), hook("PostDown")));
+    let mut command = file.client.command(maybetun_program());
+    let daemon = Daemon::spawn(command.args(["up", "--allow-hooks"]).arg(file.path()), &file.interface);
+    file.assert_up();
+    daemon.terminate();
+    assert!(marks.path().join("PreDown").exists() && marks.path().join("PostDown").exists());
+    assert_nothing_left(&file);
+}
+
+#[test]
 fn what_a_killed_tunnel_left_is_no_tunnel_and_is_tidied_up() {
     let host = Host::new();
     let interface = interface_name();

@@ -12,7 +12,7 @@ use maybetun::uapi::DIRECTORY;
 use super::exit::{Exit, Failure, OrExit as _};
 use super::interface;
 use super::network::kill_switch;
-use super::running::{self, Process};
+use super::running::{Claim, Process};
 use super::runtime;
 
 /// How long a tunnel of another program may take to remove its interface.
@@ -44,13 +44,20 @@ pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
     let directory = Path::new(DIRECTORY);
     let process = Process::of(name).with_context(|| format!("cannot see who runs {name}"))?;
     let found = stop(directory, name)?;
+    if process.as_ref().is_some_and(Process::is_ancestor) {
+        // It would wait for us as we for it; and its kill switch, if any, is its own to open.
+        tracing::warn!("this is a hook of {name}: its end is not waited for");
+        return Ok(());
+    }
     let was_running = match (&process, found) {
         (Some(process), _) => wait_for_end(process, directory, name).map(|()| true)?,
         (None, Found::Running) => wait_until_gone(name).map(|()| true)?,
         (None, Found::Dead) => false,
     };
-    running::forget_dead(name);
-    if is_closed(name) {
+    // While the name is ours no tunnel starts whose kill switch it would be.
+    if let Some(_claim) = Claim::of_nobody(name)
+        && is_closed(name)
+    {
         return open(name);
     }
     if was_running { Ok(()) } else { Err(not_running(name)) }

@@ -57,6 +57,12 @@ impl Claim {
         }
     }
 
+    /// Claims the tunnel called `name` if no process runs it and this user may; what one that was killed has left goes with
+    /// the claim.
+    pub(crate) fn of_nobody(name: &str) -> Option<Self> {
+        Self::attempt(Path::new(DIRECTORY), name).ok()
+    }
+
     /// Claims it now, or fails with [`io::ErrorKind::WouldBlock`].
     fn attempt(directory: &Path, name: &str) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
@@ -83,15 +89,6 @@ impl Drop for Claim {
     fn drop(&mut self) {
         // While the lock is held, so that it is nobody else's. One that stays does no harm.
         let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// Removes what a tunnel left that was killed; does nothing while one runs.
-pub(crate) fn forget_dead(name: &str) {
-    let directory = Path::new(DIRECTORY);
-    if fs::exists(path_in(directory, name)).is_ok_and(|is_there| is_there) {
-        // Whoever may not write there has nothing to tidy up.
-        let _ = Claim::attempt(directory, name);
     }
 }
 
@@ -125,6 +122,18 @@ impl Process {
         self.id.as_raw_pid()
     }
 
+    /// Tells whether it has started this process, as it starts hooks, or whoever has.
+    pub(crate) fn is_ancestor(&self) -> bool {
+        let mut ancestor = Some(nix::unistd::getppid().as_raw());
+        while let Some(id) = ancestor.filter(|&id| id > 0) {
+            if id == self.id() {
+                return true;
+            }
+            ancestor = parent(id);
+        }
+        false
+    }
+
     /// Waits for up to `patience`, and tells whether the process has ended. Then nothing of it is left: descriptors, ports
     /// and interface go before the kernel says so.
     ///
@@ -137,6 +146,12 @@ impl Process {
             ready => Ok(ready? > 0),
         }
     }
+}
+
+/// Returns the parent of a process, as far as it can be seen.
+fn parent(id: i32) -> Option<i32> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 /// Returns the process that holds the lock of a file. In another PID namespace it has no number that we could use.
