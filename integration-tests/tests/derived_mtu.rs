@@ -36,23 +36,26 @@ fn narrow_the_wire(file: &ClientFile, mtu: u16) {
 
 #[test]
 fn over_a_link_of_1280_bytes_a_file_keeps_its_ipv6_address() {
-    let file = ClientFile::new(INNER, "SaveConfig = true\n");
-    without(&file, "MTU");
-    narrow_the_wire(&file, 1_280);
-    let up = maybetun(&file, "up -d");
-    assert!(up.is_success(), "{up:#?}");
-    let said: Vec<_> = up.stderr.lines().filter(|line| line.contains("MTU of 1200")).collect();
-    assert!(matches!(said[..], [line] if line.contains("1280")), "{up:#?}");
-    assert_eq!(mtu(&file), 1_280);
-    // The largest packets get through, in datagrams that are cut; the relay's are none larger.
-    file.relay.host.ip(&format!("link set {} mtu 1280", file.relay.daemon.interface()));
-    file.client.reaches(&file.relay.v4());
-    file.client.reaches(&file.relay.v6());
-    file.client.ping_sized(&file.relay.v4(), 1_280 - 28);
-    file.client.ping_sized(&file.relay.v6(), 1_280 - 48);
-    run(file.client.command(maybetun_program()).args(["down", &file.interface]), "").success();
-    assert!(file.read().contains("fd09::1/64"), "the file has lost its address:\n{}", file.read());
-    file.assert_gone();
+    for endpoint in ["192.0.2.2:51820", "[2001:db8:1::2]:51820"] {
+        let file = ClientFile::new(INNER, "SaveConfig = true\n");
+        without(&file, "MTU");
+        file.write(&file.read().replace("192.0.2.2:51820", endpoint));
+        narrow_the_wire(&file, 1_280);
+        let up = maybetun(&file, "up -d");
+        assert!(up.is_success(), "{up:#?}");
+        let said: Vec<_> = up.stderr.lines().filter(|line| line.contains("MTU of 1200")).collect();
+        assert!(matches!(said[..], [line] if line.contains("1280")), "{up:#?}");
+        assert_eq!(mtu(&file), 1_280);
+        // The largest packets get through, in datagrams that are cut; the relay's are none larger.
+        file.relay.host.ip(&format!("link set {} mtu 1280", file.relay.daemon.interface()));
+        file.client.reaches(&file.relay.v4());
+        file.client.reaches(&file.relay.v6());
+        file.client.ping_sized(&file.relay.v4(), 1_280 - 28);
+        file.client.ping_sized(&file.relay.v6(), 1_280 - 48);
+        run(file.client.command(maybetun_program()).args(["down", &file.interface]), "").success();
+        assert!(file.read().contains("fd09::1/64"), "the file has lost its address:\n{}", file.read());
+        file.assert_gone();
+    }
 }
 
 #[test]
@@ -129,7 +132,7 @@ fn behind_a_proxy_on_the_loopback_a_narrow_default_route_counts() {
     narrow_the_wire(&file, 1_400);
     file.client.ip("route add default via 192.0.2.2");
     // An address of the host's own is no path either.
-    for endpoint in ["127.0.0.1:5555", "192.0.2.1:5555"] {
+    for endpoint in ["127.0.0.1:5555", "[::1]:5555", "192.0.2.1:5555", "[2001:db8:1::1]:5555"] {
         file.write(&file.read().replace("192.0.2.2:51820", endpoint));
         maybetun(&file, "up -d").success();
         assert_eq!(mtu(&file), 1_320, "{endpoint}");

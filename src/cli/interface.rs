@@ -25,8 +25,8 @@ pub(crate) fn exists(name: &str) -> bool {
     nix::net::if_::if_nametoindex(name).is_ok()
 }
 
-/// Returns the names of the TUN interfaces of this network namespace, in order; whose they are, anyone may see, but not what
-/// is behind them.
+/// Returns the names of the TUN interfaces of this network namespace, in order. Every user may see them; what is behind them
+/// need not be a tunnel of WireGuard's.
 pub(crate) fn tun_names() -> Vec<String> {
     let Ok(entries) = std::fs::read_dir("/sys/class/net") else { return Vec::new() };
     // `tun_flags` is there for what /dev/net/tun has made.

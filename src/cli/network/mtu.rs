@@ -30,8 +30,8 @@ pub(crate) fn wide_enough(derived: u16, config: &Config) -> u16 {
         return derived;
     }
     tracing::warn!(
-        "the path leaves an MTU of {derived} in the tunnel, and IPv6 needs {MIN_MTU_IPV6}: it is {MIN_MTU_IPV6}, and large datagrams \
-         are cut in two on the way"
+        "the path leaves an MTU of {derived} in the tunnel, and IPv6 needs {MIN_MTU_IPV6}: it is {MIN_MTU_IPV6}, and large \
+         datagrams are cut in two on the way"
     );
     MIN_MTU_IPV6
 }
