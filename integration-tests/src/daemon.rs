@@ -189,6 +189,7 @@ impl Drop for Daemon {
         self.child.kill().ok();
         self.child.wait().ok();
         fs::remove_file(self.socket()).ok();
+        fs::remove_file(self.socket().with_extension("running")).ok();
         if thread::panicking() {
             eprintln!("log of {}:", self.interface);
             // Of each packet there may be a line.

@@ -57,7 +57,8 @@ impl Host {
     /// Returns a command that runs `program` on this host. The process started is `program` itself, under the same id.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.namespace]).arg(program);
+        // Who runs the tests in the background, or by nohup, has them ignore signals, and all that they start.
+        command.args(["netns", "exec", &self.namespace, "env", "--default-signal"]).arg(program);
         command
     }
 

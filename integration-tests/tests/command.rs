@@ -4,13 +4,15 @@
 
 use std::fs;
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use maybetun_integration_tests::Implementation::Maybetun;
 use maybetun_integration_tests::{
     ClientFile, Daemon, Finished, Host, Keys, Setup, eventually, interface_name, maybetun_program, run, status_json,
 };
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Runs `maybetun` on `host`. `line` is split at spaces.
 fn maybetun(host: &Host, line: &str) -> Finished {
@@ -235,6 +237,48 @@ fn absent_tunnels_are_told_apart() {
     }
     for line in ["", "-f", "up", "-f a-name-that-is-too-long", "bogus subcommand", "-f a/b"] {
         assert_eq!(maybetun(&host, line).code, Some(2), "{line}");
+    }
+}
+
+#[test]
+fn a_subcommand_with_a_slip_makes_no_interface_and_a_name_says_what_it_made() {
+    let host = Host::new();
+    let slip = maybetun(&host, "stauts");
+    assert_eq!(slip.code, Some(2), "{slip:#?}");
+    assert!(slip.stderr.contains("'stauts'") && slip.stderr.contains("'status'"), "{slip:#?}");
+    assert!(!host.ip("-o link").contains("stauts") && host.processes().is_empty());
+
+    let interface = interface_name();
+    let made = maybetun(&host, &interface);
+    assert!(made.is_success(), "{made:#?}");
+    let said: Vec<_> = made.stderr.lines().chain(made.stdout.lines()).collect();
+    assert!(matches!(said[..], [line] if line.contains(&format!("maybetun down {interface}"))), "{made:#?}");
+    maybetun(&host, &format!("down {interface}")).success();
+}
+
+#[test]
+fn a_user_without_rights_is_told_which_tunnels_he_may_not_see() {
+    let host = Host::new();
+    // Where such a user can read it.
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("maybetun");
+    fs::copy(maybetun_program(), &program).unwrap();
+    // The sockets' directory is its own: users may list it, or not, and may open nothing in it.
+    let script = r#"
+        mkdir -p /var/run/wireguard && mount -t tmpfs -o "mode=$1" none /var/run/wireguard && "$2" "$3" && "$2" "$4" &&
+        exec setpriv --reuid 65534 --regid 65534 --clear-groups -- "$2" status
+    "#;
+    for mode in ["755", "700"] {
+        let mut names = [interface_name(), interface_name()];
+        names.sort();
+        let mut command = host.command("sh");
+        command.args(["-c", script, "sh", mode]).arg(&program).args(&names);
+        let finished = run(&mut command, "");
+        assert_eq!(finished.code, Some(4), "{mode}: {finished:#?}");
+        assert!(finished.stderr.contains(&format!("cannot see {}", names.join(", "))), "{mode}: {finished:#?}");
+        host.processes().into_iter().for_each(|id| kill(Pid::from_raw(id), Signal::SIGTERM).unwrap());
+        eventually("they have stopped", Duration::from_secs(20), || host.processes().is_empty());
     }
 }
 

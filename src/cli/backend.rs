@@ -6,6 +6,7 @@ use super::detach::{self, Role};
 use super::exit::{Exit, Failure};
 use super::interface;
 use super::logging::Log;
+use super::running::Claim;
 use super::runtime::{self, StopSignals};
 use super::service::{Cost, Service, Speed};
 
@@ -44,12 +45,14 @@ pub(crate) fn run(args: BackendArgs, speed: Speed, log: &Log) -> anyhow::Result<
         Role::Foreground => {}
         Role::Background => detach::enter_background()?,
     }
+    let _claim = Claim::new(&name)?;
     runtime::run(serve(&name, speed, args.cost, log))
 }
 
 async fn serve(name: &str, speed: Speed, cost: Cost, log: &Log) -> anyhow::Result<()> {
     let mut signals = StopSignals::new().context("cannot watch for signals")?;
     let mut service = Service::start(name, speed, cost)?;
+    tracing::info!("interface {name} is there: `wg` configures it, and `maybetun down {name}` takes it away");
     let result = match detach::ready(detach::role(), log) {
         Ok(()) => service.ended(&mut signals).await.map(drop),
         Err(error) => Err(error),

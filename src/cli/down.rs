@@ -12,18 +12,25 @@ use maybetun::uapi::DIRECTORY;
 use super::exit::{Exit, Failure, OrExit as _};
 use super::interface;
 use super::network::kill_switch;
+use super::running::{Claim, Process};
 use super::runtime;
 
-/// How long a tunnel may take to undo what it did.
+/// How long a tunnel of another program may take to remove its interface.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often to look whether the interface is gone.
+/// How often to look whether its interface is gone.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Asks a running tunnel to stop, and waits until its interface is gone and its kill switch open.
+/// How long a tunnel of ours may take before it is said what is waited for.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// How long to wait for the end of a process before its socket is looked for again.
+const ROUND: Duration = Duration::from_millis(200);
+
+/// Asks a running tunnel to stop, and waits until nothing of it is left: interface, port, rules, hooks and process.
 ///
-/// The tunnel undoes what it set up: rules, DNS and, if it ran them, hooks. Of a tunnel that was killed, the kill switch is
-/// left: it is opened.
+/// The tunnel undoes what it set up: rules, DNS and, if it ran them, hooks, for which there is no limit of time. One that is
+/// stopping already is waited for. Of a tunnel that was killed, the kill switch is left: it is opened.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DownArgs {
     /// The interface of the tunnel.
@@ -34,13 +41,41 @@ pub(crate) struct DownArgs {
 /// Removes the tunnel's configuration socket, which it takes as a request to stop.
 pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
     let name = &args.interface;
-    let was_closed = is_closed(name);
-    match (stop(Path::new(DIRECTORY), name)?, was_closed) {
-        (Found::Running, true) => wait_until_open(name),
-        (Found::Running, false) => Ok(()),
-        (Found::Dead, true) => open(name),
-        (Found::Dead, false) => Err(not_running(name)),
+    let directory = Path::new(DIRECTORY);
+    let process = Process::of(name).with_context(|| format!("cannot see who runs {name}"))?;
+    let found = stop(directory, name)?;
+    if process.as_ref().is_some_and(Process::is_ancestor) {
+        // It would wait for us as we for it; and its kill switch, if any, is its own to open.
+        tracing::warn!("this is a hook of {name}: its end is not waited for");
+        return Ok(());
     }
+    let was_running = match (&process, found) {
+        (Some(process), _) => wait_for_end(process, directory, name).map(|()| true)?,
+        (None, Found::Running) => wait_until_gone(name).map(|()| true)?,
+        (None, Found::Dead) => false,
+    };
+    // While the name is ours no tunnel starts whose kill switch it would be.
+    if let Some(_claim) = Claim::of_nobody(name)
+        && is_closed(name)
+    {
+        return open(name);
+    }
+    if was_running { Ok(()) } else { Err(not_running(name)) }
+}
+
+/// Waits until the process that runs the tunnel has ended. It may have been about to make its socket: that is removed when
+/// it comes.
+fn wait_for_end(process: &Process, directory: &Path, name: &str) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let mut is_said = false;
+    while !process.has_ended_within(ROUND).with_context(|| format!("cannot wait for the end of {name}"))? {
+        stop(directory, name)?;
+        if !is_said && start.elapsed() >= SILENCE {
+            tracing::warn!("{name} is still stopping: process {} may be running a hook", process.id());
+            is_said = true;
+        }
+    }
+    Ok(())
 }
 
 /// Tells whether the kill switch is closed for `name`, as far as we may look.
@@ -57,31 +92,14 @@ fn is_closed(name: &str) -> bool {
 /// Opens the kill switch that a tunnel has left closed.
 fn open(name: &str) -> anyhow::Result<()> {
     runtime::run(kill_switch::open(name))?;
-    writeln!(io::stdout(), "{name} was not running; its kill switch was closed and is open now")
+    writeln!(io::stdout(), "{name} is not running; its kill switch had stayed closed and is open now")
         .context("cannot write to standard output")
-}
-
-/// Waits until the tunnel has opened its kill switch, which is the last thing it does.
-fn wait_until_open(name: &str) -> anyhow::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while is_closed(name) {
-        if Instant::now() >= deadline {
-            let message = format!(
-                "{name} has stopped, but its kill switch is still closed after {} s: once no hook of it runs any more, \
-                 `maybetun down {name}` opens it",
-                PATIENCE.as_secs()
-            );
-            return Err(Failure::error(Exit::Failure, message));
-        }
-        std::thread::sleep(POLL);
-    }
-    Ok(())
 }
 
 /// What there was to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
-    /// A tunnel, which is gone now.
+    /// A tunnel, which was asked to stop.
     Running,
     /// None, or what one that was killed has left.
     Dead,
@@ -93,7 +111,7 @@ fn stop(directory: &Path, name: &str) -> anyhow::Result<Found> {
     let is_stale = UnixStream::connect(&socket).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
     match fs::remove_file(&socket) {
         Ok(()) if is_stale => Ok(Found::Dead),
-        Ok(()) => wait_until_gone(name).map(|()| Found::Running),
+        Ok(()) => Ok(Found::Running),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Dead),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let message =

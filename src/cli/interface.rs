@@ -1,4 +1,4 @@
-//! Interface names: which are possible, and whether one exists.
+//! Interface names: which are possible, and which exist.
 
 /// Most bytes in the name of an interface: `IFNAMSIZ` of Linux, less its final zero.
 const MAX_LENGTH: usize = 15;
@@ -23,6 +23,17 @@ pub(crate) fn parse_name(text: &str) -> Result<String, String> {
 /// Tells whether an interface called `name` exists in this network namespace.
 pub(crate) fn exists(name: &str) -> bool {
     nix::net::if_::if_nametoindex(name).is_ok()
+}
+
+/// Returns the names of the TUN interfaces of this network namespace, in order. Every user may see them; what is behind them
+/// need not be a tunnel of WireGuard's.
+pub(crate) fn tun_names() -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir("/sys/class/net") else { return Vec::new() };
+    // `tun_flags` is there for what /dev/net/tun has made.
+    let tuns = entries.flatten().filter(|entry| entry.path().join("tun_flags").exists());
+    let mut names: Vec<String> = tuns.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
 }
 
 #[cfg(test)]

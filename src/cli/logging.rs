@@ -47,6 +47,8 @@ impl Log {
         tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(&self.filter))
             .with_writer(io::stderr)
+            // That a line cannot be written would be told on standard error again, and panic: its terminal may be closed.
+            .log_internal_errors(false)
             .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
             .init();
     }

@@ -17,9 +17,11 @@ mod man;
 mod memory;
 mod network;
 mod notify;
+mod running;
 mod runtime;
 mod service;
 mod status;
+mod suggestion;
 mod up;
 
 use std::process::ExitCode;
@@ -92,10 +94,21 @@ impl Cli {
                 "a subcommand takes neither an interface nor --foreground nor what a tunnel may cost before it";
             return Err(command.error(ErrorKind::ArgumentConflict, message));
         }
-        if cli.command.is_none() && cli.backend.interface.is_none() {
-            return Err(command.error(ErrorKind::MissingRequiredArgument, "expected an interface or a subcommand"));
+        match (&cli.command, &cli.backend.interface) {
+            (None, None) => {
+                Err(command.error(ErrorKind::MissingRequiredArgument, "expected an interface or a subcommand"))
+            }
+            (None, Some(word)) if !cli.backend.foreground => {
+                let subcommands = command.get_subcommands().map(clap::Command::get_name);
+                let Some(meant) = suggestion::meant(word, subcommands) else { return Ok(cli) };
+                let message = format!(
+                    "there is no subcommand '{word}': did you mean '{meant}'? `maybetun -f {word}` makes an interface of that \
+                     name"
+                );
+                Err(command.error(ErrorKind::InvalidSubcommand, message))
+            }
+            (Some(_) | None, Some(_) | None) => Ok(cli),
         }
-        Ok(cli)
     }
 }
 
@@ -177,6 +190,14 @@ mod tests {
         assert!(matches!(parse("down wg0").unwrap().command, Some(Command::Down(_))));
         assert!(matches!(parse("status --json").unwrap().command, Some(Command::Status(_))));
         assert!(matches!(parse("genkey").unwrap().command, Some(Command::Genkey)));
+    }
+
+    #[test]
+    fn a_word_that_resembles_a_subcommand_makes_no_interface_unless_it_is_said_to_be_one() {
+        for line in ["stauts", "dwon", "genkye", "--log debug defence"] {
+            assert_eq!(parse(line).unwrap_err(), ErrorKind::InvalidSubcommand, "{line}");
+        }
+        assert_eq!(parse("-f stauts").unwrap().backend.interface.as_deref(), Some("stauts"));
     }
 
     #[test]

@@ -135,7 +135,6 @@ impl Service {
         tasks.spawn(server.serve(device.clone()));
         let mut watch = JoinSet::new();
         watch.spawn(network::watch::watch(device.clone()));
-        tracing::info!("interface {name} is there");
         Ok(Self { name, device, server: tasks, _watch: watch })
     }
 

@@ -22,6 +22,7 @@ pub use defense::Defense;
 pub use error::ConfigError;
 pub use format::format;
 pub use parse::{MAX_FILE, parse};
+pub use value::MIN_MTU_IPV6;
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 use crate::settings::{

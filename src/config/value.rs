@@ -14,8 +14,9 @@ use crate::text;
 /// Smallest MTU: what every IPv4 host has to accept (RFC 791 §3.1).
 const MIN_MTU: u16 = 576;
 
-/// Smallest MTU of a link that carries IPv6 (RFC 8200 §5); Linux takes IPv6 off an interface with less.
-pub(super) const MIN_MTU_IPV6: u16 = 1280;
+/// Smallest MTU of a link that carries IPv6 (RFC 8200 §5), in bytes. Linux takes the IPv6 addresses off an interface with
+/// less, and says nothing.
+pub const MIN_MTU_IPV6: u16 = 1280;
 
 /// Longest domain name, in bytes (RFC 1035 §2.3.4, in its text form without the final dot).
 const MAX_DOMAIN: usize = 253;

@@ -113,7 +113,7 @@ pub fn set_in(directory: &Path, interface: &str, update: &Update) -> Result<(), 
     ask(directory, interface, &Request::Set(update.clone()), response::parse_errno)
 }
 
-/// Returns the names of the interfaces that answer, in order.
+/// Returns the names of the interfaces that answer, and of those that this user may not ask, in order.
 ///
 /// # Errors
 /// When [`DIRECTORY`] is there but cannot be read.
@@ -121,7 +121,7 @@ pub fn list_interfaces() -> io::Result<Vec<String>> {
     list_interfaces_in(Path::new(DIRECTORY))
 }
 
-/// Returns the names of the interfaces with a socket in `directory` that answer, in order.
+/// Returns the names of the interfaces with a socket in `directory` that answers, or that this user may not open, in order.
 ///
 /// # Errors
 /// When the directory is there but cannot be read.
@@ -137,7 +137,8 @@ pub fn list_interfaces_in(directory: &Path) -> io::Result<Vec<String>> {
         let is_named_so = path.extension().is_some_and(|extension| extension == EXTENSION);
         let Some(name) = path.file_stem().and_then(|stem| stem.to_str()).filter(|_| is_named_so) else { continue };
         let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
-        if is_socket && socket_path(directory, name).is_some() && connect(&path).is_ok() {
+        let is_stale = || connect(&path).is_err_and(|error| error.kind() != io::ErrorKind::PermissionDenied);
+        if is_socket && socket_path(directory, name).is_some() && !is_stale() {
             names.push(name.to_owned());
         }
     }

@@ -1,4 +1,7 @@
-//! The MTU of a tunnel, derived from the paths to its peers.
+//! The MTU of a tunnel: derived from the paths to its peers, and never too small for what the file asks for.
+
+use ipnet::IpNet;
+use maybetun::config::{Config, MIN_MTU_IPV6, Table};
 
 /// Bytes that WireGuard adds to a packet at most: IPv6 40, UDP 8, data message 32 (whitepaper §5.4.6).
 const OVERHEAD: u32 = 80;
@@ -20,9 +23,49 @@ pub(crate) fn derive(paths: &[u32], default_route: Option<u32>) -> u16 {
     u16::try_from(mtu).expect("the largest MTU fits 16 bits")
 }
 
+/// Returns `derived`, an MTU in bytes, or IPv6's least where that is more and the file asks for IPv6. Datagrams are then
+/// larger than the path takes and are cut on the way, which is said.
+pub(crate) fn wide_enough(derived: u16, config: &Config) -> u16 {
+    if derived >= MIN_MTU_IPV6 || !wants_ipv6(config) {
+        return derived;
+    }
+    tracing::warn!(
+        "the path leaves an MTU of {derived} in the tunnel, and IPv6 needs {MIN_MTU_IPV6}: it is {MIN_MTU_IPV6}, and large \
+         datagrams are cut in two on the way"
+    );
+    MIN_MTU_IPV6
+}
+
+/// Tells whether a file asks for IPv6 addresses, or for routes of IPv6.
+fn wants_ipv6(config: &Config) -> bool {
+    let is_ipv6 = |prefix: &IpNet| matches!(prefix, IpNet::V6(_));
+    let has_routes = config.interface.table != Table::Off;
+    config.interface.addresses.iter().any(is_ipv6)
+        || has_routes && config.peers.iter().flat_map(|peer| &peer.allowed_ips).any(is_ipv6)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn config(more: &str, allowed_ips: &str) -> Config {
+        let text = format!(
+            "[Interface]\nPrivateKey = dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=\n{more}\n[Peer]\n\
+             PublicKey = AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\nAllowedIPs = {allowed_ips}\n"
+        );
+        maybetun::config::parse(&text).unwrap()
+    }
+
+    #[test]
+    fn a_derived_mtu_is_enough_for_the_ipv6_that_is_asked_for() {
+        let wide_enough = |more, allowed, derived| wide_enough(derived, &config(more, allowed));
+        for (more, allowed) in [("Address = fd09::1/64", "10.0.0.0/8"), ("Address = 10.9.0.1/24", "::/0")] {
+            assert_eq!(wide_enough(more, allowed, 1_200), 1_280, "{more} {allowed}");
+            assert_eq!(wide_enough(more, allowed, 1_281), 1_281, "{more} {allowed}");
+        }
+        assert_eq!(wide_enough("Address = 10.9.0.1/24", "0.0.0.0/0", 1_200), 1_200);
+        assert_eq!(wide_enough("Address = 10.9.0.1/24\nTable = off", "::/0", 1_200), 1_200);
+    }
 
     #[test]
     fn eighty_bytes_are_left_for_wireguard() {

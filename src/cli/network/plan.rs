@@ -101,6 +101,12 @@ impl Plan {
         plan
     }
 
+    /// Tells whether a default route of IPv4 is among the routes that have rules: its reverse-path filter must then honour
+    /// marks. That of IPv6 is the packet filter's business.
+    pub(crate) fn needs_honoured_marks(&self) -> bool {
+        self.rules.iter().any(|rule| rule.family == Family::V4)
+    }
+
     fn add_default(&mut self, destination: IpNet, own_table: u32) {
         let family = Family::of(&destination);
         self.mark = Some(own_table);
@@ -184,6 +190,14 @@ mod tests {
         assert_eq!(routes(&plan), [route("0.0.0.0/0", 7), route("::/0", 7)]);
         let families: Vec<_> = plan.rules.iter().map(|rule| rule.family).collect();
         assert_eq!(families, [Family::V4, Family::V4, Family::V6, Family::V6]);
+    }
+
+    #[test]
+    fn only_a_default_route_of_ipv4_needs_marks_that_are_honoured() {
+        let needs = |table, allowed: &[&str]| Plan::new(table, &[], nets(allowed), 7).needs_honoured_marks();
+        assert!(needs(Table::Auto, &["0.0.0.0/0"]) && needs(Table::Auto, &["0.0.0.0/0", "::/0"]));
+        assert!(!needs(Table::Auto, &["::/0", "10.0.0.0/8"]));
+        assert!(!needs(Table::Number(77), &["0.0.0.0/0"]));
     }
 
     #[test]

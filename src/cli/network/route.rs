@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
 use rtnetlink::RouteMessageBuilder;
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteMetric, RouteScope};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteMetric, RouteScope, RouteType};
 
 use super::plan::{MAIN_TABLE, Route};
 use super::{Network, explain, mtu, os_error};
@@ -76,6 +76,10 @@ impl Network {
             }
         };
         let Some(route) = self.routes(question).await?.into_iter().next() else { return Ok(None) };
+        // Behind an endpoint on this host is a proxy, whose path is not the loopback's.
+        if route.header.kind == RouteType::Local {
+            return Ok(None);
+        }
         self.route_mtu(&route).await
     }
 

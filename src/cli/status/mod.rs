@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use maybetun::settings::Status;
 use maybetun::uapi::client::{self, ClientError};
 
-use crate::cli::exit::{Exit, OrExit as _};
+use crate::cli::exit::{self, Exit, Failure, OrExit as _};
 use crate::cli::interface;
 use crate::cli::network::kill_switch;
 use crate::cli::runtime;
@@ -67,16 +67,36 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<()> {
 }
 
 fn read_all() -> anyhow::Result<Vec<Named>> {
-    let names = client::list_interfaces().context("cannot list the running tunnels")?;
-    let mut interfaces = Vec::new();
+    let names = match client::list_interfaces() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let tuns = interface::tun_names();
+            return Err(denied(if tuns.is_empty() { "which tunnels run".to_owned() } else { tuns.join(", ") }));
+        }
+        names => names.context("cannot list the running tunnels")?,
+    };
+    let (mut interfaces, mut unseen) = (Vec::new(), Vec::new());
     for name in names {
         match read(&name) {
             Ok(named) => interfaces.push(named),
-            // A socket may be stale or another user's: the others are still worth showing.
+            Err(error) if exit::of(&error) == Exit::Permission => unseen.push(name),
+            // It may have ended meanwhile: the others are still worth showing.
             Err(error) => tracing::warn!("{error:#}"),
         }
     }
+    if !unseen.is_empty() {
+        let error = denied(unseen.join(", "));
+        if interfaces.is_empty() {
+            return Err(error);
+        }
+        tracing::warn!("{error}");
+    }
     Ok(interfaces)
+}
+
+/// Returns the error of a user who may not see something.
+fn denied(what: String) -> anyhow::Error {
+    let message = format!("cannot see {what}: run this as root, or as the user who runs the tunnel");
+    Failure::error(Exit::Permission, message)
 }
 
 fn note_kill_switch(interfaces: &mut [Named], closed: &[String]) {

@@ -17,6 +17,7 @@ use super::exit::{Exit, Failure};
 use super::interface;
 use super::locate::Source;
 use super::logging::Log;
+use super::running::Claim;
 use super::runtime::{self, StopSignals};
 use super::service::{Cost, End, Service, Speed};
 use hooks::{Hooks, Permission};
@@ -68,6 +69,7 @@ pub(crate) fn run(args: UpArgs, speed: Speed, log: &Log) -> anyhow::Result<()> {
     let permission = if args.allow_hooks { Permission::Allowed } else { Permission::Skipped };
     let cost = args.cost.or_file(&source.config.interface);
     let hooks = Hooks::new(&source.path, &source.config.interface, permission);
+    let _claim = Claim::new(&name)?;
     runtime::run(serve(&name, speed, cost, source, &hooks, &args.kill_switch, log))
 }
 
@@ -84,6 +86,7 @@ async fn serve(
     let mut session = Session::prepare(source, hooks)?;
     let mut kill_switch = KillSwitch::find(name, kill_switch, session.interface()).await?;
     let mut service = Service::start(name, speed, cost)?;
+    tracing::info!("interface {name} is there");
     let outcome = session.run(&mut service, &mut kill_switch, &mut signals, log).await;
     service.stop().await;
     session.after_down(name).await;

@@ -23,7 +23,7 @@ use crate::cli::network::dns::Manager;
 use crate::cli::network::kill_switch::Addresses;
 use crate::cli::network::plan::{self, Plan};
 use crate::cli::network::rule::Added;
-use crate::cli::network::{Network, firewall, sysctl};
+use crate::cli::network::{Network, firewall, mtu, sysctl};
 use crate::cli::runtime::StopSignals;
 use crate::cli::service::{End, Service};
 
@@ -145,7 +145,7 @@ impl<'a> Session<'a> {
         }
         let mtu = match interface.mtu {
             Some(mtu) => mtu,
-            None => network.derive_mtu(&endpoints).await,
+            None => mtu::wide_enough(network.derive_mtu(&endpoints).await, &self.source.config),
         };
         network.bring_up(mtu).await?;
         if let Some(manager) = self.dns {
@@ -166,7 +166,9 @@ impl<'a> Session<'a> {
         let Some(mark) = plan.mark else { return Ok(()) };
         undo.record(Step::Firewall);
         firewall::add(name, &self.interface().addresses, mark).await;
-        sysctl::honour_marks()?;
+        if plan.needs_honoured_marks() {
+            sysctl::honour_marks()?;
+        }
         for &rule in &plan.rules {
             undo.record(Step::Rule(rule));
             if network.add_rule(&rule).await? == Added::ByOthers {
