@@ -160,25 +160,6 @@ fn a_client_that_is_given_other_settings_agrees_anew_at_once_and_counts_on() {
 }
 
 #[test]
-fn a_client_that_was_started_anew_agrees_on_what_stays() {
-    // The relay's question after the epoch of the same number from before, and the client's answer, come at any time.
-    for seed in 0..50 {
-        let mut network = agreed(Tier::Size);
-        network.restart(0);
-        network.tunnels[0].set_endpoint(Some(crate::network::address(1)));
-        network.agree(0, &settings(Tier::Size));
-        let mut state = seed;
-        network.fate = Box::new(move |_| {
-            state = (state * 1_103_515_245 + 12_345) % (1 << 31);
-            Fate::Delay(Duration::from_millis(state >> 23))
-        });
-        network.send(0, &packet(0, 1, 100));
-        network.run_for(seconds(20));
-        assert_protected(&network);
-    }
-}
-
-#[test]
 fn an_address_that_moved_before_the_agreement_is_asked_to_show_that_it_receives() {
     let mut network = Network::connected();
     network.move_unseen(3);
