@@ -15,7 +15,8 @@
 //! Each is sent again until it is answered, with jitter, seven times at most. To see one twice, late or in another order
 //! does no harm: a message is for one epoch, and what proves that both mean the same run is the fingerprint of its seed,
 //! which both nonces have made. In a new session both ask whether the other still runs it: the client says Started, the
-//! relay Start; who was started anew answers Stop, and they agree anew. A renewal is the same exchange for the next epoch
+//! relay Start; who was started anew answers Stop, and they agree anew. Who is given other settings says Stop by itself; it
+//! names the run by its fingerprint, too. A renewal is the same exchange for the next epoch
 //! while the old one runs on.
 //!
 //! A relay that wants a renewal asks the client for it (Renew).
@@ -30,6 +31,7 @@
 //! - sends what [`poll_message`](Negotiation::poll_message) gives, and does what [`poll_event`](Negotiation::poll_event)
 //!   says.
 
+mod attempt;
 mod client;
 mod common;
 mod message;

@@ -148,6 +148,31 @@ fn a_relay_that_is_given_other_settings_has_its_client_agree_anew_at_once() {
 }
 
 #[test]
+fn where_an_agreement_is_required_packets_wait_until_the_relay_is_called() {
+    let mut network = Network::new();
+    let required = EphemeralSettings { negotiation: NegotiationPolicy::Require, ..settings(Tier::Size) };
+    for side in [0, 1] {
+        network.agree(side, &required);
+    }
+    network.send(0, &packet(0, 0, 1_000));
+    network.run_for(seconds(2));
+    let mut count = 0;
+    // The second time the relay's word comes so soon that it is put off.
+    for _ in 0..2 {
+        network.agree(1, &required);
+        for _ in 0..10 {
+            count += 1;
+            network.send(0, &packet(0, count, 1_000));
+            network.run_for(Duration::from_millis(100));
+        }
+    }
+    network.run_for(SETTLED);
+    assert_protected(&network);
+    assert_eq!(network.tunnels[0].statistics().dropped.unprotected, 0);
+    assert!(network.delivered[1].iter().map(|packet| number(packet)).eq(0..=count));
+}
+
+#[test]
 fn a_client_that_is_given_other_settings_agrees_anew_at_once_and_counts_on() {
     let mut network = agreed(Tier::Padding);
     for number in 2..6 {
