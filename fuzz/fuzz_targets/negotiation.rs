@@ -52,9 +52,18 @@ enum Turn {
     Stop {
         end: bool,
     },
+    /// An end agrees on nothing any more.
+    Close {
+        end: bool,
+    },
+    /// An end is given other settings.
+    Succeed {
+        end: bool,
+    },
 }
 
-fn end(role: Role, own: u8, peer: u8, sends_machines: bool) -> Negotiation {
+fn new(end: usize, sends_machines: bool) -> Negotiation {
+    let (role, own, peer) = [(Role::Client, 1, 2), (Role::Relay, 2, 1)][end];
     Negotiation::new(Config {
         role,
         private_key: PrivateKey::from_bytes(&[own; 32]).unwrap(),
@@ -78,7 +87,7 @@ fn end(role: Role, own: u8, peer: u8, sends_machines: bool) -> Negotiation {
 
 fuzz_target!(|input: (bool, Vec<Turn>)| {
     let (sends_machines, turns) = input;
-    let mut ends = [end(Role::Client, 1, 2, sends_machines), end(Role::Relay, 2, 1, sends_machines)];
+    let mut ends = [0, 1].map(|end| new(end, sends_machines));
     let mut agreed = [Vec::new(), Vec::new()];
     let (mut now, mut rng) = (Instant::now(), ChaCha20Rng::seed_from_u64(0));
     for turn in turns.into_iter().take(200) {
@@ -112,6 +121,13 @@ fuzz_target!(|input: (bool, Vec<Turn>)| {
             Turn::ProvePath { end } => _ = ends[usize::from(end)].prove_path(now, &mut rng),
             Turn::ForgetPath { end } => ends[usize::from(end)].forget_path(),
             Turn::Stop { end } => ends[usize::from(end)].stop(now, &mut rng),
+            Turn::Close { end } => ends[usize::from(end)].close(now, &mut rng),
+            Turn::Succeed { end } => {
+                let mut other = new(usize::from(end), sends_machines);
+                other.succeed(&ends[usize::from(end)], now, &mut rng);
+                other.session_started(now, &mut rng);
+                ends[usize::from(end)] = other;
+            }
         }
         for (end, agreed) in ends.iter_mut().zip(&mut agreed) {
             while let Some(event) = end.poll_event() {

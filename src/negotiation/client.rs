@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
+use super::attempt::Attempt;
 use super::common::{Common, Other};
-use super::message::{Answer, Hello, Message, Part, Proof, Ready, Renew, Started, Stop};
+use super::message::{Answer, Hello, Message, Part, Proof, Renew, Started, Stop};
 use super::renewal::WORD_PAUSE;
 use super::retry::{Retry, jittered};
 use super::transfer::{Progress, Transfer};
@@ -37,47 +38,43 @@ pub(super) struct Client {
     ask_at: Option<Instant>,
 }
 
-/// What is waited for.
-#[derive(Debug)]
-enum Attempt {
-    /// An answer to a hello.
-    Calling(Hello),
-    /// The next part of what the relay has drawn; what we made of the answer.
-    Fetching(Transfer, Box<Agreed>),
-    /// The start of what was drawn.
-    Agreeing(Box<Agreed>),
-    /// Word that a stop was heard.
-    Stopping(Stop),
-}
-
-impl Attempt {
-    fn epoch(&self) -> Epoch {
-        match self {
-            Self::Calling(hello) => hello.epoch,
-            Self::Fetching(_, agreed) | Self::Agreeing(agreed) => agreed.epoch,
-            Self::Stopping(stop) => stop.epoch,
-        }
-    }
-
-    fn message(&self) -> Message {
-        match self {
-            Self::Calling(hello) => Message::Hello(hello.clone()),
-            Self::Fetching(transfer, agreed) => Message::Fetch(transfer.fetch(agreed.epoch)),
-            Self::Agreeing(agreed) => {
-                Message::Ready(Ready { proof: agreed.proof(), digest: agreed.defense.digest().0 })
-            }
-            Self::Stopping(stop) => Message::Stop(*stop),
-        }
-    }
-}
-
 impl Client {
     pub(super) fn active(&self) -> Option<&Agreed> {
         self.active.as_ref()
     }
 
+    /// Tells whether the relay is being asked, or will be as soon as its word may have an effect again.
     pub(super) fn is_asking(&self) -> bool {
+        self.is_attempting() || (self.ask_at.is_some() && self.ask_at == self.word)
+    }
+
+    fn is_attempting(&self) -> bool {
         matches!(self.attempt, Some((Attempt::Calling(_) | Attempt::Fetching(..) | Attempt::Agreeing(_), _)))
+    }
+
+    /// Tells whether nothing is left to be said.
+    pub(super) fn is_over(&self) -> bool {
+        self.attempt.is_none()
+    }
+
+    /// Counts on from where another has ended.
+    pub(super) fn count_from(&mut self, before: &Self) {
+        self.epoch = before.epoch;
+    }
+
+    /// Returns what the relay may take to be run here.
+    pub(super) fn left(&self) -> impl Iterator<Item = Proof> {
+        let attempted = self.attempt.as_ref().and_then(|(attempt, _)| attempt.proof());
+        self.active.as_ref().map(Agreed::proof).into_iter().chain(attempted)
+    }
+
+    /// Asks anew, where what was asked for cannot be agreed on, or was refused: the keys that seeds are derived from are
+    /// others.
+    pub(super) fn keys_changed(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        if self.is_attempting() || (self.active.is_none() && self.ask_at.is_some()) {
+            self.restarts = 0;
+            self.begin(common, now, rng);
+        }
     }
 
     #[cfg(test)]
@@ -99,14 +96,14 @@ impl Client {
             common.say(Message::Started(Started { proof: active.proof(), asks: true }));
             // A peer that begins sessions and says nothing in them is not waited for anew in each.
             self.unconfirmed.get_or_insert_with(|| Retry::first(now, rng));
-        } else if self.attempt.is_none() && self.ask_at.is_none() {
+        } else if self.attempt.is_none() && self.ask_at.is_none() && !common.is_closed {
             self.call(common, now, rng);
         }
     }
 
     /// Asks for a new epoch, unless it is being asked for.
     pub(super) fn call(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
-        if self.is_asking() {
+        if self.is_attempting() {
             return;
         }
         self.restarts = 0;
@@ -148,13 +145,13 @@ impl Client {
     }
 
     pub(super) fn stop(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
-        let attempted = self.attempt.take().map(|(attempt, _)| attempt.epoch());
-        let running = self.active.take().map(|active| active.epoch);
+        // The relay runs one or the other, and ends both.
+        let newest = self.left().last().map(|proof| Stop::of(proof, Reason::Requested));
+        let attempted = self.attempt.take().map(|(attempt, _)| Stop::new(attempt.epoch(), Reason::Requested));
+        self.active = None;
         self.ask_at = None;
         (self.unconfirmed, self.is_assured) = (None, false);
-        // The relay runs one or the other, and ends both.
-        if let Some(epoch) = attempted.or(running) {
-            let stop = Stop { epoch, reason: Reason::Requested };
+        if let Some(stop) = newest.or(attempted) {
             self.try_first(Attempt::Stopping(stop), common, now, rng);
         }
     }
@@ -193,7 +190,7 @@ impl Client {
         match agreed {
             // Where the relay has another pool, it will see that we drew something else.
             Ok(agreed) => self.try_first(Attempt::Agreeing(Box::new(agreed)), common, now, rng),
-            Err(reason) => self.refuse(answer.epoch, reason, common, now, rng),
+            Err(reason) => self.refuse(Stop::new(answer.epoch, reason), common, now, rng),
         }
     }
 
@@ -208,7 +205,7 @@ impl Client {
                 let has_fetched = std::mem::replace(&mut self.has_fetched, true);
                 match Transfer::new(part).filter(|_| common.config.sends_machines && !has_fetched) {
                     Some(transfer) => (transfer, agreed, retry),
-                    None => return self.refuse(agreed.epoch, Reason::Mismatch, common, now, rng),
+                    None => return self.refuse(Stop::of(agreed.proof(), Reason::Mismatch), common, now, rng),
                 }
             }
             attempt => {
@@ -221,21 +218,21 @@ impl Client {
             // Who sends it without end does not make this one ask without end.
             Progress::OutOfPlace => self.attempt = Some((Attempt::Fetching(transfer, agreed), retry)),
             Progress::Whole(defense) if !agreed.choice.may_be(&defense) => {
-                self.refuse(agreed.epoch, Reason::Bounds, common, now, rng);
+                self.refuse(Stop::of(agreed.proof(), Reason::Bounds), common, now, rng);
             }
             Progress::Whole(defense) => {
                 agreed.fingerprint = transfer.proof.fingerprint();
                 agreed.defense = *defense;
                 self.try_first(Attempt::Agreeing(agreed), common, now, rng);
             }
-            Progress::Bad => self.refuse(agreed.epoch, Reason::Mismatch, common, now, rng),
+            Progress::Bad => self.refuse(Stop::of(agreed.proof(), Reason::Mismatch), common, now, rng),
         }
     }
 
     /// Gives an attempt up, and says so.
-    fn refuse(&mut self, epoch: Epoch, reason: Reason, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
-        common.say_stop(epoch, reason);
-        self.fail(reason, common, now, rng);
+    fn refuse(&mut self, stop: Stop, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        common.say_stop(stop);
+        self.fail(stop.reason, common, now, rng);
     }
 
     fn start(&mut self, proof: Proof, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
@@ -253,7 +250,7 @@ impl Client {
                     (self.unconfirmed, self.is_assured) = (None, true);
                     common.say(Message::Started(Started { proof, asks: false }));
                 } else {
-                    common.say_stop(proof.epoch(), Reason::Unknown);
+                    common.say_stop(Stop::of(proof, Reason::Unknown));
                     if self.active.is_none() && self.attempt.is_none() && self.ask_at.is_some() {
                         // It is there, and would run something.
                         self.call_at_word(common, now, rng);
@@ -264,7 +261,13 @@ impl Client {
     }
 
     fn stopped(&mut self, stop: Stop, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
-        if self.active.as_ref().is_some_and(|active| active.epoch == stop.epoch) {
+        if let Some((Attempt::Stopping(_), _)) = &self.attempt {
+            self.attempt.take_if(|(attempt, _)| attempt.is_named_by(stop));
+        } else if stop.reason == Reason::Requested && stop.is_of_one() {
+            // It says so until it knows that we have heard it.
+            common.say_stop(stop.because(Reason::Unknown));
+        }
+        if self.active.as_ref().is_some_and(|active| stop.names(active.proof())) {
             self.end(stop.reason, common, now, rng);
             if self.attempt.is_none() && stop.reason == Reason::Unknown {
                 self.call_at_word(common, now, rng);
@@ -272,8 +275,7 @@ impl Client {
             return;
         }
         match &self.attempt {
-            Some((attempt, _)) if attempt.epoch() != stop.epoch => {}
-            Some((Attempt::Stopping(_), _)) => self.attempt = None,
+            Some((attempt, _)) if !attempt.is_named_by(stop) => self.check(common, now, rng),
             Some((Attempt::Fetching(..) | Attempt::Agreeing(_), _))
                 if stop.reason == Reason::Unknown && self.restarts < MAX_RESTARTS =>
             {
@@ -285,7 +287,15 @@ impl Client {
             None if stop.epoch == NO_EPOCH && self.active.is_none() && self.ask_at.is_some() => {
                 self.call_at_word(common, now, rng);
             }
-            None => {}
+            None => self.check(common, now, rng),
+        }
+    }
+
+    /// Asks the relay whether it runs what we run: what it has just said makes that doubtful.
+    fn check(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        if let (Some(active), None) = (&self.active, &self.unconfirmed) {
+            common.say(Message::Started(Started { proof: active.proof(), asks: true }));
+            self.unconfirmed = Some(Retry::first(now, rng));
         }
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Common {
     /// Messages to be sent.
     pub(super) messages: VecDeque<Message>,
     pub(super) events: VecDeque<Event>,
+    /// Whether this end agrees on nothing any more, and only says so.
+    pub(super) is_closed: bool,
     /// Messages that were not understood.
     pub(super) malformed: u64,
     /// When a seed was derived last.
@@ -29,7 +31,14 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) fn new(config: Config) -> Self {
-        Self { config, messages: VecDeque::new(), events: VecDeque::new(), malformed: 0, derived: None }
+        Self {
+            config,
+            messages: VecDeque::new(),
+            events: VecDeque::new(),
+            is_closed: false,
+            malformed: 0,
+            derived: None,
+        }
     }
 
     pub(super) fn say(&mut self, message: Message) {
@@ -49,11 +58,20 @@ impl Common {
         self.say(message);
     }
 
-    pub(super) fn say_stop(&mut self, epoch: Epoch, reason: Reason) {
-        self.say(Message::Stop(Stop { epoch, reason }));
+    pub(super) fn say_stop(&mut self, stop: Stop) {
+        self.say(Message::Stop(stop));
+    }
+
+    /// Returns why something that the peer knows is not run here.
+    pub(super) fn absence(&self) -> Reason {
+        if self.is_closed { Reason::Requested } else { Reason::Unknown }
     }
 
     pub(super) fn tell(&mut self, event: Event) {
+        if self.is_closed {
+            // The owner runs something else by now.
+            return;
+        }
         if self.events.len() == MAX_WAITING {
             self.events.pop_front();
         }

@@ -166,12 +166,49 @@ pub(super) struct Part {
     pub(super) text: String,
 }
 
+/// Says that an epoch is not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stop {
     #[serde(rename = "e")]
     pub(super) epoch: Epoch,
     #[serde(rename = "r")]
     pub(super) reason: Reason,
+    /// Which run of that number: an end that was started anew counts anew. Not said by the first version, nor of what has
+    /// no seed yet.
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<[u8; FINGERPRINT_LENGTH]>,
+}
+
+impl Stop {
+    /// Stops what has this number.
+    pub(super) fn new(epoch: Epoch, reason: Reason) -> Self {
+        Self { epoch, reason, fingerprint: None }
+    }
+
+    /// Stops this run and no other.
+    pub(super) fn of(proof: Proof, reason: Reason) -> Self {
+        Self { epoch: proof.epoch, reason, fingerprint: Some(proof.fingerprint) }
+    }
+
+    /// Returns the same for another reason.
+    pub(super) fn because(self, reason: Reason) -> Self {
+        Self { reason, ..self }
+    }
+
+    /// Returns the run that it is said of, if it is said of one.
+    pub(super) fn proof(self) -> Option<Proof> {
+        self.fingerprint.map(|fingerprint| Proof { epoch: self.epoch, fingerprint })
+    }
+
+    /// Tells whether it is said of one run and no other.
+    pub(super) fn is_of_one(self) -> bool {
+        self.fingerprint.is_some()
+    }
+
+    /// Tells whether it may be said of this run.
+    pub(super) fn names(self, proof: Proof) -> bool {
+        self.epoch == proof.epoch && self.fingerprint.is_none_or(|fingerprint| fingerprint == proof.fingerprint)
+    }
 }
 
 /// Asks for a new epoch.
@@ -323,7 +360,8 @@ mod tests {
     #[test]
     fn every_message_survives_its_bytes_and_fits() {
         let proof = Proof::new(7, Fingerprint([0xff; 16]));
-        let stop = |reason| Message::Stop(Stop { epoch: 7, reason });
+        let stop = |reason| Message::Stop(Stop::of(proof, reason));
+        let stop_any = |reason| Message::Stop(Stop::new(7, reason));
         let all = [
             Message::Hello(hello()),
             Message::Answer(answer()),
@@ -336,7 +374,8 @@ mod tests {
             Message::Challenge(Token::new([0xff; 16])),
             Message::Echo(Token::new([0xff; 16])),
         ];
-        for message in all.into_iter().chain((0..9).map(|number| stop(Reason::from(number)))) {
+        let reasons = (0..9).map(Reason::from);
+        for message in all.into_iter().chain(reasons.flat_map(|reason| [stop(reason), stop_any(reason)])) {
             let mut body = encoded(&message);
             assert!(body.len() <= MAX_MESSAGE + 2, "{} bytes", body.len());
             body.resize(1_416, 0);
@@ -362,7 +401,7 @@ mod tests {
 
         assert_eq!(Message::decode(&body(&cbor!({"later" => {"e" => 1}}).unwrap())), Err(DecodeError::Contents));
         let stop = cbor!({"x" => {"e" => 3, "r" => 99}}).unwrap();
-        assert_eq!(Message::decode(&body(&stop)), Ok(Message::Stop(Stop { epoch: 3, reason: Reason::Other })));
+        assert_eq!(Message::decode(&body(&stop)), Ok(Message::Stop(Stop::new(3, Reason::Other))));
     }
 
     #[test]

@@ -15,7 +15,8 @@
 //! Each is sent again until it is answered, with jitter, seven times at most. To see one twice, late or in another order
 //! does no harm: a message is for one epoch, and what proves that both mean the same run is the fingerprint of its seed,
 //! which both nonces have made. In a new session both ask whether the other still runs it: the client says Started, the
-//! relay Start; who was started anew answers Stop, and they agree anew. A renewal is the same exchange for the next epoch
+//! relay Start; who was started anew answers Stop, and they agree anew. Who is given other settings says Stop by itself; it
+//! names the run by its fingerprint, too. A renewal is the same exchange for the next epoch
 //! while the old one runs on.
 //!
 //! A relay that wants a renewal asks the client for it (Renew).
@@ -30,6 +31,7 @@
 //! - sends what [`poll_message`](Negotiation::poll_message) gives, and does what [`poll_event`](Negotiation::poll_event)
 //!   says.
 
+mod attempt;
 mod client;
 mod common;
 mod message;
@@ -54,7 +56,7 @@ use crate::seed::{Fingerprint, Seed};
 use client::Client;
 use common::Common;
 pub use message::{Capabilities, Choice, DIGEST_LENGTH, Epoch, MAX_MESSAGE, VERSION};
-use message::{Message, Proof};
+use message::{Message, Proof, Stop};
 use path::Path;
 pub use reason::{Reason, UnknownReason};
 use relay::Relay;
@@ -185,11 +187,47 @@ impl Negotiation {
         Ok(())
     }
 
-    /// Ends what was agreed on, and says so to the peer. The owner stops its defense by itself; no event tells it to.
+    /// Ends what was agreed on, and says so to the peer until it has heard it, seven times at most. The owner stops its
+    /// defense by itself; no event tells it to. A client that calls is answered again.
     pub fn stop(&mut self, now: Instant, rng: &mut impl CryptoRng) {
         match &mut self.end {
             End::Client(client) => client.stop(&mut self.common, now, rng),
-            End::Relay(relay) => relay.stop(&mut self.common),
+            End::Relay(relay) => relay.stop(&mut self.common, now, rng),
+        }
+    }
+
+    /// Does the same for good: nothing is agreed on any more, no event comes, and who calls is refused. Keep it until
+    /// [`is_over`](Self::is_over), so that the peer hears of it.
+    pub fn close(&mut self, now: Instant, rng: &mut impl CryptoRng) {
+        self.stop(now, rng);
+        self.common.is_closed = true;
+    }
+
+    /// Tells whether it was [closed](Self::close), and has nothing to say any more.
+    pub fn is_over(&self) -> bool {
+        let is_heard = match &self.end {
+            End::Client(client) => client.is_over(),
+            End::Relay(relay) => relay.is_over(),
+        };
+        self.common.is_closed && is_heard && !self.has_message()
+    }
+
+    /// Takes the place of `before`, a negotiation with the same peer, closed or not: the peer is told that what it may take
+    /// to be run by agreement is not. A client that hears it calls at once; a relay says it until then, seven times at most.
+    /// Call it before the first session.
+    pub fn succeed(&mut self, before: &Self, now: Instant, rng: &mut impl CryptoRng) {
+        if let (End::Client(client), End::Client(before)) = (&mut self.end, &before.end) {
+            client.count_from(before);
+        }
+        let left: Vec<_> = match &before.end {
+            End::Client(before) => before.left().collect(),
+            End::Relay(before) => before.left().into_iter().collect(),
+        };
+        for stop in left.into_iter().map(|proof| Stop::of(proof, Reason::Unknown)) {
+            match &mut self.end {
+                End::Client(_) => self.common.say_stop(stop),
+                End::Relay(relay) => relay.part(stop, &mut self.common, now, rng),
+            }
         }
     }
 
@@ -327,10 +365,21 @@ impl Negotiation {
         }
     }
 
-    /// Changes the keys that the seeds of epochs to come are derived from.
-    pub fn set_keys(&mut self, private_key: PrivateKey, preshared_key: Option<PresharedKey>) {
+    /// Changes the keys that the seeds of epochs to come are derived from. What is being agreed on under the old ones is
+    /// begun anew, and what was refused is asked for again.
+    pub fn set_keys(
+        &mut self,
+        private_key: PrivateKey,
+        preshared_key: Option<PresharedKey>,
+        now: Instant,
+        rng: &mut impl CryptoRng,
+    ) {
         self.common.config.private_key = private_key;
         self.common.config.preshared_key = preshared_key;
+        match &mut self.end {
+            End::Client(client) => client.keys_changed(&mut self.common, now, rng),
+            End::Relay(relay) => relay.keys_changed(&mut self.common),
+        }
     }
 
     /// Changes the MTU that the other end is told with the next exchange, in bytes.

@@ -21,6 +21,8 @@ pub(super) struct Relay {
     assured: Option<Proof>,
     /// While the client is asked to agree anew on what runs.
     renewal: Option<Retry>,
+    /// What the client is told not to run any more, until it has heard that.
+    parting: Option<(Stop, Retry)>,
 }
 
 /// What was answered to a hello.
@@ -55,10 +57,39 @@ impl Relay {
             // A peer that begins sessions and says nothing in them is not waited for anew in each.
             let waits = self.unconfirmed.take().map(|(retry, _)| retry);
             self.unconfirmed = Some((waits.unwrap_or_else(|| Retry::first(now, rng)), None));
-        } else if self.pending.is_none() {
-            // A client that has given up may call again.
-            common.say_stop(NO_EPOCH, Reason::Unknown);
+        } else if !common.is_closed {
+            self.invite(common);
         }
+    }
+
+    /// Says that a client that has given up may call again.
+    fn invite(&self, common: &mut Common) {
+        common.say_stop(Stop::new(NO_EPOCH, Reason::Unknown));
+    }
+
+    /// Forgets what was derived from other keys than there are now. A client that was refused for them may call again.
+    pub(super) fn keys_changed(&mut self, common: &mut Common) {
+        self.pending = None;
+        if self.active.is_none() && !common.is_closed {
+            self.invite(common);
+        }
+    }
+
+    /// Returns what the client may take to be run here.
+    pub(super) fn left(&self) -> Option<Proof> {
+        let pending = self.pending.as_ref().map(|pending| pending.agreed.proof());
+        self.active.as_ref().map(Agreed::proof).or(pending).or(self.parting.as_ref().and_then(|(stop, _)| stop.proof()))
+    }
+
+    /// Tells the client not to run this any more, until it has heard that.
+    pub(super) fn part(&mut self, stop: Stop, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        common.say_stop(stop);
+        self.parting = Some((stop, Retry::first(now, rng)));
+    }
+
+    /// Tells whether nothing is left to be said.
+    pub(super) fn is_over(&self) -> bool {
+        self.parting.is_none()
     }
 
     /// Asks the client to agree anew, unless it is being asked.
@@ -79,11 +110,12 @@ impl Relay {
         Ok(())
     }
 
-    pub(super) fn stop(&mut self, common: &mut Common) {
-        self.pending = None;
+    pub(super) fn stop(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        let left = self.left();
+        (self.active, self.pending) = (None, None);
         (self.unconfirmed, self.renewal) = (None, None);
-        if let Some(active) = self.active.take() {
-            common.say_stop(active.epoch, Reason::Requested);
+        if let Some(proof) = left {
+            self.part(Stop::of(proof, Reason::Requested), common, now, rng);
         }
     }
 
@@ -102,6 +134,12 @@ impl Relay {
     }
 
     fn called(&mut self, hello: &Hello, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
+        if common.is_closed {
+            common.say_stop(Stop::new(hello.epoch, Reason::Requested));
+            return;
+        }
+        // What it is to run next takes the place of all that it may run.
+        self.parting = None;
         if self.active.as_ref().is_some_and(|active| active.epoch != hello.epoch) {
             self.renewal = None;
         }
@@ -113,7 +151,7 @@ impl Relay {
         }
         let (oldest, newest) = hello.versions;
         if !(oldest..=newest).contains(&VERSION) {
-            common.say_stop(hello.epoch, Reason::Version);
+            common.say_stop(Stop::new(hello.epoch, Reason::Version));
             return;
         }
         if !common.may_derive(now) {
@@ -142,7 +180,7 @@ impl Relay {
                 common.say(Message::Answer(answer.clone()));
                 self.pending = Some(Pending { hello: hello.nonce, answer, agreed, text: None });
             }
-            Err(reason) => common.say_stop(hello.epoch, reason),
+            Err(reason) => common.say_stop(Stop::new(hello.epoch, reason)),
         }
     }
 
@@ -155,7 +193,7 @@ impl Relay {
         }
         let is_pending = |pending: &mut Pending| pending.agreed.epoch == ready.proof.epoch();
         let Some(pending) = self.pending.take_if(is_pending) else {
-            common.say_stop(ready.proof.epoch(), Reason::Unknown);
+            common.say_stop(Stop::of(ready.proof, common.absence()));
             return;
         };
         if !is_of(&pending.agreed) {
@@ -164,7 +202,7 @@ impl Relay {
                 self.fetch(Fetch { epoch: ready.proof.epoch(), offset: 0 }, common);
                 return;
             }
-            common.say_stop(ready.proof.epoch(), Reason::Mismatch);
+            common.say_stop(Stop::of(ready.proof, Reason::Mismatch));
             if self.active.is_none() {
                 common.tell(Event::Alone(Reason::Mismatch));
             }
@@ -180,11 +218,11 @@ impl Relay {
     /// Tells a part of what was drawn.
     fn fetch(&mut self, fetch: Fetch, common: &mut Common) {
         let Some(pending) = self.pending.as_mut().filter(|pending| pending.agreed.epoch == fetch.epoch) else {
-            common.say_stop(fetch.epoch, Reason::Unknown);
+            common.say_stop(Stop::new(fetch.epoch, common.absence()));
             return;
         };
         if !common.config.sends_machines {
-            common.say_stop(fetch.epoch, Reason::Mismatch);
+            common.say_stop(Stop::new(fetch.epoch, Reason::Mismatch));
             return;
         }
         let Pending { agreed, text, .. } = pending;
@@ -205,23 +243,28 @@ impl Relay {
         } else if matches!(self.unconfirmed, Some((_, Some(before))) if before == proof) {
             self.assured = Some(proof);
         } else {
-            common.say_stop(proof.epoch(), Reason::Unknown);
+            common.say_stop(Stop::of(proof, common.absence()));
         }
     }
 
     /// Ends what the client ends, and says that it was heard, for it asks until then.
     fn stopped(&mut self, stop: Stop, common: &mut Common) {
-        self.pending.take_if(|pending| pending.agreed.epoch == stop.epoch);
+        self.parting.take_if(|(said, _)| said.proof().is_none_or(|proof| stop.names(proof)));
+        let was_pending = self.pending.take_if(|pending| pending.agreed.epoch == stop.epoch).is_some();
         let is_all = stop.reason == Reason::Requested;
-        if self.active.take_if(|active| is_all || active.epoch == stop.epoch).is_some() {
+        let before = self.unconfirmed.as_ref().and_then(|(_, before)| *before);
+        let is_known = was_pending || before.is_some_and(|before| stop.names(before));
+        // One that names a run that is over was said before the client wanted another.
+        let ends = |active: &Agreed| stop.names(active.proof()) || (is_all && (is_known || !stop.is_of_one()));
+        if self.active.take_if(|active| ends(active)).is_some() {
             (self.unconfirmed, self.renewal) = (None, None);
             common.tell(Event::Alone(stop.reason));
-        } else if is_all {
+        } else if is_all && self.active.is_none() {
             // It wants none before there was any: what runs until then is ours alone.
             common.tell(Event::Alone(stop.reason));
         }
         if is_all {
-            common.say_stop(stop.epoch, Reason::Requested);
+            common.say_stop(stop);
         }
     }
 
@@ -232,11 +275,17 @@ impl Relay {
                 common.say(Message::Renew(Renew { epoch: active.epoch }));
             }
         }
+        if let Some((stop, retry)) = self.parting.filter(|(_, retry)| retry.at <= now) {
+            self.parting = retry.again(now, rng).map(|retry| (stop, retry));
+            if self.parting.is_some() {
+                common.say_stop(stop);
+            }
+        }
         let Some((retry, _)) = &mut self.unconfirmed else { return };
         if retry.at > now {
             return;
         }
-        let epoch = self.active.as_ref().map(|active| active.epoch);
+        let proof = self.active.as_ref().map(Agreed::proof);
         match (retry.again(now, rng), &self.active) {
             (Some(next), Some(active)) => {
                 *retry = next;
@@ -245,8 +294,8 @@ impl Relay {
             _ => {
                 (self.unconfirmed, self.renewal) = (None, None);
                 self.active = None;
-                if let Some(epoch) = epoch {
-                    common.say_stop(epoch, Reason::Unanswered);
+                if let Some(proof) = proof {
+                    common.say_stop(Stop::of(proof, Reason::Unanswered));
                     common.tell(Event::Alone(Reason::Unanswered));
                 }
             }
@@ -255,6 +304,7 @@ impl Relay {
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let unconfirmed = self.unconfirmed.as_ref().map(|(retry, _)| retry.at);
-        unconfirmed.into_iter().chain(self.renewal.map(|retry| retry.at)).min()
+        let parting = self.parting.map(|(_, retry)| retry.at);
+        unconfirmed.into_iter().chain(self.renewal.map(|retry| retry.at)).chain(parting).min()
     }
 }

@@ -1,6 +1,7 @@
 //! Both ends over a network that loses, delays, reorders and repeats, in virtual time.
 
 mod assurance;
+mod changes;
 mod path;
 mod renewal;
 mod transfer;
@@ -52,6 +53,8 @@ struct World {
     sessions: u64,
     /// Whether what an end has to say waits, as while something blocks.
     holds: [bool; 2],
+    /// Whether an end was told to agree on nothing.
+    is_closed: [bool; 2],
     /// The proofs of what each end ran in this session, at any time.
     ran: [Vec<Proof>; 2],
     rng: ChaCha20Rng,
@@ -109,6 +112,7 @@ impl World {
             session: Duration::ZERO,
             sessions: 0,
             holds: [false; 2],
+            is_closed: [false; 2],
             ran: [Vec::new(), Vec::new()],
             rng: ChaCha20Rng::seed_from_u64(seed),
             events: [Vec::new(), Vec::new()],
@@ -131,6 +135,7 @@ impl World {
     /// Starts an end anew: it has forgotten everything, and a new session begins.
     fn restart(&mut self, end: usize) {
         self.ends[end] = negotiation(end, Arc::clone(&self.draws[end]));
+        self.is_closed[end] = false;
         // What is under way to it was sealed in a session that it has forgotten; what it has sent can still be opened.
         self.network.retain(|Reverse((_, _, to, ..))| *to != end);
         self.begin_session();
@@ -436,6 +441,8 @@ enum Turn {
     Pass(u64),
     Renew(usize),
     Stop(usize),
+    Close(usize),
+    Apply(usize),
     Restart(usize),
     ProvePath(usize),
     Session,
@@ -449,6 +456,8 @@ fn a_turn() -> impl Strategy<Value = Turn> {
         4 => (1..200_000u64).prop_map(Turn::Pass),
         3 => (0..2usize).prop_map(Turn::Renew),
         1 => (0..2usize).prop_map(Turn::Stop),
+        1 => (0..2usize).prop_map(Turn::Close),
+        2 => (0..2usize).prop_map(Turn::Apply),
         2 => (0..2usize).prop_map(Turn::Restart),
         2 => (0..2usize).prop_map(Turn::ProvePath),
         2 => Just(Turn::Session),
@@ -471,6 +480,8 @@ proptest! {
                 Turn::Pass(milliseconds) => world.pass(Duration::from_millis(milliseconds)),
                 Turn::Renew(end) => _ = world.ends[end].renew(world.start + world.now, &mut world.rng),
                 Turn::Stop(end) => world.ends[end].stop(world.start + world.now, &mut world.rng),
+                Turn::Close(end) => world.close(end),
+                Turn::Apply(end) => world.apply(end),
                 Turn::Restart(end) => world.restart(end),
                 Turn::ProvePath(end) => _ = world.ends[end].prove_path(world.start + world.now, &mut world.rng),
                 Turn::Session => world.begin_session(),
@@ -481,6 +492,11 @@ proptest! {
         }
         (world.weather, world.holds) = (FAIR, [false; 2]);
         world.collect();
+        for end in [0, 1] {
+            if world.is_closed[end] {
+                world.apply(end);
+            }
+        }
         world.pass(Duration::from_secs(4 * 120));
         let [client, relay] = world.agreed();
         prop_assert_eq!(&client, &relay);

@@ -64,6 +64,7 @@ impl Tunnel {
     pub fn start_defense(&mut self, plan: &Plan, seed: [u8; 32], now: Instant) -> Result<(), PlanError> {
         self.run_plan(plan, seed, now)?;
         self.negotiated = None;
+        self.end_talk(now);
         self.noise.disclaim();
         self.note_protection();
         Ok(())
@@ -115,7 +116,10 @@ impl Tunnel {
         defended.engine.open();
         self.queue.drop_padding();
         self.release_held(out);
-        self.close_negotiation(now, out);
+        self.end_talk(now);
+        self.negotiated = None;
+        self.say_at_once(now, out);
+        self.noise.disclaim();
         self.defended = None;
         self.open_gate(now, out);
         self.note_protection();
@@ -380,12 +384,20 @@ impl Tunnel {
     /// Seals a frame that carries nothing of the user's.
     fn seal_frame(&mut self, frame: &[u8], content: Content, now: Instant, out: &mut DatagramBatch) {
         let size = self.size();
-        let Some(defended) = &mut self.defended else { return };
         if self.session.is_none() || out.is_full() {
-            defended.statistics.padding_dropped.no_session += 1;
+            self.drop_padding(|drops| &mut drops.no_session);
             return;
         }
-        let plaintext = defended.fill(frame, size);
+        let mut bare = Vec::new();
+        let plaintext = match &mut self.defended {
+            Some(defended) => defended.fill(frame, size),
+            // What is said of a defense that is over.
+            None => {
+                bare.extend_from_slice(frame);
+                bare.resize(size, 0);
+                &bare
+            }
+        };
         let sealed = match content {
             Content::Control => self.noise.seal_in_newest(plaintext, out.space()),
             Content::Packets | Content::Frame | Content::Keepalive | Content::Handshake => {
@@ -393,14 +405,16 @@ impl Tunnel {
             }
         };
         let Some(length) = sealed else {
-            defended.statistics.padding_dropped.no_session += 1;
+            self.drop_padding(|drops| &mut drops.no_session);
             return;
         };
         sealed::trace(frame, out.space());
         out.commit(length);
-        defended.statistics.padding_sent_packets += 1;
-        defended.statistics.padding_sent_bytes += size as u64;
-        defended.engine.follow(Event::TunnelSent);
+        if let Some(defended) = &mut self.defended {
+            defended.statistics.padding_sent_packets += 1;
+            defended.statistics.padding_sent_bytes += size as u64;
+            defended.engine.follow(Event::TunnelSent);
+        }
         self.sent(content, length, now);
         if content != Content::Keepalive || !self.has_alike_timers() {
             self.rekey_if_older(REKEY_AFTER_TIME, now, out);

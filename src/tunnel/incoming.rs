@@ -148,7 +148,6 @@ impl Tunnel {
 
     /// Judges an authenticated payload. Packets that may come from this peer are at its start then.
     fn accept(&mut self, payload: &mut [u8], mut source_is_allowed: impl FnMut(IpAddr) -> bool) -> Accepted {
-        let takes_bundles = self.takes_bundles();
         let mut is_allowed = |header: &IpHeader| {
             let is_allowed = source_is_allowed(header.source);
             match is_allowed {
@@ -165,7 +164,8 @@ impl Tunnel {
             };
         }
         match Frame::parse(payload).map(|frame| frame.kind) {
-            Some(FrameKind::Bundle) if takes_bundles => {
+            // It may have been sent before the peer heard of what is run here now.
+            Some(FrameKind::Bundle) => {
                 if let Some((bytes, count)) = bundle::unpack(payload, is_allowed) {
                     self.note_bundle(count);
                     return if count > 0 { Accepted::Packets { bytes, count } } else { Accepted::Nothing };
@@ -175,7 +175,7 @@ impl Tunnel {
             }
             Some(FrameKind::Control) => Accepted::Control,
             Some(FrameKind::Keepalive) => Accepted::Keepalive,
-            Some(FrameKind::Bundle | FrameKind::Padding | FrameKind::Unknown(_)) => Accepted::Nothing,
+            Some(FrameKind::Padding | FrameKind::Unknown(_)) => Accepted::Nothing,
             None => {
                 self.statistics.dropped.malformed += 1;
                 Accepted::Nothing

@@ -49,6 +49,7 @@ mod padding_actions;
 mod passing;
 mod queue;
 mod sealed;
+mod talk;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -84,6 +85,7 @@ use negotiated::Negotiated;
 use noise::Noise;
 use padding::Padding;
 use queue::Queue;
+use talk::Talk;
 use timers::{Timer, Timers};
 
 /// Bytes that sealing adds to a plaintext: type, receiver, counter (16) and tag (16).
@@ -201,6 +203,8 @@ pub struct Tunnel {
     timers: Timers,
     defended: Option<Box<Defended>>,
     negotiated: Option<Box<Negotiated>>,
+    /// What the ends say to each other of an agreement, or of one that is over.
+    talk: Option<Box<Talk>>,
     /// What was told last of how the traffic is protected.
     told: Protection,
     /// Packets received since one was sent last that held no normal packet, and were no bare keepalives.
@@ -269,6 +273,7 @@ impl Tunnel {
             timers: Timers::default(),
             defended: None,
             negotiated: None,
+            talk: None,
             told: Protection::NotProtected(Cause::Off),
             padding_since_sent: 0,
             checked: None,
@@ -334,7 +339,7 @@ impl Tunnel {
             return;
         }
         self.noise.set_preshared_key(key);
-        self.renew_keys();
+        self.renew_keys(now);
         self.answered = None;
         self.attempt = None;
         self.is_call_due = false;
@@ -347,7 +352,7 @@ impl Tunnel {
     pub fn set_private_key(&mut self, key: &PrivateKey, now: Instant) {
         if key != self.noise.private_key() {
             self.noise.set_private_key(key);
-            self.renew_keys();
+            self.renew_keys(now);
             self.forget_sessions(now);
         }
     }

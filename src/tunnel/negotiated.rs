@@ -1,30 +1,25 @@
 //! A tunnel that agrees with its peer on what it runs.
 //!
-//! Control frames are packets of the one size, sealed like any other; each leaves some milliseconds after it was due, at
-//! random, and never while anything blocks. Until the peer agreed, this end runs a defense that it draws for itself, or,
-//! where agreement is required, holds back every normal packet.
+//! Until the peer agreed, this end runs a defense that it draws for itself, or, where agreement is required, holds back every
+//! normal packet.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use maybetun_machines::EPHEMERAL;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
-use super::departure::{Agreement, Class, Departure};
+use super::departure::{Agreement, Class};
 use super::timers::{AGREEMENT_TIME, SETTLE_TIME, Timer};
 use super::{DatagramBatch, Ecn, Tunnel};
-use crate::defense::{Bypass, Plan, PlanError};
+use crate::defense::{Plan, PlanError};
 use crate::negotiation::{Agreed, Capabilities, Choice, Config, Event, Negotiation, Reason, RenewError};
 use crate::seed::Stream;
 use crate::settings::{
     Cause, DefenseSettings, EphemeralSettings, EpochStatus, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy,
     NegotiationStatus, Protection, Role,
 };
-
-/// The longest that a control frame waits for nothing but chance: an exchange must not follow on a handshake like clockwork.
-const MAX_DELAY: Duration = Duration::from_millis(50);
 
 /// The least MTU of the peer's that is taken at its word, in bytes: what every IPv4 host takes (RFC 791, section 3.1).
 const MIN_SIZE: usize = 576;
@@ -33,11 +28,7 @@ const MIN_SIZE: usize = 576;
 pub(super) struct Negotiated {
     settings: EphemeralSettings,
     role: Role,
-    /// `None` if the peer is not asked.
-    negotiation: Option<Negotiation>,
     rng: ChaCha20Rng,
-    /// When the next control frame leaves, if one waits.
-    send_at: Option<Instant>,
     /// What runs.
     running: DefenseSettings,
     /// Whether that was drawn, by this end alone or by both.
@@ -50,31 +41,15 @@ pub(super) struct Negotiated {
     /// Whether the peer's timers treat every datagram alike, as it said last. That an agreement was not confirmed takes
     /// nothing back: who drops what the peer says must not learn more than before.
     has_alike_timers: bool,
-    /// Where the peer was asked to show that it receives.
-    proving: Option<SocketAddr>,
 }
 
 impl Negotiated {
-    fn agreed(&self) -> Option<&Agreed> {
-        self.negotiation.as_ref()?.agreed()
-    }
-
     fn is_required(&self) -> bool {
         self.settings.negotiation == NegotiationPolicy::Require
     }
 
-    /// Tells whether the peer refused, and is not being asked again.
-    fn is_refused(&self) -> bool {
-        let is_asking = self.negotiation.as_ref().is_some_and(Negotiation::is_asking);
-        self.agreed().is_none() && matches!(self.cause, Cause::Refused(_)) && !is_asking
-    }
-
-    /// Decides when the next control frame leaves, if one waits.
-    fn schedule(&mut self, now: Instant) {
-        let waits = self.negotiation.as_ref().is_some_and(Negotiation::has_message);
-        if waits && self.send_at.is_none() {
-            self.send_at = Some(now + MAX_DELAY.mul_f64(f64::from(self.rng.next_u32()) / f64::from(u32::MAX)));
-        }
+    fn is_asked(&self) -> bool {
+        self.settings.negotiation != NegotiationPolicy::Off
     }
 }
 
@@ -105,34 +80,24 @@ impl Tunnel {
         self.noise.disclaim();
         let settings = EphemeralSettings { role: Some(role), ..settings.clone() };
         let is_asked = settings.negotiation != NegotiationPolicy::Off;
-        let bundles = if settings.bundling { Capabilities::BUNDLES } else { Capabilities::default() };
-        let negotiation = is_asked.then(|| {
-            Negotiation::new(Config {
-                role,
-                private_key: self.noise.private_key().clone(),
-                peer: self.noise.peer(),
-                preshared_key: self.noise.preshared_key().cloned(),
-                capabilities: bundles.with(Capabilities::TIMERS).with(Capabilities::PATHS).with(Capabilities::RENEWAL),
-                mtu: u16::try_from(self.mtu).unwrap_or(u16::MAX),
-                choice: Choice::new(settings.tier, settings.strength),
-                renewal: settings.renewal.clamp(MIN_RENEWAL, MAX_RENEWAL),
-                draw: Arc::new(Choice::draw),
-                sends_machines: settings.negotiation == NegotiationPolicy::Prefer,
-            })
-        });
+        if is_asked {
+            let negotiation = Negotiation::new(self.brought(&settings, role));
+            self.begin_talk(negotiation, random(&mut rng), now);
+        } else {
+            self.end_talk(now);
+        }
+        // Until the peer has agreed anew, or heard that it will not, its timers are as they were.
+        let has_alike_timers = is_asked && self.has_alike_timers();
         self.negotiated = Some(Box::new(Negotiated {
             settings,
             role,
-            negotiation,
             rng,
-            send_at: None,
             running,
             is_drawn: false,
             agreed_at: None,
             epochs: 0,
             cause: if is_asked { Cause::Negotiating } else { Cause::NotNegotiated },
-            has_alike_timers: false,
-            proving: None,
+            has_alike_timers,
         }));
         if self.session.is_some() {
             self.open_negotiation(now);
@@ -144,14 +109,31 @@ impl Tunnel {
         Ok(())
     }
 
+    /// Returns what this end brings to a negotiation under `settings`.
+    fn brought(&self, settings: &EphemeralSettings, role: Role) -> Config {
+        let bundles = if settings.bundling { Capabilities::BUNDLES } else { Capabilities::default() };
+        Config {
+            role,
+            private_key: self.noise.private_key().clone(),
+            peer: self.noise.peer(),
+            preshared_key: self.noise.preshared_key().cloned(),
+            capabilities: bundles.with(Capabilities::TIMERS).with(Capabilities::PATHS).with(Capabilities::RENEWAL),
+            mtu: u16::try_from(self.mtu).unwrap_or(u16::MAX),
+            choice: Choice::new(settings.tier, settings.strength),
+            renewal: settings.renewal.clamp(MIN_RENEWAL, MAX_RENEWAL),
+            draw: Arc::new(Choice::draw),
+            sends_machines: settings.negotiation == NegotiationPolicy::Prefer,
+        }
+    }
+
     /// Agrees on a new epoch now: both draw anew. A relay asks the client to begin.
     ///
     /// # Errors
     /// When the peer is not asked to agree, and at a relay when there is nothing to renew, or the client's version does not
     /// know how to be asked. Nothing happens then.
     pub fn renew(&mut self, now: Instant, out: &mut DatagramBatch) -> Result<(), RenewError> {
-        let negotiated = self.negotiated.as_mut().ok_or(RenewError::NotAsked)?;
-        negotiated.negotiation.as_mut().ok_or(RenewError::NotAsked)?.renew(now, &mut negotiated.rng)?;
+        self.negotiated.as_ref().filter(|negotiated| negotiated.is_asked()).ok_or(RenewError::NotAsked)?;
+        self.talk.as_mut().ok_or(RenewError::NotAsked)?.renew(now)?;
         self.run_negotiation(now, out);
         Ok(())
     }
@@ -161,9 +143,9 @@ impl Tunnel {
         match &self.negotiated {
             Some(negotiated) => match self.agreement() {
                 // It is not confirmed.
-                Agreement::Required if negotiated.agreed().is_some() => Protection::NotProtected(Cause::Negotiating),
+                Agreement::Required if self.agreed().is_some() => Protection::NotProtected(Cause::Negotiating),
                 Agreement::Required | Agreement::Refused => Protection::NotProtected(negotiated.cause),
-                Agreement::Free if negotiated.agreed().is_some() => Protection::Protected,
+                Agreement::Free if self.agreed().is_some() => Protection::Protected,
                 Agreement::Free if self.one_size().is_none() => Protection::NotProtected(negotiated.cause),
                 Agreement::Free => Protection::OneSided(negotiated.cause),
             },
@@ -175,7 +157,7 @@ impl Tunnel {
     /// Returns how far the ends got with their agreement; `None` if they were not told to agree.
     pub fn negotiation_status(&self, now: Instant) -> Option<NegotiationStatus> {
         let negotiated = self.negotiated.as_ref()?;
-        let epoch = negotiated.agreed().zip(negotiated.agreed_at).and_then(|(agreed, at)| {
+        let epoch = self.agreed().zip(negotiated.agreed_at).and_then(|(agreed, at)| {
             let (tier, strength) = agreed.choice.names()?;
             Some(EpochStatus {
                 number: agreed.epoch,
@@ -197,16 +179,16 @@ impl Tunnel {
 
     /// Tells whether this end has a peer to ask for an agreement, and should turn to it without being given a packet.
     pub fn has_to_agree(&self) -> bool {
-        let asks = |negotiated: &Negotiated| negotiated.negotiation.is_some() && negotiated.role == Role::Client;
+        let asks = |negotiated: &Negotiated| negotiated.is_asked() && negotiated.role == Role::Client;
         self.session.is_none() && self.negotiated.as_ref().is_some_and(|negotiated| asks(negotiated))
     }
 
     /// Tells whether packets of the user's may leave as far as the peer's agreement goes.
     pub(super) fn agreement(&self) -> Agreement {
         match &self.negotiated {
-            Some(negotiated) if negotiated.is_required() && !self.noise.is_assured() => match negotiated.is_refused() {
-                true => Agreement::Refused,
-                false => Agreement::Required,
+            Some(negotiated) if negotiated.is_required() && !self.noise.is_assured() => match negotiated.cause {
+                Cause::Refused(_) if self.agreed().is_none() && !self.is_asking() => Agreement::Refused,
+                Cause::Refused(_) | Cause::Negotiating | Cause::NotNegotiated | Cause::Off => Agreement::Required,
             },
             Some(_) | None => Agreement::Free,
         }
@@ -236,24 +218,10 @@ impl Tunnel {
         self.bound_wait();
     }
 
-    /// Returns when the control frame that waits may leave, if one does.
-    pub(super) fn control_at(&self) -> Option<Instant> {
-        self.negotiated.as_ref()?.send_at
-    }
-
     /// Tells whether the peer takes bundles: it has said so in the session that packets are sealed in.
     pub(super) fn peer_takes_bundles(&self) -> bool {
-        let negotiation = self.negotiated.as_ref().and_then(|negotiated| negotiated.negotiation.as_ref());
-        negotiation.is_some_and(|negotiation| {
-            let knows = |agreed: &Agreed| agreed.capabilities.contains(Capabilities::BUNDLES);
-            (negotiation.is_confirmed() || self.noise.is_lagging()) && negotiation.agreed().is_some_and(knows)
-        })
-    }
-
-    /// Tells whether the peer may send bundles: we have said so, or may be about to.
-    pub(super) fn takes_bundles(&self) -> bool {
-        let offers = |negotiated: &Negotiated| negotiated.settings.bundling && negotiated.negotiation.is_some();
-        self.negotiated.as_ref().is_some_and(|negotiated| offers(negotiated))
+        let knows = |agreed: &Agreed| agreed.capabilities.contains(Capabilities::BUNDLES);
+        self.agreed().is_some_and(knows) && (self.is_confirmed() || self.noise.is_lagging())
     }
 
     /// Tells whether both ends' timers treat every datagram alike, whatever it carries: they agreed to.
@@ -279,32 +247,12 @@ impl Tunnel {
         self.mtu.min(theirs.max(MIN_SIZE))
     }
 
-    fn agreed(&self) -> Option<&Agreed> {
-        self.negotiated.as_ref()?.agreed()
-    }
-
-    /// Tells the peer of another MTU with the next exchange.
-    pub(super) fn renew_mtu(&mut self) {
-        let mtu = u16::try_from(self.mtu).unwrap_or(u16::MAX);
-        if let Some(negotiation) = self.negotiated.as_mut().and_then(|negotiated| negotiated.negotiation.as_mut()) {
-            negotiation.set_mtu(mtu);
-        }
-    }
-
-    /// Notes new keys, from which the seeds of epochs to come are derived.
-    pub(super) fn renew_keys(&mut self) {
-        if let Some(negotiation) = self.negotiated.as_mut().and_then(|negotiated| negotiated.negotiation.as_mut()) {
-            negotiation.set_keys(self.noise.private_key().clone(), self.noise.preshared_key().cloned());
-        }
-    }
-
     /// Begins to talk: there is a new session.
     pub(super) fn open_negotiation(&mut self, now: Instant) {
-        let Some(negotiated) = &mut self.negotiated else { return };
-        if let Some(negotiation) = &mut negotiated.negotiation {
-            negotiation.session_started(now, &mut negotiated.rng);
+        if let Some(talk) = &mut self.talk {
+            talk.session_started(now);
         }
-        negotiated.schedule(now);
+        let Some(negotiated) = &mut self.negotiated else { return };
         if self.noise.is_lagging() && !negotiated.is_required() {
             self.timers.set(Timer::Settle, now + SETTLE_TIME);
         }
@@ -317,29 +265,12 @@ impl Tunnel {
         }
     }
 
-    /// Ends the talk, with a word to the peer if one can leave now.
-    pub(super) fn close_negotiation(&mut self, now: Instant, out: &mut DatagramBatch) {
-        self.end_old_sessions(now);
-        let Some(mut negotiated) = self.negotiated.take() else { return };
-        let Some(negotiation) = &mut negotiated.negotiation else { return };
-        negotiation.stop(now, &mut negotiated.rng);
-        let mut body = Vec::new();
-        while self.may_pass(Class::Control) && !out.is_full() && negotiation.poll_message(&mut body) {
-            self.seal_control(&body, now, out);
-            body.clear();
-        }
-        self.noise.disclaim();
-    }
-
     /// Takes the body of a control frame that came in the session of these bits.
     pub(super) fn receive_control(&mut self, body: &[u8], session: u32, now: Instant, out: &mut DatagramBatch) {
         let is_fresh = self.noise.is_fresh(session);
-        let Some(negotiated) = &mut self.negotiated else { return };
-        let Some(negotiation) = &mut negotiated.negotiation else { return };
-        let before = negotiation.malformed();
-        negotiation.receive(body, is_fresh, now, &mut negotiated.rng);
-        self.statistics.dropped.malformed += negotiation.malformed() - before;
-        if is_fresh && negotiation.is_assured() {
+        let Some(talk) = &mut self.talk else { return };
+        self.statistics.dropped.malformed += talk.receive(body, is_fresh, now);
+        if is_fresh && talk.is_assured() {
             // Whoever can say so in that session runs what was agreed on, and opens what is sealed in it.
             self.timers.cancel(Timer::Settle);
             self.noise.assure(session);
@@ -347,31 +278,18 @@ impl Tunnel {
         self.run_negotiation(now, out);
     }
 
-    /// Notes traffic: a datagram, either way, that is neither a keepalive nor control.
-    pub(super) fn note_traffic(&mut self, now: Instant) {
-        if let Some(negotiated) = &mut self.negotiated
-            && let Some(negotiation) = &mut negotiated.negotiation
-        {
-            negotiation.traffic(now, &mut negotiated.rng);
-            negotiated.schedule(now);
-        }
-    }
-
     /// Does what the negotiation asks for.
     pub(super) fn run_negotiation(&mut self, now: Instant, out: &mut DatagramBatch) {
-        if self.negotiated.is_none() {
+        if self.talk.is_none() {
             return;
         }
         self.end_old_sessions(now);
         if self.session.is_some()
-            && let Some(negotiated) = &mut self.negotiated
-            && let Some(negotiation) = &mut negotiated.negotiation
+            && let Some(talk) = &mut self.talk
         {
-            negotiation.handle_timeout(now, &mut negotiated.rng);
+            talk.handle_timeout(now);
         }
-        while let Some(event) =
-            self.negotiated.as_mut().and_then(|negotiated| negotiated.negotiation.as_mut()?.poll_event())
-        {
+        while let Some(event) = self.talk.as_mut().and_then(|talk| talk.poll_event()) {
             match event {
                 Event::Run(agreed) => self.run_agreed(&agreed, now, out),
                 Event::Alone(reason) => self.be_alone(reason, now),
@@ -383,68 +301,7 @@ impl Tunnel {
             // What waited for the peer's word.
             self.flush_queue(now, out);
         }
-        while self.has_control_for(Bypass::No, now) && !out.is_full() {
-            self.send_control(Bypass::No, now, out);
-        }
-    }
-
-    /// Tells whether a control frame may leave now, in a slot of that kind.
-    pub(super) fn has_control_for(&mut self, slot: Bypass, now: Instant) -> bool {
-        if let Some(negotiated) = &mut self.negotiated {
-            negotiated.schedule(now);
-        }
-        self.control_at().is_some() && self.departure_in(slot, Class::Control, now) == Departure::Now
-    }
-
-    /// Sends the control frame that [may leave](Self::has_control_for).
-    pub(super) fn send_control(&mut self, slot: Bypass, now: Instant, out: &mut DatagramBatch) {
-        debug_assert!(self.departure_in(slot, Class::Control, now) == Departure::Now);
-        let Some(negotiated) = &mut self.negotiated else { return };
-        negotiated.send_at = None;
-        let mut body = Vec::new();
-        if negotiated.negotiation.as_mut().is_some_and(|negotiation| negotiation.poll_message(&mut body)) {
-            self.seal_control(&body, now, out);
-        }
-    }
-
-    /// Returns when the negotiation has something to do; `None` while it cannot.
-    pub(super) fn negotiation_timeout(&self) -> Option<Instant> {
-        let negotiated = self.negotiated.as_ref()?;
-        let own = negotiated.negotiation.as_ref().and_then(Negotiation::next_timeout);
-        match (self.may_pass_in(Bypass::No, Class::Control), self.may_pass_in(Bypass::Yes, Class::Control)) {
-            (true, _) => own.into_iter().chain(negotiated.send_at).min(),
-            // What waits leaves with a slot, whenever that comes; what is unanswered is said again.
-            (false, true) => own,
-            (false, false) => None,
-        }
-    }
-
-    /// Notes that the peer received what was sent to begin the newest session.
-    pub(super) fn note_proof(&mut self) {
-        let remote = self.remote();
-        if let Some(proven) = self.noise.proven().filter(|proven| Some(*proven) == remote) {
-            self.padding.prove(proven);
-        }
-    }
-
-    /// Asks the peer to show that it receives where it was just heard from.
-    pub(super) fn ask_for_proof(&mut self, now: Instant) {
-        let Some(remote) = self.remote() else { return };
-        if let Some(negotiated) = &mut self.negotiated
-            && let Some(negotiation) = &mut negotiated.negotiation
-            && negotiation.prove_path(now, &mut negotiated.rng)
-        {
-            negotiated.proving = Some(remote);
-            negotiated.schedule(now);
-        }
-    }
-
-    fn note_path_proof(&mut self) {
-        let remote = self.remote();
-        let proving = self.negotiated.as_mut().and_then(|negotiated| negotiated.proving.take());
-        if let Some(proven) = proving.filter(|proving| Some(*proving) == remote) {
-            self.padding.prove(proven);
-        }
+        self.say_what_may_leave(now, out);
     }
 
     fn run_agreed(&mut self, agreed: &Agreed, now: Instant, out: &mut DatagramBatch) {
@@ -457,6 +314,10 @@ impl Tunnel {
             Role::Relay => Stream::RelayFramework,
         };
         self.run_drawn(&agreed.defense, *agreed.seed.stream_key(framework), now);
+        if !self.padding.is_proven(self.remote()) {
+            // It moved while there was nobody to ask.
+            self.ask_for_proof(now);
+        }
         // What waited for the end of the last epoch's blocking.
         self.flush_queue(now, out);
     }

@@ -176,9 +176,14 @@ impl Padding {
         self.unanswered.is_some_and(|since| now.saturating_duration_since(since) > MAX_SILENCE)
     }
 
+    /// Tells whether `remote` was the last to show that it receives.
+    pub(super) fn is_proven(&self, remote: Option<SocketAddr>) -> bool {
+        remote == self.proven
+    }
+
     /// Tells whether `remote` has not shown that it receives, and was sent what such an address may be.
     fn is_over_unproven(&self, bytes: u64, remote: Option<SocketAddr>) -> bool {
-        if remote == self.proven {
+        if self.is_proven(remote) {
             return false;
         }
         let unproven = self.unproven.filter(|unproven| Some(unproven.remote) == remote);

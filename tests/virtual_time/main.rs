@@ -3,6 +3,7 @@
 mod agreement;
 mod alike;
 mod attacks;
+mod changes;
 mod constant_size;
 mod defended;
 mod departures;

@@ -5,10 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use maybetun::defense::Plan;
 use maybetun::keys::PrivateKey;
 use maybetun::settings::{EphemeralSettings, Role};
 use maybetun::tunnel::{DatagramBatch, Endpoint, Event, Tunnel, TunnelConfig, packets};
 use mock_instant::MockClock;
+
+use crate::sealed::Ledger;
 
 /// Time that a datagram takes from one side to the other, unless a test changes it.
 pub(crate) const DELAY: Duration = Duration::from_millis(10);
@@ -65,6 +68,8 @@ pub(crate) struct Network {
     pub(crate) delay: Duration,
     /// Decides what becomes of each datagram.
     pub(crate) fate: Box<dyn FnMut(usize) -> Fate>,
+    /// With it, what may carry packets of the user's is delivered, whatever `fate` says.
+    pub(crate) spared: Option<Ledger>,
     pub(crate) seen: Vec<Sighting>,
     /// Every datagram, and who sent it.
     pub(crate) raw: Vec<(usize, Vec<u8>)>,
@@ -114,6 +119,7 @@ impl Network {
             network: 2,
             delay: DELAY,
             fate: Box::new(|_| Fate::Deliver),
+            spared: None,
             seen: Vec::new(),
             raw: Vec::new(),
             delivered: [Vec::new(), Vec::new()],
@@ -238,6 +244,22 @@ impl Network {
         self.network = network;
     }
 
+    /// Has a side run a plan of its own.
+    pub(crate) fn defend(&mut self, side: usize, plan: &Plan) {
+        let now = self.instant();
+        self.tunnels[side].start_defense(plan, [side as u8; 32], now).expect("it runs");
+        self.flush(side);
+    }
+
+    /// Has a side agree on another defense now, if it can.
+    pub(crate) fn renew(&mut self, side: usize) {
+        let mut out = DatagramBatch::new();
+        let now = self.instant();
+        let _ = self.tunnels[side].renew(now, &mut out);
+        self.put_on_wire(side, &out);
+        self.flush(side);
+    }
+
     /// Ends the defense of a side.
     pub(crate) fn stop_defense(&mut self, side: usize) {
         let mut out = DatagramBatch::new();
@@ -341,6 +363,7 @@ impl Network {
             self.seen.push(Sighting { at: self.now, from, length, kind, indices: indices(datagram), network });
             let (copies, delay) = match (self.fate)(from) {
                 _ if network != self.network => (0, self.delay),
+                _ if self.spared.as_ref().is_some_and(|ledger| ledger.may_have_packets(datagram)) => (1, self.delay),
                 Fate::Deliver => (1, self.delay),
                 Fate::Lose => (0, self.delay),
                 Fate::Repeat => (2, self.delay),

@@ -47,6 +47,11 @@ impl Ledger {
         KINDS.with_borrow(|kinds| kinds.as_ref()?.get(&(number(4, 8), number(8, 16))).cloned())
     }
 
+    /// Tells whether a datagram may carry packets of the user's: it is data, and not known to be something else.
+    pub(crate) fn may_have_packets(&self, datagram: &[u8]) -> bool {
+        datagram.first() == Some(&4) && self.kind_of(datagram).is_none_or(|kind| kind == "normal" || kind == "bundle")
+    }
+
     /// Tells whether a datagram carries packets of the user's.
     pub(crate) fn has_packets(&self, datagram: &[u8]) -> bool {
         self.kind_of(datagram).is_some_and(|kind| kind == "normal" || kind == "bundle")

@@ -27,7 +27,7 @@ impl World {
     }
 
     /// Returns a world whose ends agreed a second ago.
-    fn settled(weather: Weather, seed: u64) -> Self {
+    pub(super) fn settled(weather: Weather, seed: u64) -> Self {
         let mut world = Self::new(FAIR, seed);
         world.pass(Duration::from_secs(1));
         world.assert_agreed();

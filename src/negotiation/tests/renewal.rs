@@ -114,7 +114,7 @@ fn a_relay_that_never_has_enough_is_obeyed_once_in_ten_seconds() {
 #[test]
 fn a_relay_that_forgets_what_it_agreed_on_again_and_again_is_called_once_in_ten_seconds() {
     let (mut world, draws) = counted(85);
-    let stop = |epoch, reason| Message::Stop(Stop { epoch, reason });
+    let stop = |epoch, reason| Message::Stop(Stop::new(epoch, reason));
     for turn in 0..100 * 10 {
         if let Some(epoch) = world.ends[0].agreed().map(|agreed| agreed.epoch) {
             // Said at once, or only that it may be called again.
@@ -143,8 +143,7 @@ fn a_client_derives_no_more_than_its_rate_allows() {
             if let (1, Message::Hello(hello)) = (to, &message) {
                 tell_client(&mut world, &answer(hello));
             } else if let (1, Message::Ready(ready)) = (to, &message) {
-                let (epoch, reason) = (ready.proof.epoch(), Reason::Unknown);
-                tell_client(&mut world, &Message::Stop(Stop { epoch, reason }));
+                tell_client(&mut world, &Message::Stop(Stop::new(ready.proof.epoch(), Reason::Unknown)));
             }
         }
         if millisecond % 100 == 0 {
