@@ -4,11 +4,12 @@
 //! interface: sockets are open while it is up. Everything is configured through [`Device::apply`] while it runs.
 //!
 //! Locks are taken in this order: the turn of an update, the turn of `network`, the registry of peers, then the right to
-//! send for one, then its tunnel, then the schedule, the link or the lanes. Datagrams leave through one function,
+//! send for one, then its tunnel, then the schedule, the link, the lanes or the endpoints. Datagrams leave through one function,
 //! `departing::depart`.
 
 mod configure;
 mod departing;
+mod endpoints;
 mod handshakes;
 mod inbound;
 mod kernel_queue;

@@ -54,6 +54,7 @@ pub(super) fn remove_all(shared: &Shared) {
     let mut registry = shared.registry.write();
     let removed = registry.remove_all();
     shared.schedule.clear();
+    shared.endpoints.clear();
     drop(registry);
     drop(removed);
 }
@@ -76,9 +77,11 @@ pub(super) fn change(shared: &Shared, updates: Vec<PeerUpdate>, now: Instant) ->
         let mut changed: Vec<_> = of_chunk.collect();
         RwLockWriteGuard::unlock_fair(registry);
         for peer in removed {
-            if let Some(deadline) = peer.state.lock().scheduled.take() {
+            let mut state = peer.state.lock();
+            if let Some(deadline) = state.scheduled.take() {
                 shared.schedule.cancel(peer.id, deadline);
             }
+            shared.endpoints.moved(peer.id, state.address.take(), None);
         }
         change_allowed_ips(shared, &mut changed);
         calls.extend(changed.into_iter().filter_map(|(peer, update)| change_peer(shared, peer, update, now)));

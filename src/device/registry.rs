@@ -61,6 +61,8 @@ pub(super) struct PeerState {
     pub(super) way: Way,
     pub(super) log: PeerLog,
     pub(super) came_back: CameBack,
+    /// The address of the endpoint, as [`Endpoints`](super::endpoints::Endpoints) has it.
+    pub(super) address: Option<IpAddr>,
     /// What all defended peers share, while this is one.
     pub(super) defended: Option<Arc<()>>,
     /// The deadline that the schedule holds for this peer.
@@ -271,6 +273,7 @@ impl Maker {
                 way: Way::default(),
                 log: PeerLog::default(),
                 came_back: CameBack::default(),
+                address: None,
                 defended: None,
                 scheduled: None,
                 defense: None,

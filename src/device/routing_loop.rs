@@ -1,15 +1,16 @@
 //! Datagrams of our own that the system routes back into the tunnel: sealed again, each would come back for ever.
 //!
-//! That happens where the endpoint of a peer is routed into the tunnel that leads to the peer. The kernel's WireGuard drops
-//! what comes back to its own interface (`-ELOOP`, `drivers/net/wireguard/socket.c`). Here is dropped, with its fragments,
-//! what left an address of ours from our port for the endpoint of the very peer that it is routed to, in a session with that
-//! peer. So what others send to the same endpoint from the same port passes, and so do the datagrams for one peer
-//! that go by way of another.
+//! That happens where the endpoint of a peer is routed into the tunnel: of one that is there itself, or of several, each by
+//! way of the next. The kernel's WireGuard drops what would come back to its own interface (`-ELOOP`,
+//! `drivers/net/wireguard/socket.c`). Here is dropped, with its fragments, what left an address of ours from our port for the
+//! endpoint of any peer, in a session with that peer. So what others send to the same endpoint from the same port passes.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::endpoints::Endpoints;
 use super::path;
 use super::registry::{Peer, PeerState, Registry};
 use crate::tunnel::IpHeader;
@@ -44,8 +45,8 @@ const REMINDER: Duration = Duration::from_secs(600);
 pub(super) struct CameBack {
     /// Those of which the first fragment was dropped: our address, the identification, and when; the newest last.
     fragmented: VecDeque<(IpAddr, u32, Instant)>,
-    /// The endpoint that the user was warned of, and when.
-    warned: Option<(SocketAddr, Instant)>,
+    /// The address that the user was warned of, and when.
+    warned: Option<(IpAddr, Instant)>,
 }
 
 impl CameBack {
@@ -62,12 +63,12 @@ impl CameBack {
         })
     }
 
-    /// Tells whether the user is to be warned of this endpoint now.
-    fn is_news(&mut self, endpoint: SocketAddr, now: Instant) -> bool {
+    /// Tells whether the user is to be warned of this endpoint's address now.
+    fn is_news(&mut self, address: IpAddr, now: Instant) -> bool {
         let is_known =
-            self.warned.is_some_and(|(of, at)| of == endpoint && now.saturating_duration_since(at) < REMINDER);
+            self.warned.is_some_and(|(of, at)| of == address && now.saturating_duration_since(at) < REMINDER);
         if !is_known {
-            self.warned = Some((endpoint, now));
+            self.warned = Some((address, now));
         }
         !is_known
     }
@@ -113,12 +114,12 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// Tells whether `packet`, which came from the TUN device `tun` and is routed to `peer`, left our port `port` for that
-/// peer before; then the user is warned, but not again and again.
+/// Tells whether `packet`, which came from the TUN device `tun`, left our port `port` for a peer before; then the user is
+/// warned, but not again and again.
 pub(super) fn came_back(
     packet: &[u8],
     header: &IpHeader,
-    (peer, registry): (&Peer, &Registry),
+    (registry, endpoints): (&Registry, &Endpoints),
     port: u16,
     tun: &str,
 ) -> bool {
@@ -128,11 +129,15 @@ pub(super) fn came_back(
     {
         return false;
     }
+    let peers = endpoints.at(header.destination);
+    let is_of = |peer: &Arc<Peer>| is_of_peer(piece, header, (peer, registry), tun);
+    peers.into_iter().filter_map(|peer| registry.by_id(peer)).any(is_of)
+}
+
+/// Tells whether a piece was sent to the peer, which is at the packet's destination.
+fn is_of_peer(piece: Piece<'_>, header: &IpHeader, (peer, registry): (&Peer, &Registry), tun: &str) -> bool {
     let mut state = peer.state.lock();
     let Some(endpoint) = state.tunnel.endpoint().map(|endpoint| endpoint.remote) else { return false };
-    if endpoint.ip() != header.destination {
-        return false;
-    }
     let now = Instant::now();
     let (datagram, identification) = match piece {
         Piece::First { datagram, identification } => (datagram, identification),
@@ -147,8 +152,13 @@ pub(super) fn came_back(
     if let Some(identification) = identification {
         state.came_back.note_fragmented(header.source, identification, now);
     }
-    if state.came_back.is_news(endpoint, now) {
-        warn(peer, endpoint, tun);
+    let address = endpoint.ip();
+    if state.came_back.is_news(address, now) {
+        let text = format!(
+            "a routing loop: datagrams to the endpoint {endpoint} of this peer are routed into {tun} itself, and dropped; \
+             take {address} out of all AllowedIPs, or route it past {tun}, by a route of its own or by FwMark and a rule"
+        );
+        state.log.warn(peer.public_key, &text, now);
     }
     true
 }
@@ -163,15 +173,6 @@ fn is_of_session(message: &[u8], peer: &Peer, state: &PeerState, registry: &Regi
         DATA => state.tunnel.seals_for(index),
         _ => false,
     }
-}
-
-fn warn(peer: &Peer, endpoint: SocketAddr, tun: &str) {
-    let address = endpoint.ip();
-    tracing::warn!(
-        peer = ?peer.public_key,
-        "a routing loop: datagrams to the endpoint {endpoint} of this peer are routed into {tun} itself, and dropped; take \
-         {address} out of its AllowedIPs, or route it past {tun}, by a route of its own or by FwMark and a rule",
-    );
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
@@ -228,7 +229,7 @@ mod tests {
     #[test]
     fn an_endpoint_is_news_once_and_after_a_long_time_again() {
         let (mut came_back, start) = (CameBack::default(), Instant::now());
-        let [endpoint, other] = [1, 2].map(|last| SocketAddr::from(([192, 0, 2, last], 51_820)));
+        let [endpoint, other] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
         let looks = [(endpoint, 0), (endpoint, 599), (endpoint, 600), (other, 601), (other, 602)];
         let news = looks.map(|(of, seconds)| came_back.is_news(of, start + Duration::from_secs(seconds)));
         assert_eq!(news, [true, false, true, true, false]);

@@ -7,6 +7,7 @@ use std::time::Instant;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, watch};
 
+use super::endpoints::Endpoints;
 use super::network::Network;
 use super::registry::{Peer, PeerState, Registry};
 use super::schedule::Schedule;
@@ -30,6 +31,7 @@ pub(super) struct Shared {
     /// The sockets in use; `None` while the interface is down.
     pub(super) sockets: watch::Sender<Option<Arc<Sockets>>>,
     pub(super) network: Network,
+    pub(super) endpoints: Endpoints,
     /// How many senders of packets that are too large may still be told.
     pub(super) too_big: Mutex<Budget>,
     pub(super) drops: DropCounters,
@@ -96,6 +98,7 @@ impl Shared {
             link: Mutex::default(),
             sockets: watch::Sender::new(None),
             network: Network::default(),
+            endpoints: Endpoints::default(),
             too_big: Mutex::default(),
             drops: DropCounters::default(),
             defended: Arc::default(),
@@ -167,6 +170,11 @@ impl Shared {
     pub(super) fn settle(&self, peer: &Peer, state: &mut PeerState) {
         if let Some(deadline) = state.tunnel.next_timeout() {
             self.call_by(peer, state, deadline);
+        }
+        let address = state.tunnel.endpoint().map(|endpoint| endpoint.remote.ip()).filter(|_| !peer.is_removed());
+        if address != state.address {
+            self.endpoints.moved(peer.id, state.address, address);
+            state.address = address;
         }
         let is_defended = state.tunnel.is_defended();
         if is_defended != state.defended.is_some() {

@@ -108,3 +108,33 @@ async fn a_datagram_of_our_own_is_dropped_and_what_only_looks_like_one_passes() 
     assert_eq!(a.device.status().dropped.came_back, dropped);
     exchange(&mut a, &mut b, b"still alive").await;
 }
+
+#[tokio::test]
+async fn a_datagram_for_one_peer_is_not_sent_by_way_of_another() {
+    const C: [u8; 4] = [10, 0, 0, 3];
+    let (mut a, mut b, mut c) = (Side::new().await, Side::new().await, Side::new().await);
+    let between = Between::new(a.listening().await, c.listening().await).await;
+    a.add_peer(&mut b, B).await;
+    let everything = PeerUpdate {
+        allowed_ips: vec![AllowedIpChange::Add("0.0.0.0/0".parse().unwrap())],
+        ..PeerUpdate::new(b.key.public_key())
+    };
+    a.device.apply(Update { peers: vec![everything], ..Update::default() }).unwrap();
+    b.add_peer(&mut a, A).await;
+    for (side, peer, address) in [(&a, &c, C), (&c, &a, A)] {
+        let update = PeerUpdate {
+            endpoint: Some(between.address),
+            allowed_ips: vec![AllowedIpChange::Add(IpAddr::from(address).into())],
+            ..PeerUpdate::new(peer.key.public_key())
+        };
+        side.device.apply(Update { peers: vec![update], ..Update::default() }).unwrap();
+    }
+    exchange(&mut a, &mut b, b"to b").await;
+    a.host.send_packet(ipv4(A, C, b"to c")).await.unwrap();
+    assert_eq!(c.receive().await, ipv4(A, C, b"to c"));
+
+    let port = a.listening().await.port();
+    a.host.send_packet(routed([127, 0, 0, 1], port, between.address.port(), &between.last(4))).await.unwrap();
+    exchange(&mut a, &mut b, b"still alive").await;
+    assert_eq!(a.device.status().dropped.came_back, 1);
+}
