@@ -97,7 +97,7 @@ impl Sequence {
         self.stop.store(true, Ordering::Relaxed);
         let (sent, received) = (self.sender.finish(), self.receiver.finish());
         let missing: Vec<_> = (0..sent).filter(|number| received.binary_search(number).is_err()).collect();
-        assert_eq!(missing, [], "of {sent}");
+        assert_eq!(missing, [0_u32; 0], "of {sent}");
         assert_eq!(received.len(), sent as usize);
     }
 }

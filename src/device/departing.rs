@@ -220,11 +220,11 @@ pub(super) fn socket_of(
     if !shared.has_several_peers() || !state.tunnel.has_session() {
         return Some((sockets.towards(to.remote, peer.id)?, to));
     }
-    let socket = sockets.lane_towards(to, peer.id)?;
+    let way = sockets.lane_towards(to, peer.id)?;
     if peer.is_removed() {
         sockets.close_lanes(peer.id);
     }
-    Some((socket, to))
+    Some(way)
 }
 
 fn note_sent(shared: &Shared, peer: &Peer, state: &mut PeerState, sent: Sent) {

@@ -5,8 +5,8 @@
 //! own, and so do cookie replies to strangers, who choose what address they come from.
 //!
 //! A lane sends from the port of the sockets that receive, and receives nothing: it is bound to the port at an address that
-//! nobody may send to, a dummy, which `IP_FREEBIND` (ip(7)) allows though it is not ours. Each
-//! datagram names the address of ours that it leaves from, so a lane serves endpoints of which that is known.
+//! nobody may send to, a dummy, which `IP_FREEBIND` (ip(7)) allows though it is not ours. Each datagram names the address of
+//! ours that it leaves from; where that is not known, the system is asked.
 //!
 //! Only Linux has what this needs. Elsewhere, and where the system opens no more sockets, the sockets that receive send too.
 
@@ -19,6 +19,8 @@ mod linux;
 mod tests;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +33,7 @@ use parking_lot::RwLock;
 use super::Options;
 use super::sending_socket::SendingSocket;
 use super::sockets::IpVersion;
+use super::sources::prefixes;
 
 /// Most lanes of a device's peers. The peers beyond share the sockets that receive.
 const MAX_LANES: usize = 1_024;
@@ -38,7 +41,10 @@ const MAX_LANES: usize = 1_024;
 /// Most bytes of send buffer that a lane asks for, of which Linux makes twice as many: what all lanes hold is bounded too.
 const MAX_BUFFER: usize = 512 << 10;
 
-/// Bytes of send buffer for what strangers are answered, of which Linux makes twice as many.
+/// In how many groups strangers are, by their network: one where nobody answers is in the way of its own group.
+const STRANGERS: u8 = 32;
+
+/// Bytes of send buffer for what a group of strangers is answered, of which Linux makes twice as many.
 const STRANGERS_BUFFER: usize = 32 << 10;
 
 /// When a lane is tried again where the system opened none.
@@ -49,8 +55,8 @@ const RETRY: Duration = Duration::from_secs(10);
 pub(super) enum Lane {
     /// The peer with this name.
     Peer(u32),
-    /// Whoever sent a handshake message, and proved nothing yet.
-    Strangers,
+    /// Those who sent a handshake message and proved nothing yet, one group of networks of them.
+    Strangers(u8),
 }
 
 /// The lanes of one port.
@@ -60,6 +66,8 @@ pub(super) struct Lanes {
     buffer: usize,
     offload: bool,
     most: usize,
+    /// Which strangers are in one group, nobody else knows.
+    groups: RandomState,
     state: RwLock<State>,
 }
 
@@ -99,8 +107,26 @@ impl Lanes {
             buffer: options.socket_buffer.min(MAX_BUFFER),
             offload: options.offload,
             most: MAX_LANES.min(system::most()),
+            groups: RandomState::new(),
             state: RwLock::default(),
         }
+    }
+
+    /// Returns the lane of strangers from an address.
+    pub(super) fn of_strangers(&self, address: IpAddr) -> Lane {
+        let [_, network] = prefixes(address);
+        let group = self.groups.hash_one(network) % u64::from(STRANGERS);
+        Lane::Strangers(group as u8)
+    }
+
+    /// Tells whether the system has lanes at all.
+    pub(super) fn are_known(&self) -> bool {
+        self.most > 0
+    }
+
+    /// Returns the mark of what leaves.
+    pub(super) fn fwmark(&self) -> u32 {
+        self.state.read().fwmark
     }
 
     /// Returns a lane, and opens it if need be beside `receiving`, the socket that has its port; `None` if there can be none.
@@ -116,7 +142,7 @@ impl Lanes {
         }
         let buffer = match lane {
             Lane::Peer(_) => self.buffer,
-            Lane::Strangers => self.buffer.min(STRANGERS_BUFFER),
+            Lane::Strangers(_) => self.buffer.min(STRANGERS_BUFFER),
         };
         match system::open(self.port, version, receiving.as_udp(), buffer, state.fwmark) {
             Ok(socket) => {
@@ -138,7 +164,7 @@ impl Lanes {
     /// Returns the lane, if it is open, or none, if it is not to be opened; `None` if it is.
     fn known(&self, state: &State, lane: Lane, version: IpVersion, now: Instant) -> Option<Option<Arc<SendingSocket>>> {
         let socket = state.open.get(&(lane, version)).cloned();
-        let is_room = lane == Lane::Strangers || state.open.len() < self.most;
+        let is_room = matches!(lane, Lane::Strangers(_)) || state.open.len() < self.most;
         (socket.is_some() || !is_room || !state.opening.is_open(now)).then_some(socket)
     }
 

@@ -9,10 +9,10 @@ use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::SockRef;
 use tokio::io::Interest;
 
-use super::Options;
 use super::lanes::{Lane, Lanes};
 use super::opening::open_all;
 use super::sending_socket::SendingSocket;
+use super::{Options, path};
 use crate::tunnel::Endpoint;
 
 /// How often a random port is drawn again because the other IP version had it in use.
@@ -136,9 +136,21 @@ impl Sockets {
         Some(Arc::clone(&sockets.get(peer as usize % sockets.len().max(1))?.sending))
     }
 
-    /// Returns the peer's lane to an endpoint, or what [`towards`](Self::towards) does where there can be none.
-    pub(super) fn lane_towards(&self, to: Endpoint, peer: u32) -> Option<Arc<SendingSocket>> {
-        self.lane(Lane::Peer(peer), to).or_else(|| self.towards(to.remote, peer))
+    /// Returns the peer's lane to an endpoint, or what [`towards`](Self::towards) does where there can be none; and the
+    /// endpoint, as what leaves by it has to name it.
+    pub(super) fn lane_towards(&self, to: Endpoint, peer: u32) -> Option<(Arc<SendingSocket>, Endpoint)> {
+        let from_here = self.with_local(to).and_then(|to| Some((self.lane(Lane::Peer(peer), to)?, to)));
+        from_here.or_else(|| Some((self.towards(to.remote, peer)?, to)))
+    }
+
+    /// Returns the endpoint with the address that datagrams to it leave from: where it is not known, as when the peer was
+    /// silent for long, the one that the system would choose.
+    fn with_local(&self, to: Endpoint) -> Option<Endpoint> {
+        if to.local.is_some() || !self.lanes.are_known() {
+            return Some(to);
+        }
+        let path = path::to(to.remote, self.lanes.fwmark()).ok().flatten()?;
+        Some(Endpoint { local: Some(path.source), ..to })
     }
 
     /// Returns a lane to an endpoint; `None` where there can be none.
@@ -147,6 +159,11 @@ impl Sockets {
         to.local?;
         let version = IpVersion::of(to.remote);
         self.lanes.get(lane, version, &self.of(version).first()?.sending)
+    }
+
+    /// Returns the lane of strangers who are where `to` says.
+    pub(super) fn lane_of_strangers(&self, to: Endpoint) -> Option<Arc<SendingSocket>> {
+        self.lane(self.lanes.of_strangers(to.remote.ip()), to)
     }
 
     /// Closes the lanes of a peer that has nothing more to send.
@@ -158,7 +175,7 @@ impl Sockets {
     pub(super) fn retain_lanes(&self, is_kept: impl Fn(u32) -> bool) {
         self.lanes.retain(|lane| match lane {
             Lane::Peer(peer) => is_kept(peer),
-            Lane::Strangers => true,
+            Lane::Strangers(_) => true,
         });
     }
 
@@ -170,7 +187,7 @@ impl Sockets {
 
     /// Answers a stranger, if the socket takes it now. What strangers have in flight is in nobody's way.
     pub(super) fn answer_stranger(&self, datagram: &[u8], to: Endpoint) -> io::Result<()> {
-        let socket = self.lane(Lane::Strangers, to).or_else(|| self.towards(to.remote, 0));
+        let socket = self.lane_of_strangers(to).or_else(|| self.towards(to.remote, 0));
         socket.ok_or(io::ErrorKind::Unsupported)?.send_one(datagram, to)
     }
 }

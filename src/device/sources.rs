@@ -118,7 +118,7 @@ impl Sources {
 }
 
 /// Returns what counts as the address of a source, and as its network.
-fn prefixes(address: IpAddr) -> [IpNet; 2] {
+pub(super) fn prefixes(address: IpAddr) -> [IpNet; 2] {
     let address = address.to_canonical();
     let lengths = if address.is_ipv4() { V4 } else { V6 };
     lengths.map(|length| IpNet::new(address, length).expect("no length is over that of an address").trunc())

@@ -81,12 +81,15 @@ fn from_an_address_that_is_not_ours_nothing_leaves() {
 }
 
 #[test]
-fn without_our_address_there_is_no_lane_and_the_shared_socket_sends() {
+fn where_our_address_is_not_known_the_system_says_which_it_is() {
     let sockets = sockets();
-    let to = Endpoint::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
-    assert!(sockets.lane(Lane::Peer(1), to).is_none());
-    let [sends, shared] = [sockets.lane_towards(to, 1), sockets.towards(to.remote, 1)].map(Option::unwrap);
-    assert!(Arc::ptr_eq(&sends, &shared));
+    for address in LOOPBACK {
+        let receiver = receiver(address);
+        let (lane, to) = sockets.lane_towards(Endpoint::from(receiver.local_addr().unwrap()), 1).unwrap();
+        assert!(!Arc::ptr_eq(&lane, &sockets.towards(to.remote, 1).unwrap()));
+        lane.send_one(b"hello", to).unwrap();
+        assert_eq!(receiver.recv_from(&mut [0; 9]).unwrap().1, SocketAddr::from((address, sockets.port())));
+    }
 }
 
 #[test]
@@ -112,8 +115,8 @@ fn lanes_are_bounded_and_close() {
     let [one, two, three] = [1, 2, 3].map(get);
     assert!(Arc::ptr_eq(&one.unwrap(), &get(1).unwrap()));
     assert!(two.is_some() && three.is_none());
-    assert!(lanes.get(Lane::Strangers, IpVersion::V4, &shared).is_some());
-    lanes.retain(|lane| lane != Lane::Strangers);
+    assert!(lanes.get(Lane::Strangers(0), IpVersion::V4, &shared).is_some());
+    lanes.retain(|lane| lane != Lane::Strangers(0));
     lanes.close(2);
     assert!(get(3).is_some() && get(2).is_none());
     lanes.retain(|lane| lane == Lane::Peer(3));
@@ -147,9 +150,19 @@ fn strangers_are_answered_from_the_port_by_a_small_socket_of_their_own() {
         let buffer = |socket: Option<Arc<SendingSocket>>| {
             socket2::SockRef::from(socket.unwrap().as_udp()).send_buffer_size().unwrap()
         };
-        let buffers = [sockets.lane(Lane::Strangers, to), sockets.lane(Lane::Peer(1), to)].map(buffer);
+        let buffers = [sockets.lane_of_strangers(to), sockets.lane(Lane::Peer(1), to)].map(buffer);
         assert!(buffers[0] <= 2 * STRANGERS_BUFFER && buffers[1] <= 2 * MAX_BUFFER, "{buffers:?}");
     }
     // Those of strangers and of one peer, for each version.
     assert_eq!(sockets.count_lanes(), 4);
+}
+
+#[test]
+fn strangers_of_one_network_share_a_lane_and_those_of_others_have_another() {
+    let lanes = Lanes::new(1, &Options::default());
+    let lane = |text: &str| lanes.of_strangers(text.parse().unwrap());
+    assert_eq!(lane("192.0.2.1"), lane("192.0.2.254"));
+    assert_eq!(lane("2001:db8:1::1"), lane("2001:db8:1:ffff::1"));
+    let all: std::collections::HashSet<Lane> = (0..=255).map(|third| lane(&format!("10.0.{third}.1"))).collect();
+    assert!(all.len() > usize::from(STRANGERS) / 2, "{all:?}");
 }

@@ -114,13 +114,13 @@ async fn a_datagram_for_one_peer_is_not_sent_by_way_of_another() {
     const C: [u8; 4] = [10, 0, 0, 3];
     let (mut a, mut b, mut c) = (Side::new().await, Side::new().await, Side::new().await);
     let between = Between::new(a.listening().await, c.listening().await).await;
-    a.add_peer(&mut b, B).await;
+    a.add_peer(&b, B).await;
     let everything = PeerUpdate {
         allowed_ips: vec![AllowedIpChange::Add("0.0.0.0/0".parse().unwrap())],
         ..PeerUpdate::new(b.key.public_key())
     };
     a.device.apply(Update { peers: vec![everything], ..Update::default() }).unwrap();
-    b.add_peer(&mut a, A).await;
+    b.add_peer(&a, A).await;
     for (side, peer, address) in [(&a, &c, C), (&c, &a, A)] {
         let update = PeerUpdate {
             endpoint: Some(between.address),
