@@ -7,6 +7,7 @@
 //! send for one, then its tunnel, then the schedule, the link or the lanes. Datagrams leave through one function,
 //! `departing::depart`.
 
+mod bucket;
 mod configure;
 mod departing;
 mod handshakes;

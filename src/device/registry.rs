@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use rand_core::{OsRng, RngCore as _, TryRngCore as _};
 use tokio::sync::Notify;
 
+use super::bucket::Bucket;
 use super::departing::Outbox;
 use super::handshakes::HandshakeLimiter;
 use super::log::PeerLog;
@@ -61,6 +62,8 @@ pub(super) struct PeerState {
     pub(super) way: Way,
     pub(super) log: PeerLog,
     pub(super) came_back: CameBack,
+    /// How many senders of packets that are too large for this peer may still be told.
+    pub(super) too_big: Bucket,
     /// What all defended peers share, while this is one.
     pub(super) defended: Option<Arc<()>>,
     /// The deadline that the schedule holds for this peer.
@@ -290,6 +293,7 @@ mod tests {
 
     fn add(registry: &mut Registry, key: PublicKey) -> Option<Arc<Peer>> {
         let peer = registry.maker(1_420).make(key, None);
+                too_big: Bucket::full(Instant::now()),
         registry.insert(peer)
     }
 

@@ -7,11 +7,11 @@ use std::time::Instant;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, watch};
 
+use super::bucket::Bucket;
 use super::network::Network;
 use super::registry::{Peer, PeerState, Registry};
 use super::schedule::Schedule;
 use super::sockets::Sockets;
-use super::too_big::Budget;
 use super::{DeviceEvent, Options, StopReason};
 use crate::settings::{DeviceDrops, Protection};
 use crate::tunnel::{DEFAULT_MTU, Event, PaddingRate};
@@ -31,7 +31,7 @@ pub(super) struct Shared {
     pub(super) sockets: watch::Sender<Option<Arc<Sockets>>>,
     pub(super) network: Network,
     /// How many senders of packets that are too large may still be told.
-    pub(super) too_big: Mutex<Budget>,
+    pub(super) too_big: Mutex<Bucket>,
     pub(super) drops: DropCounters,
     /// Shared by every peer that is defended.
     defended: Arc<()>,
@@ -96,7 +96,7 @@ impl Shared {
             link: Mutex::default(),
             sockets: watch::Sender::new(None),
             network: Network::default(),
-            too_big: Mutex::default(),
+            too_big: Mutex::new(Bucket::full(Instant::now())),
             drops: DropCounters::default(),
             defended: Arc::default(),
             has_several_peers: AtomicBool::new(false),
