@@ -11,7 +11,8 @@ use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Packet, TunnResult};
 use parking_lot::Mutex;
 
-use super::sources::{Bucket, Share, Sources};
+use super::bucket::{Bucket, Share};
+use super::sources::Sources;
 use crate::keys::PublicKey;
 use crate::settings::HandshakeLoad;
 

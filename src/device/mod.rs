@@ -7,6 +7,7 @@
 //! send for one, then its tunnel, then the schedule, the link, the lanes or the endpoints. Datagrams leave through one function,
 //! `departing::depart`.
 
+mod bucket;
 mod configure;
 mod departing;
 mod endpoints;
@@ -59,7 +60,8 @@ pub const DEFAULT_DEVICE_PADDING_RATE: u64 = 256 << 20;
 #[non_exhaustive]
 pub struct Options {
     /// Bytes of receive and of send buffer asked for on each UDP socket; the system's maximum bounds it. Of several peers, on
-    /// Linux and Android, each has a socket of its own to send by, with 512 KiB at most. While a peer is defended, on Linux and Android, the send buffer is kept to about two milliseconds of what leaves.
+    /// Linux and Android, each has a socket of its own to send by, with 512 KiB at most. While a peer is defended, on
+    /// Linux and Android, the send buffer is kept to about two milliseconds of what leaves.
     pub socket_buffer: usize,
     /// Whether UDP sockets may send and receive many datagrams of one size at once, where the system can. By default
     /// yes.

@@ -22,17 +22,13 @@ use super::registry::{Peer, PeerState};
 use super::shared::Shared;
 use super::sockets::Sockets;
 use crate::settings::{Cause, Role};
-use crate::tunnel::{DATA_OVERHEAD, DatagramBatch, REJECT_AFTER_TIME};
+use crate::tunnel::{DATA_OVERHEAD, DatagramBatch, REJECT_AFTER_TIME, V4_HEADERS, V6_HEADERS};
 
 /// Pause before another port is asked for again, where the system gave none.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Most sockets of earlier networks that stay open; the oldest go first.
 const MAX_LEFT: usize = 4;
-
-/// Bytes of an outer header: IPv4 or IPv6, and UDP.
-const V4_HEADERS: usize = 28;
-const V6_HEADERS: usize = 48;
 
 /// What a device knows of the network it is on.
 #[derive(Debug, Default)]
@@ -146,7 +142,9 @@ pub(super) async fn follow(shared: &Shared) {
                 drop(registry);
                 look(shared, &peers);
             }
-            () = tokio::time::sleep(RETRY), if network.wants_port.load(Ordering::Relaxed) => moved(shared),
+            () = tokio::time::sleep(RETRY), if network.wants_port.load(Ordering::Relaxed) => {
+                retry(shared, open_another);
+            }
         }
     }
 }
@@ -154,7 +152,22 @@ pub(super) async fn follow(shared: &Shared) {
 /// Takes every peer to another network.
 pub(super) fn moved(shared: &Shared) {
     let _turn = shared.network.turn.lock();
-    move_peers(shared, &shared.peers());
+    if shared.is_stopping() {
+        return;
+    }
+    let fresh = open_another(shared);
+    move_peers(shared, &shared.peers(), fresh);
+}
+
+/// Asks again for the port that was refused. The peers have begun anew on this network: they do once more only on other
+/// sockets.
+pub(super) fn retry(shared: &Shared, open: impl FnOnce(&Shared) -> Option<Sockets>) {
+    let _turn = shared.network.turn.lock();
+    if shared.is_stopping() {
+        return;
+    }
+    let Some(fresh) = open(shared) else { return };
+    move_peers(shared, &shared.peers(), Some(fresh));
 }
 
 /// Looks at the ways to all peers, and takes those to another network that are on one.
@@ -181,7 +194,8 @@ fn look(shared: &Shared, peers: &[Arc<Peer>]) {
         // All share the sockets.
         moved = shared.peers();
     }
-    move_peers(shared, &moved);
+    let fresh = open_another(shared);
+    move_peers(shared, &moved, fresh);
 }
 
 /// What the system says; asked once for each address.
@@ -252,12 +266,8 @@ fn warn_of_fragments(peer: &Peer, state: &mut PeerState, remote: SocketAddr, pat
     log.warn(peer.public_key, &text, Instant::now());
 }
 
-/// Begins anew with these peers, on sockets of another port unless the port is fixed. The caller has the turn.
-fn move_peers(shared: &Shared, peers: &[Arc<Peer>]) {
-    if shared.is_stopping() {
-        return;
-    }
-    let fresh = open_another(shared);
+/// Begins anew with these peers, on fresh sockets if there are any. The caller has the turn.
+fn move_peers(shared: &Shared, peers: &[Arc<Peer>], fresh: Option<Sockets>) {
     let is_silent = shared.sockets.borrow().is_none() || !shared.has_identity();
     // Nobody sends until the sockets are others: what was sealed for the old network leaves on its sockets, or never.
     let sending: Vec<_> = peers.iter().map(|peer| peer.sending.lock()).collect();

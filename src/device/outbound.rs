@@ -13,7 +13,7 @@ use super::registry::{Peer, PeerState};
 use super::routing_loop::came_back;
 use super::shared::{Shared, count};
 use super::sockets::Sockets;
-use super::too_big::{self, Messages};
+use super::too_big::{self, Budget, Messages};
 use crate::tunnel::{DatagramBatch, IpHeader};
 
 /// Most packets that are given to a tunnel at once: as many as find room when it says that it has room.
@@ -166,7 +166,8 @@ impl Work {
                 }
                 match packets.next_packet(*next) {
                     Some(packet) if state.tunnel.one_size().is_some_and(|size| packet.1 > size) => {
-                        too_big::send(&mut state.tunnel, packet, now, out, (&shared.too_big, messages));
+                        let budget = Budget { peer: &mut state.too_big, device: &shared.too_big };
+                        too_big::send(&mut state.tunnel, packet, now, out, (budget, messages));
                         left -= 1;
                     }
                     Some((buffer, length)) => {

@@ -37,6 +37,7 @@ pub(super) struct Call {
 /// Gives every tunnel another key of our own, or none; with one, peers that wait for it are called.
 pub(super) fn set_private_key(shared: &Shared, key: Option<PrivateKey>, now: Instant) {
     let Some(key) = shared.registry.write().set_private_key(key, now) else { return };
+    forget_prefixes(shared);
     let mut summary = Summary::default();
     for peer in shared.peers() {
         let state = &mut *peer.state.lock();
@@ -76,6 +77,7 @@ pub(super) fn change(shared: &Shared, updates: Vec<PeerUpdate>, now: Instant) ->
         });
         let mut changed: Vec<_> = of_chunk.collect();
         RwLockWriteGuard::unlock_fair(registry);
+        forget_prefixes(shared);
         for peer in removed {
             let mut state = peer.state.lock();
             if let Some(deadline) = state.scheduled.take() {
@@ -128,12 +130,28 @@ fn find_or_add(
     }
 }
 
+/// Takes away what leads to peers that were removed.
+fn forget_prefixes(shared: &Shared) {
+    let mut registry = shared.registry.write();
+    while registry.forget_prefixes(PREFIXES) {
+        RwLockWriteGuard::bump(&mut registry);
+    }
+    RwLockWriteGuard::unlock_fair(registry);
+}
+
 fn change_allowed_ips(shared: &Shared, changed: &mut [(Arc<Peer>, PeerUpdate)]) {
     let mut registry = shared.registry.write();
     let mut left = PREFIXES;
     for (peer, update) in changed {
         if update.replace_allowed_ips {
-            registry.allowed_ips.remove_owner(peer.id);
+            loop {
+                left -= registry.allowed_ips.remove_some(peer.id, left);
+                if left > 0 {
+                    break;
+                }
+                RwLockWriteGuard::bump(&mut registry);
+                left = PREFIXES;
+            }
         }
         for change in update.allowed_ips.drain(..) {
             // The same update may have removed it since.

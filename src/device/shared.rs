@@ -7,12 +7,12 @@ use std::time::Instant;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, watch};
 
+use super::bucket::Bucket;
 use super::endpoints::Endpoints;
 use super::network::Network;
 use super::registry::{Peer, PeerState, Registry};
 use super::schedule::Schedule;
 use super::sockets::Sockets;
-use super::too_big::Budget;
 use super::{DeviceEvent, Options, StopReason};
 use crate::settings::{DeviceDrops, Protection};
 use crate::tunnel::{DEFAULT_MTU, Event, PaddingRate};
@@ -33,7 +33,7 @@ pub(super) struct Shared {
     pub(super) network: Network,
     pub(super) endpoints: Endpoints,
     /// How many senders of packets that are too large may still be told.
-    pub(super) too_big: Mutex<Budget>,
+    pub(super) too_big: Mutex<Bucket>,
     pub(super) drops: DropCounters,
     /// Shared by every peer that is defended.
     defended: Arc<()>,
@@ -99,7 +99,7 @@ impl Shared {
             sockets: watch::Sender::new(None),
             network: Network::default(),
             endpoints: Endpoints::default(),
-            too_big: Mutex::default(),
+            too_big: Mutex::new(Bucket::full(Instant::now())),
             drops: DropCounters::default(),
             defended: Arc::default(),
             has_several_peers: AtomicBool::new(false),

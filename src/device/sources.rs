@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
+use super::bucket::{Bucket, Share};
+
 /// Most sources that are remembered, each at most as long as its tokens take to come back: a table of about 400 kB.
 const MAX_SOURCES: usize = 8_192;
 
@@ -23,61 +25,6 @@ const ADDRESSES: u64 = 4;
 /// or, over IPv4, the least that is routed.
 const V4: [u8; 2] = [32, 24];
 const V6: [u8; 2] = [64, 48];
-
-/// How many tokens there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Share {
-    /// Tokens that come back in a second: at least 1.
-    per_second: u64,
-    /// Tokens that there are at most: at least 1.
-    at_once: u64,
-}
-
-impl Share {
-    pub(super) fn new(per_second: u64, at_once: u64) -> Self {
-        Self { per_second: per_second.max(1), at_once: at_once.max(1) }
-    }
-
-    fn of_network(self) -> Self {
-        Self::new(self.per_second.saturating_mul(ADDRESSES), self.at_once.saturating_mul(ADDRESSES))
-    }
-
-    /// Returns how long a token takes to come back.
-    fn cost(self) -> Duration {
-        Duration::from_nanos(1_000_000_000 / self.per_second)
-    }
-
-    /// Returns how long the tokens take that are to be left when one is taken.
-    fn rest(self) -> Duration {
-        Duration::from_nanos((self.cost().as_nanos() as u64).saturating_mul(self.at_once - 1))
-    }
-}
-
-/// Tokens of one source.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bucket {
-    /// When all were, or will be, back.
-    whole: Instant,
-}
-
-impl Bucket {
-    pub(super) fn full(now: Instant) -> Self {
-        Self { whole: now }
-    }
-
-    pub(super) fn has_one(&self, share: Share, now: Instant) -> bool {
-        self.whole <= now + share.rest()
-    }
-
-    /// Takes a token, if there is one.
-    pub(super) fn take(&mut self, share: Share, now: Instant) -> bool {
-        let has_one = self.has_one(share, now);
-        if has_one {
-            self.whole = self.whole.max(now) + share.cost();
-        }
-        has_one
-    }
-}
 
 /// The tokens of sources.
 #[derive(Debug)]
@@ -96,10 +43,10 @@ impl Sources {
     pub(super) fn take(&mut self, address: IpAddr, share: Share, now: Instant) -> bool {
         if now.saturating_duration_since(self.swept) >= SWEEP {
             self.swept = now;
-            self.buckets.retain(|_, bucket| bucket.whole > now);
+            self.buckets.retain(|_, bucket| !bucket.is_full(now));
         }
         let [host, network] = prefixes(address);
-        let shares = [(network, share.of_network()), (host, share)];
+        let shares = [(network, share.times(ADDRESSES)), (host, share)];
         // The network first: a host of one that has used up its share takes no place in the table.
         for (prefix, share) in shares {
             let has_one = match self.buckets.get(&prefix) {
@@ -128,7 +75,9 @@ pub(super) fn prefixes(address: IpAddr) -> [IpNet; 2] {
 mod tests {
     use super::*;
 
-    const SHARE: Share = Share { per_second: 20, at_once: 5 };
+    const SHARE: Share = Share::new(20, 5);
+    const AT_ONCE: u64 = 5;
+    const COST: Duration = Duration::from_millis(50);
 
     fn address(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -144,10 +93,10 @@ mod tests {
         let now = Instant::now();
         let mut sources = Sources::new(now);
         let [greedy, modest] = ["192.0.2.1", "192.0.2.2"].map(address);
-        assert_eq!(taken(&mut sources, std::iter::repeat_n(greedy, 100), now), SHARE.at_once);
+        assert_eq!(taken(&mut sources, std::iter::repeat_n(greedy, 100), now), AT_ONCE);
         assert!(sources.take(modest, SHARE, now));
-        assert!(sources.take(greedy, SHARE, now + SHARE.cost()));
-        assert!(!sources.take(greedy, SHARE, now + SHARE.cost()));
+        assert!(sources.take(greedy, SHARE, now + COST));
+        assert!(!sources.take(greedy, SHARE, now + COST));
     }
 
     #[test]
@@ -158,7 +107,7 @@ mod tests {
             let end = if attacker.contains(':') { "::1" } else { "" };
             let mut attackers = (0..20_000u32).map(|host| address(&format!("{attacker}{}{end}", host % 256)));
             let taken = taken(&mut sources, &mut attackers, now);
-            assert_eq!(taken, ADDRESSES * SHARE.at_once, "{attacker}");
+            assert_eq!(taken, ADDRESSES * AT_ONCE, "{attacker}");
             assert!(sources.take(address(other), SHARE, now), "{other}");
         }
     }

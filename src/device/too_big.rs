@@ -9,19 +9,18 @@
 //! does not lead to where it comes from. What the packet was for is routed through the tunnel, and senders look only at
 //! the packet that the message quotes.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use super::bucket::{Bucket, Share};
 use crate::tunnel::{DatagramBatch, IpHeader, PADDING_MULTIPLE, Tunnel};
 
-/// Messages a second that one device sends for long, and those that it sends at once: as many as Linux
-/// (`icmp_msgs_per_sec`, `icmp_msgs_burst`).
-const MESSAGES_PER_SECOND: u32 = 1_000;
-const MESSAGES_AT_ONCE: u32 = 50;
+/// Messages that one device sends: as many as Linux (`icmp_msgs_per_sec`, `icmp_msgs_burst`).
+const OF_DEVICE: Share = Share::new(1_000, 50);
 
-const COST: Duration = Duration::from_nanos(1_000_000_000 / MESSAGES_PER_SECOND as u64);
-const FULL: Duration = Duration::from_nanos(COST.as_nanos() as u64 * MESSAGES_AT_ONCE as u64);
+/// Of those, the ones for packets to one peer: whoever has too much sent to itself leaves enough for the others.
+const OF_PEER: Share = Share::new(100, 10);
 
 /// The largest message for IPv4, in bytes (RFC 1812, section 4.3.2.3).
 const MAX_V4: usize = 576;
@@ -57,26 +56,20 @@ pub(super) enum Remedy {
     Nothing,
 }
 
-/// How many messages a device may still send.
-#[derive(Debug, Default)]
-pub(super) struct Budget {
-    /// When it was, or will be, whole again.
-    whole: Option<Instant>,
+/// How many messages may still be sent for packets to one peer.
+pub(super) struct Budget<'a> {
+    pub(super) peer: &'a mut Bucket,
+    pub(super) device: &'a Mutex<Bucket>,
 }
 
-impl Budget {
-    /// Takes one message off, if there is one left.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
-        let whole = self.whole.unwrap_or(now).max(now);
-        if whole > now + FULL - COST {
-            return false;
-        }
-        self.whole = Some(whole + COST);
-        true
+impl Budget<'_> {
+    /// Takes one message off, if the peer and the device both have one left.
+    fn take(&mut self, now: Instant) -> bool {
+        self.peer.has_one(OF_PEER, now) && self.device.lock().take(OF_DEVICE, now) && self.peer.take(OF_PEER, now)
     }
 }
 
-/// Messages that wait to be written to the TUN device; at most what a budget gives for the packets that one read
+/// Messages that wait to be written to the TUN device; at most what a device's budget gives for the packets that one read
 /// brings.
 pub(super) type Messages = Vec<Vec<u8>>;
 
@@ -87,7 +80,7 @@ pub(super) fn send(
     (buffer, length): (&mut [u8], usize),
     now: Instant,
     out: &mut DatagramBatch,
-    (budget, messages): (&Mutex<Budget>, &mut Messages),
+    (mut budget, messages): (Budget<'_>, &mut Messages),
 ) {
     match remedy(&buffer[..length], tunnel.one_size().unwrap_or(length)) {
         Remedy::Fragments(fragments) => {
@@ -98,7 +91,7 @@ pub(super) fn send(
             }
             return;
         }
-        Remedy::Message(message) if budget.lock().take(now) => messages.push(message),
+        Remedy::Message(message) if budget.take(now) => messages.push(message),
         Remedy::Message(_) | Remedy::Nothing => {}
     }
     tunnel.send(buffer, length, now, out);

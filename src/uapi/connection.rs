@@ -25,13 +25,15 @@ struct Answer {
 }
 
 /// Answers requests until the client hangs up, sends something that is not a request, or lets `deadline` pass with a
-/// request, or the reading of a response, unfinished. `waiting` tells since when it has waited for
-/// the client.
+/// request, or the reading of a response, unfinished. `waiting` tells since when it has waited for the client.
 pub(super) async fn converse(mut stream: UnixStream, device: &impl Configure, deadline: Duration, waiting: &Waiting) {
     let mut framer = Framer::new();
     loop {
-        let answer = match timeout(deadline, read_request(&mut stream, &mut framer)).await {
-            Ok(Ok(Some(read))) => answer(device, read),
+        let answer = match timeout(deadline, read_request(&mut stream, &mut framer, waiting)).await {
+            Ok(Ok(Some(read))) => {
+                waiting.pause();
+                answer(device, read)
+            }
             Ok(Ok(None)) => return,
             Ok(Err(error)) => {
                 debug!(%error, "cannot read from the client of the configuration socket");
@@ -46,11 +48,10 @@ pub(super) async fn converse(mut stream: UnixStream, device: &impl Configure, de
             }
         };
         waiting.anew();
-        let written = timeout(deadline, stream.write_all(answer.text.as_bytes())).await;
+        let written = timeout(deadline, write_response(&mut stream, answer.text.as_bytes(), waiting)).await;
         if answer.last || !matches!(written, Ok(Ok(()))) {
             return;
         }
-        waiting.anew();
     }
 }
 
@@ -58,6 +59,7 @@ pub(super) async fn converse(mut stream: UnixStream, device: &impl Configure, de
 async fn read_request(
     stream: &mut UnixStream,
     framer: &mut Framer,
+    waiting: &Waiting,
 ) -> io::Result<Option<Result<Zeroizing<String>, RequestError>>> {
     let mut chunk = Zeroizing::new([0; READ_SIZE]);
     loop {
@@ -69,7 +71,20 @@ async fn read_request(
             0 => return Ok(Some(Err(RequestError::Unfinished))),
             count => framer.push(&chunk[..count]),
         }
+        waiting.anew();
     }
+}
+
+/// Writes all of a response, as fast as the client reads it.
+async fn write_response(stream: &mut UnixStream, mut text: &[u8], waiting: &Waiting) -> io::Result<()> {
+    while !text.is_empty() {
+        match stream.write(text).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => text = &text[count..],
+        }
+        waiting.anew();
+    }
+    Ok(())
 }
 
 fn answer(device: &impl Configure, read: Result<Zeroizing<String>, RequestError>) -> Answer {

@@ -16,21 +16,27 @@ pub(super) const MAX_CONVERSATIONS: usize = 16;
 /// long before.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Since when the server has waited for a client: for its next request, for the rest of one, or until it reads a response.
+/// Since when the server has waited for a client: for more of a request, or until it reads more of a response. While it
+/// answers, it does not.
 #[derive(Debug, Clone)]
-pub(super) struct Waiting(Arc<Mutex<Instant>>);
+pub(super) struct Waiting(Arc<Mutex<Option<Instant>>>);
 
 impl Waiting {
     fn begin() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
+        Self(Arc::new(Mutex::new(Some(Instant::now()))))
     }
 
     /// Notes that the client has done its part: the server waits anew from now on.
     pub(super) fn anew(&self) {
-        *self.0.lock() = Instant::now();
+        *self.0.lock() = Some(Instant::now());
     }
 
-    fn since(&self) -> Instant {
+    /// Notes that it is the server's turn: the client waits.
+    pub(super) fn pause(&self) {
+        *self.0.lock() = None;
+    }
+
+    fn since(&self) -> Option<Instant> {
         *self.0.lock()
     }
 }
@@ -65,15 +71,18 @@ impl Conversations {
     /// [`PATIENCE`] and is ended.
     pub(super) async fn make_room(&mut self) {
         while self.tasks.len() >= MAX_CONVERSATIONS {
-            let longest = self.waiting.values().min_by_key(|(waiting, _)| waiting.since());
-            let Some((since, task)) = longest.map(|(waiting, task)| (waiting.since(), task.clone())) else { return };
-            if since.elapsed() >= PATIENCE {
-                debug!("a client of the configuration socket that has nothing to say gives way to another");
-                task.abort();
-                self.ended().await;
-            } else {
-                // Meanwhile it may have gone on: who waits longest then is looked up again.
-                let _ = timeout_at(since + PATIENCE, self.ended()).await;
+            let waiting = self.waiting.values().filter_map(|(waiting, task)| Some((waiting.since()?, task)));
+            let longest = waiting.min_by_key(|(since, _)| *since);
+            // Where none is waited for, none can be ended before this.
+            let since = longest.map_or_else(Instant::now, |(since, _)| since);
+            match longest.filter(|_| since.elapsed() >= PATIENCE) {
+                Some((_, task)) => {
+                    debug!("a client of the configuration socket that has nothing to say gives way to another");
+                    task.abort();
+                    self.ended().await;
+                }
+                // Meanwhile it may have gone on: who is waited for longest then is looked up again.
+                None => drop(timeout_at(since + PATIENCE, self.ended()).await),
             }
         }
     }
@@ -89,5 +98,38 @@ impl Conversations {
             }
         };
         self.waiting.remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Begins as many conversations as there may be, none of which ends by itself.
+    fn full() -> (Conversations, Vec<Waiting>) {
+        let (mut conversations, mut all) = (Conversations::default(), Vec::new());
+        for _ in 0..MAX_CONVERSATIONS {
+            conversations.begin(|waiting| {
+                all.push(waiting);
+                std::future::pending()
+            });
+        }
+        (conversations, all)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_being_answered_does_not_give_way() {
+        let (mut conversations, all) = full();
+        for waiting in &all {
+            waiting.pause();
+        }
+        let in_time = timeout_at(Instant::now() + 3 * PATIENCE, conversations.make_room()).await;
+        assert!(in_time.is_err(), "a client was cut off while the device worked");
+        all[3].anew();
+        let begin = Instant::now();
+        conversations.make_room().await;
+        assert!(begin.elapsed() >= PATIENCE, "{:?}", begin.elapsed());
+        assert_eq!(conversations.tasks.len(), MAX_CONVERSATIONS - 1);
+        assert!(conversations.waiting.values().all(|(waiting, _)| waiting.since().is_none()), "another was ended");
     }
 }

@@ -47,7 +47,7 @@ fn assert_nothing_shared(network: &Network) {
     assert_eq!(both, [0; 0], "indices on both networks");
 }
 
-/// A small packet does not renew a session of two minutes, padding does.
+/// What renews a session is that a datagram leaves or comes, not what it carries.
 #[test]
 fn small_packets_and_padding_renew_alike() {
     let play = |length: Option<usize>| {

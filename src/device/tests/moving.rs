@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use super::super::sockets::Sockets;
 use super::*;
 
 /// The ports from which each session's data came, by receiver index.
@@ -160,6 +161,22 @@ async fn a_port_that_the_user_fixed_stays() {
     let drawn = a.device.status().listen_port;
     a.device.network_changed();
     assert_ne!(a.device.status().listen_port, drawn);
+}
+
+#[tokio::test]
+async fn a_port_that_is_refused_again_ends_no_session() {
+    let (mut a, mut b, observer) = observed(Options::default()).await;
+    let before = a.device.status().listen_port;
+    for _ in 0..3 {
+        network::retry(&a.device.shared, |_| None);
+    }
+    exchange(&mut a, &mut b, b"still here").await;
+    assert_eq!((a.device.status().listen_port, handshakes(&a), observer.sessions().len()), (before, 1, 1));
+
+    network::retry(&a.device.shared, |shared| Some(Sockets::bind(0, 0, &shared.options).unwrap()));
+    assert_ne!(a.device.status().listen_port, before);
+    until("a new session on the port that was given", || handshakes(&a) == 2).await;
+    exchange(&mut a, &mut b, b"moved").await;
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -143,11 +145,35 @@ fn what_may_not_be_answered_is_not() {
 }
 
 #[test]
-fn a_budget_lasts_for_some_messages_at_once_and_comes_back_with_time() {
-    let (mut budget, now) = (Budget::default(), Instant::now());
-    assert_eq!((0..1_000).filter(|_| budget.take(now)).count(), MESSAGES_AT_ONCE as usize);
-    assert!(budget.take(now + COST) && !budget.take(now + COST));
-    assert_eq!((0..1_000).filter(|_| budget.take(now + FULL * 10)).count(), MESSAGES_AT_ONCE as usize);
+fn a_peer_to_which_too_much_is_sent_takes_no_message_from_another() {
+    let start = Instant::now();
+    let device = Mutex::new(Bucket::full(start));
+    let [mut greedy, mut modest] = [Bucket::full(start); 2];
+    let mut told = [0; 2];
+    for millisecond in 0..1_000_u64 {
+        let now = start + Duration::from_millis(millisecond);
+        told[0] += (0..10).filter(|_| Budget { peer: &mut greedy, device: &device }.take(now)).count();
+        if millisecond % 20 == 19 {
+            told[1] += usize::from(Budget { peer: &mut modest, device: &device }.take(now));
+        }
+    }
+    assert_eq!(told[1], 50, "all of them");
+    assert!((100..=110).contains(&told[0]), "{}", told[0]);
+}
+
+#[test]
+fn many_peers_together_have_no_more_messages_than_the_device() {
+    let now = Instant::now();
+    let device = Mutex::new(Bucket::full(now));
+    let mut peers = [Bucket::full(now); 20];
+    let take = |peer: &mut Bucket| Budget { peer, device: &device }.take(now);
+    let told = (0..100).map(|_| peers.iter_mut().map(take).filter(|told| *told).count()).sum::<usize>();
+    assert_eq!(told, 50);
+    let later = now + Duration::from_millis(1);
+    assert!(
+        Budget { peer: &mut peers[19], device: &device }.take(later),
+        "what the device refused cost the peer nothing"
+    );
 }
 
 /// Puts fragments together, of which the first belongs at `start`.

@@ -1,6 +1,7 @@
 //! The server and the client, face to face over a socket in a directory of their own.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::Mutex;
 
@@ -15,7 +16,7 @@ use crate::device::ApplyError;
 use crate::keys::{PrivateKey, PublicKey};
 use crate::settings::{PeerUpdate, Status, Update};
 use crate::uapi::client::{self, ClientError};
-use crate::uapi::response::ResponseError;
+use crate::uapi::response::{self, ResponseError};
 
 /// Keeps what it was told, and refuses one port.
 #[derive(Clone, Default)]
@@ -151,6 +152,62 @@ async fn clients_with_nothing_to_say_keep_nobody_waiting() {
         idle[stream].write_all(b"get=1\n\n").await.unwrap();
         assert_ne!(idle[stream].read(&mut [0; 64]).await.unwrap(), 0, "{stream} is still answered");
     }
+}
+
+/// Has the server talk to others until it takes no more, each of whom has spoken after whoever spoke before.
+async fn fill(server: &Running) -> Vec<UnixStream> {
+    let mut others = Vec::new();
+    for _ in 1..MAX_CONVERSATIONS {
+        let mut stream = server.connect().await;
+        stream.write_all(b"get=1\n\n").await.unwrap();
+        assert_ne!(stream.read(&mut [0; 64]).await.unwrap(), 0);
+        others.push(stream);
+    }
+    others
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_with_its_request_does_not_give_way() {
+    let server = Running::start(DEADLINE);
+    let mut slow = server.connect().await;
+    slow.write_all(b"set=1\n").await.unwrap();
+    let mut others = fill(&server).await;
+    slow.write_all(b"fwmark=4\n").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(server.exchange(b"get=1\n\n").await, "errno=0\n\n");
+    slow.write_all(b"\n").await.unwrap();
+    let mut response = [0; 9];
+    slow.read_exact(&mut response).await.unwrap();
+    assert_eq!(&response, b"errno=0\n\n");
+    assert_eq!(others[0].read(&mut [0; 64]).await.unwrap(), 0, "another gave way");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_reading_a_response_does_not_give_way() {
+    /// More than a socket holds, in bytes: whoever has read it had more written to it.
+    const READ: usize = 1 << 20;
+    let key = PublicKey::from_bytes(&[9; 32]).unwrap().to_hex();
+    let prefixes = (0..150_000_u32).map(|host| format!("allowed_ip={}/32\n", Ipv4Addr::from(host)));
+    let text = format!("public_key={key}\n{}errno=0\n\n", prefixes.collect::<String>());
+    let large = response::parse(&text, |_| None).unwrap();
+    let server = Running::start(DEADLINE);
+    let mut slow = server.connect().await;
+    *server.device.status.lock().unwrap() = large;
+    slow.write_all(b"get=1\n\n").await.unwrap();
+    slow.read_exact(&mut [0]).await.unwrap();
+    *server.device.status.lock().unwrap() = Status::default();
+    let mut others = fill(&server).await;
+    slow.read_exact(&mut vec![0; READ]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(server.exchange(b"get=1\n\n").await, "errno=0\n\n");
+    let mut rest = Vec::new();
+    while !rest.ends_with(b"errno=0\n\n") {
+        let mut chunk = vec![0; 1 << 16];
+        let count = slow.read(&mut chunk).await.unwrap();
+        assert_ne!(count, 0, "cut off after {} bytes", READ + rest.len());
+        rest.extend_from_slice(&chunk[..count]);
+    }
+    assert_eq!(others[0].read(&mut [0; 64]).await.unwrap(), 0, "another gave way");
 }
 
 #[tokio::test]
