@@ -22,17 +22,13 @@ use super::registry::{Peer, PeerState};
 use super::shared::Shared;
 use super::sockets::Sockets;
 use crate::settings::{Cause, Role};
-use crate::tunnel::{DATA_OVERHEAD, DatagramBatch, REJECT_AFTER_TIME};
+use crate::tunnel::{DATA_OVERHEAD, DatagramBatch, REJECT_AFTER_TIME, V4_HEADERS, V6_HEADERS};
 
 /// Pause before another port is asked for again, where the system gave none.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Most sockets of earlier networks that stay open; the oldest go first.
 const MAX_LEFT: usize = 4;
-
-/// Bytes of an outer header: IPv4 or IPv6, and UDP.
-const V4_HEADERS: usize = 28;
-const V6_HEADERS: usize = 48;
 
 /// What a device knows of the network it is on.
 #[derive(Debug, Default)]

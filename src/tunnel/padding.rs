@@ -10,10 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::timers::MAX_SILENCE;
+use super::{V4_HEADERS, V6_HEADERS};
 use crate::settings::{Fraction, Limits, PaddingDrops};
-
-/// Headers around the plaintext of a datagram beside what sealing adds, in bytes: UDP, and IPv4 or IPv6.
-const OUTER_HEADERS: [u64; 2] = [8 + 20, 8 + 40];
 
 /// What an address that has not shown that it receives may be sent, as a multiple of what came from it: that of QUIC (RFC
 /// 9000, section 8.1).
@@ -251,7 +249,8 @@ impl Padding {
 
 /// Returns the length of the IP packet around a UDP payload of `bytes`.
 fn outer(bytes: usize, remote: Option<SocketAddr>) -> u64 {
-    bytes as u64 + OUTER_HEADERS[usize::from(remote.is_some_and(|remote| remote.is_ipv6()))]
+    let is_ipv6 = remote.is_some_and(|remote| remote.is_ipv6());
+    (bytes + if is_ipv6 { V6_HEADERS } else { V4_HEADERS }) as u64
 }
 
 #[cfg(test)]
