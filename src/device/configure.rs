@@ -43,7 +43,7 @@ pub(super) fn link_up(shared: &Shared) -> Result<(), ApplyError> {
     if shared.sockets.borrow().is_some() {
         return Ok(());
     }
-    let sockets = bind(shared, link.port, link.fwmark)?;
+    let sockets = Sockets::bind(link.port, link.fwmark, &shared.options)?;
     link.port = sockets.port();
     shared.sockets.send_replace(Some(Arc::new(sockets)));
     tracing::debug!(port = link.port, "listening");
@@ -57,10 +57,6 @@ pub(super) fn link_down(shared: &Shared) {
     shared.sockets.send_replace(None);
 }
 
-fn bind(shared: &Shared, port: u16, fwmark: u32) -> Result<Sockets, ApplyError> {
-    Sockets::bind(port, fwmark, &shared.options).map_err(|source| ApplyError::Bind { port, source })
-}
-
 fn apply_to_sockets(shared: &Shared, update: &Update) -> Result<(), ApplyError> {
     let mut link = shared.link.lock();
     let fwmark = update.fwmark.unwrap_or(link.fwmark);
@@ -69,7 +65,7 @@ fn apply_to_sockets(shared: &Shared, update: &Update) -> Result<(), ApplyError> 
     let current = shared.sockets.borrow().clone();
     let is_deaf = link.is_up && current.is_none() && update.listen_port.is_some();
     if is_deaf || (link.is_up && port != link.port) {
-        let sockets = bind(shared, port, fwmark)?;
+        let sockets = Sockets::bind(port, fwmark, &shared.options)?;
         link.port = sockets.port();
         shared.sockets.send_replace(Some(Arc::new(sockets)));
     } else {

@@ -9,10 +9,10 @@ use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::SockRef;
 use tokio::io::Interest;
 
-use super::Options;
 use super::lanes::{Lane, Lanes};
 use super::opening::open_all;
 use super::sending_socket::SendingSocket;
+use super::{ApplyError, Options};
 use crate::tunnel::Endpoint;
 
 /// How often a random port is drawn again because the other IP version had it in use.
@@ -63,10 +63,21 @@ pub(super) struct BoundSocket {
 
 impl Sockets {
     /// Opens sockets on `port`, the same for both IP versions; 0 asks for any free one.
-    pub(super) fn bind(port: u16, fwmark: u32, options: &Options) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// [`ApplyError::Bind`], or [`ApplyError::Fwmark`] when they do not take the mark.
+    pub(super) fn bind(port: u16, fwmark: u32, options: &Options) -> Result<Self, ApplyError> {
+        let sockets = Self::bind_unmarked(port, options).map_err(|source| ApplyError::Bind { port, source })?;
+        if fwmark != 0 {
+            sockets.set_fwmark(fwmark).map_err(ApplyError::Fwmark)?;
+        }
+        Ok(sockets)
+    }
+
+    fn bind_unmarked(port: u16, options: &Options) -> io::Result<Self> {
         let mut attempt = 1;
         loop {
-            match Self::bind_once(port, fwmark, options) {
+            match Self::bind_once(port, options) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && port == 0 && attempt < PORT_ATTEMPTS => {
                     attempt += 1;
                 }
@@ -75,17 +86,13 @@ impl Sockets {
         }
     }
 
-    fn bind_once(port: u16, fwmark: u32, options: &Options) -> io::Result<Self> {
+    fn bind_once(port: u16, options: &Options) -> io::Result<Self> {
         let (v4, port) = open_all(Ipv4Addr::UNSPECIFIED.into(), port, options)?;
         let (v6, port) = open_all(Ipv6Addr::UNSPECIFIED.into(), port, options)?;
         if v4.is_empty() && v6.is_empty() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "neither IPv4 nor IPv6 is available"));
         }
-        let sockets = Self { v4, v6, lanes: Lanes::new(port, options), port };
-        if fwmark != 0 {
-            sockets.set_fwmark(fwmark)?;
-        }
-        Ok(sockets)
+        Ok(Self { v4, v6, lanes: Lanes::new(port, options), port })
     }
 
     /// Has the system throw away what comes in: nobody reads it, and nobody sends. The port stays ours.

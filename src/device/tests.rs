@@ -157,6 +157,23 @@ async fn a_port_in_use_is_refused_and_changes_nothing() {
     exchange(&mut a, &mut b, b"unchanged").await;
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_mark_that_is_refused_to_fresh_sockets_is_told_from_a_port_that_is() {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    let (mut a, mut b) = connected().await;
+    let before = a.device.status();
+    // Only this thread is without them.
+    let mut own = capabilities(None).unwrap();
+    own.effective.remove(CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW);
+    set_capabilities(None, own).unwrap();
+    let update = Update { listen_port: Some(0), fwmark: Some(7), ..Update::default() };
+    let refused = a.device.apply(update);
+    assert!(matches!(refused, Err(ApplyError::Fwmark(_))), "{refused:?}");
+    assert_eq!(a.device.status().listen_port, before.listen_port);
+    exchange(&mut a, &mut b, b"unchanged").await;
+}
+
 #[tokio::test]
 async fn a_new_preshared_key_on_both_sides_makes_a_new_session() {
     let (mut a, mut b) = connected().await;
