@@ -59,7 +59,8 @@ pub const DEFAULT_DEVICE_PADDING_RATE: u64 = 256 << 20;
 #[non_exhaustive]
 pub struct Options {
     /// Bytes of receive and of send buffer asked for on each UDP socket; the system's maximum bounds it. Of several peers, on
-    /// Linux and Android, each has a socket of its own to send by, with 512 KiB at most. While a peer is defended, on Linux and Android, the send buffer is kept to about two milliseconds of what leaves.
+    /// Linux and Android, each has a socket of its own to send by, with 512 KiB at most. While a peer is defended, on
+    /// Linux and Android, the send buffer is kept to about two milliseconds of what leaves.
     pub socket_buffer: usize,
     /// Whether UDP sockets may send and receive many datagrams of one size at once, where the system can. By default
     /// yes.
