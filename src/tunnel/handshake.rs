@@ -1,5 +1,6 @@
 //! When a handshake is begun, sent again, and given up (whitepaper §6.4); and when it is to be made on another network.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::timers::{MAX_JITTER, REKEY_AFTER_TIME, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, Timer, between};
@@ -11,11 +12,20 @@ pub(super) struct Attempt {
     started: Instant,
 }
 
-/// Where the peer was, and the session with it, until it called from elsewhere.
+/// A session that nothing is sealed in until the peer is heard from in it, and why.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Away {
-    pub(super) home: Endpoint,
+pub(super) struct Paused {
     session: Session,
+    doubt: Doubt,
+}
+
+/// Why a session is paused.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Doubt {
+    /// The peer has not been heard from for so long that it may be gone.
+    Silent,
+    /// It called from elsewhere than here.
+    Away { home: Endpoint },
 }
 
 impl Tunnel {
@@ -55,11 +65,12 @@ impl Tunnel {
         self.run_defense(now, out);
         // What the machines just sent was sealed for the old one.
         out.forget_but_next(0);
-        let is_wanted = self.session.is_some() || self.attempt.is_some() || self.answered.is_some();
+        let had_session = self.session.is_some() || self.paused.is_some();
+        let is_wanted = had_session || self.attempt.is_some() || self.answered.is_some();
         self.forget_local_address();
         self.noise.forget_sessions();
         self.drop_held();
-        (self.attempt, self.answered, self.away) = (None, None, None);
+        (self.attempt, self.answered) = (None, None);
         self.note_sessions();
         self.note_end_of_session();
         if is_wanted || !self.queue.is_empty() || self.persistent_keepalive.is_some() || self.has_to_agree() {
@@ -70,19 +81,48 @@ impl Tunnel {
     /// Notes that the peer called from another address than before: if it is on another network, that is not to see a
     /// session that the last one saw. Until it uses the new session, nothing is sealed; should it be heard in the old one from
     /// where it was, somebody else has sent a copy of its call, and all is as before.
-    pub(super) fn doubt_place(&mut self) {
+    pub(super) fn doubt_place(&mut self, home: Endpoint) {
+        self.pause(Doubt::Away { home });
+    }
+
+    /// Notes that the peer may be gone: nothing is sealed until it is heard from in the session, from wherever, or uses
+    /// a new one.
+    pub(super) fn doubt_presence(&mut self) {
+        self.pause(Doubt::Silent);
+    }
+
+    fn pause(&mut self, doubt: Doubt) {
         self.noise.pause();
-        if let Some(session) = self.session.take() {
-            self.away = self.endpoint.map(|home| Away { home, session });
+        // Of all the places that it called from, the one before the first is its home.
+        let silent = self.paused.filter(|paused| matches!(paused.doubt, Doubt::Silent));
+        if let Some(session) = self.session.take().or(silent.map(|paused| paused.session)) {
+            self.paused = Some(Paused { session, doubt });
         }
     }
 
-    /// Notes that the peer is where it was, after all.
+    /// Tells whether data in the paused session that comes from `remote` says that the peer is there. When it called from
+    /// elsewhere, data from anywhere but its home may be late.
+    pub(super) fn is_doubt_over(&self, remote: SocketAddr) -> bool {
+        self.paused.is_some_and(|paused| match paused.doubt {
+            Doubt::Silent => true,
+            Doubt::Away { home } => home.remote == remote,
+        })
+    }
+
+    /// Seals in the paused session again: the peer was heard from in it.
     pub(super) fn stop_doubting(&mut self) {
-        if let Some(Away { home, session }) = self.away.take() {
-            self.noise.resume();
-            self.endpoint = Some(home);
-            self.session = Some(session);
+        let Some(Paused { session, doubt }) = self.paused.take() else { return };
+        self.noise.resume();
+        self.session = Some(session);
+        match doubt {
+            Doubt::Silent => {}
+            Doubt::Away { home } => {
+                if self.remote() != Some(home.remote) {
+                    self.push_event(Event::EndpointChanged(home.remote));
+                }
+                // Not by being heard from there: an answer to its call that is held may go to its home.
+                self.endpoint = Some(home);
+            }
         }
     }
 
@@ -116,7 +156,7 @@ impl Tunnel {
 
     /// Takes a session into use, and seals what waited for it.
     pub(super) fn start_session(&mut self, role: Role, now: Instant, out: &mut DatagramBatch) {
-        (self.answered, self.away) = (None, None);
+        (self.answered, self.paused) = (None, None);
         self.is_call_due = false;
         if role == Role::Initiator {
             self.attempt = None;

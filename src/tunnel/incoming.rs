@@ -95,7 +95,7 @@ impl Tunnel {
         };
         match opened.session {
             Which::New | Which::Current => self.received_from(datagram.len(), from, now),
-            Which::Paused if self.away.is_some_and(|away| away.home.remote == from.remote) => {
+            Which::Paused if self.is_doubt_over(from.remote) => {
                 self.stop_doubting();
                 self.received_from(datagram.len(), from, now);
             }
@@ -201,8 +201,8 @@ impl Tunnel {
         match handshaken {
             Handshaken::Cookie => {}
             Handshaken::Answer(length) => {
-                if self.endpoint.is_some_and(|endpoint| endpoint.remote != from.remote) {
-                    self.doubt_place();
+                if let Some(home) = self.endpoint.filter(|endpoint| endpoint.remote != from.remote) {
+                    self.doubt_place(home);
                     out.forget_but_next(length);
                 }
                 self.received_from(datagram.len(), from, now);

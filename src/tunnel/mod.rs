@@ -80,7 +80,7 @@ use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 use crate::settings::{Cause, Protection, Statistics};
 use defended::Defended;
 use engine::Keys;
-use handshake::{Attempt, Away};
+use handshake::{Attempt, Paused};
 use negotiated::Negotiated;
 use noise::Noise;
 use padding::Padding;
@@ -221,8 +221,8 @@ pub struct Tunnel {
     attempt: Option<Attempt>,
     /// Whether a handshake is to be begun that could not be yet.
     is_call_due: bool,
-    /// The session that is paused because the peer called from elsewhere.
-    away: Option<Away>,
+    /// The session that is paused, if one is: `session` is empty then.
+    paused: Option<Paused>,
     last_handshake: Option<Instant>,
     statistics: Statistics,
     events: VecDeque<Event>,
@@ -285,7 +285,7 @@ impl Tunnel {
             answered: None,
             attempt: None,
             is_call_due: false,
-            away: None,
+            paused: None,
             last_handshake: None,
             statistics: Statistics::default(),
             events: VecDeque::new(),

@@ -41,9 +41,9 @@ pub(super) struct Noise {
     /// The bits of the session that was assured when the newest one was taken into use. What comes in it, or in an older one,
     /// may be late: the peer may have been started anew since.
     stale: Option<u32>,
-    /// The bits of the session that was assured when the peer was heard from elsewhere.
+    /// The bits of the session that was assured when the one below was paused.
     assured_before: Option<u32>,
-    /// The bits of the session that was, until the peer was heard from elsewhere.
+    /// The bits of the session that was sealed in until it was paused.
     paused: Option<u32>,
     /// The latest timestamp of an initiation of ours.
     stamped: Duration,
@@ -67,7 +67,7 @@ pub(super) enum Which {
     New,
     /// The one that is sealed in.
     Current,
-    /// The one that was sealed in until the peer was heard from elsewhere.
+    /// The one that was sealed in until it was paused.
     Paused,
     /// One that a newer has replaced, or that was never to be sealed in.
     Old,
@@ -147,7 +147,8 @@ impl Noise {
     }
 
     /// Seals no more in the session that there is until [`resume`](Self::resume) is called, or another one comes: the peer
-    /// seems to be elsewhere, by the initiation that was just answered. What was begun before it leads nowhere.
+    /// seems to be elsewhere, by the initiation that was just answered, or gone. What was begun before the newest handshake
+    /// leads nowhere.
     pub(super) fn pause(&mut self) {
         self.paused = self.sealing.take().or(self.paused);
         self.assured_before = self.assured.take().or(self.assured_before);

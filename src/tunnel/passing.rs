@@ -90,10 +90,7 @@ impl Tunnel {
         self.checked = Some(now);
         self.noise.end_sessions(now);
         self.note_sessions();
-        if !self.noise.has_paused() {
-            self.away = None;
-        }
-        if !self.noise.has_session() {
+        if !self.noise.has_session() && !self.noise.has_paused() {
             self.note_end_of_session();
         }
     }
@@ -106,9 +103,10 @@ impl Tunnel {
         }
     }
 
-    /// Notes that there is no session to seal in any more.
+    /// Notes that there is no session to seal in any more, nor one that is paused.
     pub(super) fn note_end_of_session(&mut self) {
-        if self.session.take().is_some() {
+        let (session, paused) = (self.session.take(), self.paused.take());
+        if session.is_some() || paused.is_some() {
             self.timers.cancel(Timer::Keepalive);
             self.timers.cancel(Timer::Silence);
             self.timers.cancel(Timer::Lost);
@@ -167,7 +165,7 @@ impl Tunnel {
     /// Sends nothing more in the session until the peer is heard from, in that or in the next: a call is under way.
     fn stop_talking(&mut self, now: Instant, out: &mut DatagramBatch) {
         if self.has_alike_timers() && self.session.is_some() {
-            self.doubt_place();
+            self.doubt_presence();
             self.begin_handshake(now, out);
         }
     }
@@ -184,7 +182,7 @@ impl Tunnel {
     /// Forgets every session and what was due for it.
     pub(super) fn forget_sessions(&mut self, now: Instant) {
         self.note_end_of_session();
-        (self.answered, self.attempt, self.away) = (None, None, None);
+        (self.answered, self.attempt) = (None, None);
         self.is_call_due = false;
         self.timers = Timers::default();
         self.bound_wait();

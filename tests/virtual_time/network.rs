@@ -387,7 +387,7 @@ pub(crate) fn address(side: usize) -> Endpoint {
     address_on(2, side)
 }
 
-fn address_on(network: u8, side: usize) -> Endpoint {
+pub(crate) fn address_on(network: u8, side: usize) -> Endpoint {
     Endpoint::from(SocketAddr::from(([192, 0, network, side as u8 + 1], 51_820)))
 }
 
