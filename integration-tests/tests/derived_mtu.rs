@@ -16,6 +16,11 @@ fn maybetun(file: &ClientFile, command: &str) -> Finished {
     run(file.client.command(maybetun_program()).args(command.split(' ')).arg(file.path()), "")
 }
 
+fn down(file: &ClientFile) {
+    run(file.client.command(maybetun_program()).args(["down", &file.interface]), "").success();
+    file.assert_gone();
+}
+
 /// Writes the file without the lines that begin with `key`.
 fn without(file: &ClientFile, key: &str) {
     let lines: Vec<_> = file.read().lines().filter(|line| !line.starts_with(key)).map(str::to_owned).collect();
@@ -52,9 +57,8 @@ fn over_a_link_of_1280_bytes_a_file_keeps_its_ipv6_address() {
         file.client.reaches(&file.relay.v6());
         file.client.ping_sized(&file.relay.v4(), 1_280 - 28);
         file.client.ping_sized(&file.relay.v6(), 1_280 - 48);
-        run(file.client.command(maybetun_program()).args(["down", &file.interface]), "").success();
+        down(&file);
         assert!(file.read().contains("fd09::1/64"), "the file has lost its address:\n{}", file.read());
-        file.assert_gone();
     }
 }
 
@@ -67,6 +71,7 @@ fn without_ipv6_the_tunnel_is_as_narrow_as_the_link_asks_for() {
     maybetun(&file, "up -d").success();
     assert_eq!(mtu(&file), 1_200);
     file.client.reaches(&file.relay.v4());
+    down(&file);
 }
 
 /// Carries datagrams between a port of the client's loopback and the relay, as programs that hide WireGuard do.
@@ -117,12 +122,14 @@ fn behind_a_proxy_on_the_loopback_it_is_that_of_ethernet() {
     let file = ClientFile::new(INNER, "");
     without(&file, "MTU");
     file.write(&file.read().replace("192.0.2.2:51820", "127.0.0.1:5555"));
-    let _proxy = Proxy::start(&file.client);
+    let proxy = Proxy::start(&file.client);
     maybetun(&file, "up -d").success();
     assert_eq!(mtu(&file), 1_420);
     file.client.reaches(&file.relay.v4());
     let large = format!("ping -n -q -c 3 -W 5 -s 60000 {}", file.relay.v4());
     file.client.run(&large).success();
+    drop(proxy);
+    down(&file);
 }
 
 #[test]
@@ -136,7 +143,7 @@ fn behind_a_proxy_on_the_loopback_a_narrow_default_route_counts() {
         file.write(&file.read().replace("192.0.2.2:51820", endpoint));
         maybetun(&file, "up -d").success();
         assert_eq!(mtu(&file), 1_320, "{endpoint}");
-        run(file.client.command(maybetun_program()).args(["down", &file.interface]), "").success();
+        down(&file);
         file.write(&file.read().replace(endpoint, "192.0.2.2:51820"));
     }
 }
