@@ -120,7 +120,7 @@ impl Tunnel {
                 if self.remote() != Some(home.remote) {
                     self.push_event(Event::EndpointChanged(home.remote));
                 }
-                // Not by being heard from there: an answer to its call that is held may go to its home.
+                // Before what came from there is noted: an answer to its call that is held is not dropped, it may go home.
                 self.endpoint = Some(home);
             }
         }
