@@ -8,7 +8,7 @@ use std::time::Duration;
 use maybetun::defense::Plan;
 use maybetun::settings::{EphemeralSettings, Fraction, Limits, NegotiationPolicy};
 use maybetun::tunnel::DatagramBatch;
-use maybetun_machines::{Strength, Tier};
+use maybetun_machines::Tier;
 use proptest::prelude::*;
 
 use crate::machines::{Step, metronome, script, slots};

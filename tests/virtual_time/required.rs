@@ -97,7 +97,7 @@ fn a_late_word_of_the_last_session_confirms_nothing_in_the_next() {
     let mut network = agreed(NegotiationPolicy::Require, Tier::Size);
     let mut out = DatagramBatch::new();
     let now = network.instant();
-    network.tunnels[1].renew(now, &mut out);
+    network.tunnels[1].renew(now, &mut out).unwrap();
     let before = network.raw.len();
     // Datagrams of the relay's, kept from the client: a new session of both makes it say what it runs.
     network.fate = Box::new(|from| if from == 1 { Fate::Lose } else { Fate::Deliver });
