@@ -37,6 +37,7 @@ pub(super) struct Call {
 /// Gives every tunnel another key of our own, or none; with one, peers that wait for it are called.
 pub(super) fn set_private_key(shared: &Shared, key: Option<PrivateKey>, now: Instant) {
     let Some(key) = shared.registry.write().set_private_key(key, now) else { return };
+    forget_prefixes(shared);
     let mut summary = Summary::default();
     for peer in shared.peers() {
         let state = &mut *peer.state.lock();
@@ -75,6 +76,7 @@ pub(super) fn change(shared: &Shared, updates: Vec<PeerUpdate>, now: Instant) ->
         });
         let mut changed: Vec<_> = of_chunk.collect();
         RwLockWriteGuard::unlock_fair(registry);
+        forget_prefixes(shared);
         for peer in removed {
             if let Some(deadline) = peer.state.lock().scheduled.take() {
                 shared.schedule.cancel(peer.id, deadline);
@@ -125,12 +127,28 @@ fn find_or_add(
     }
 }
 
+/// Takes away what leads to peers that were removed.
+fn forget_prefixes(shared: &Shared) {
+    let mut registry = shared.registry.write();
+    while registry.forget_prefixes(PREFIXES) {
+        RwLockWriteGuard::bump(&mut registry);
+    }
+    RwLockWriteGuard::unlock_fair(registry);
+}
+
 fn change_allowed_ips(shared: &Shared, changed: &mut [(Arc<Peer>, PeerUpdate)]) {
     let mut registry = shared.registry.write();
     let mut left = PREFIXES;
     for (peer, update) in changed {
         if update.replace_allowed_ips {
-            registry.allowed_ips.remove_owner(peer.id);
+            loop {
+                left -= registry.allowed_ips.remove_some(peer.id, left);
+                if left > 0 {
+                    break;
+                }
+                RwLockWriteGuard::bump(&mut registry);
+                left = PREFIXES;
+            }
         }
         for change in update.allowed_ips.drain(..) {
             // The same update may have removed it since.

@@ -87,6 +87,8 @@ pub(super) struct Registry {
     indices: SessionIndices,
     by_key: HashMap<PublicKey, Arc<Peer>>,
     pub(super) allowed_ips: AllowedIps<u32>,
+    /// Removed peers that still have prefixes, which lead nowhere: they go in [`forget_prefixes`](Self::forget_prefixes).
+    removed: Vec<u32>,
     sequence: u64,
     /// Wakes whoever waits for something that depends on which peers there are.
     changed: Arc<Notify>,
@@ -120,6 +122,7 @@ impl Registry {
             indices: SessionIndices::default(),
             by_key: HashMap::new(),
             allowed_ips: AllowedIps::default(),
+            removed: Vec::new(),
             sequence: 0,
             changed: Arc::default(),
         }
@@ -212,20 +215,36 @@ impl Registry {
         Some(peer)
     }
 
-    /// Removes a peer, and returns it.
+    /// Removes a peer, and returns it. Its prefixes are to be [forgotten](Self::forget_prefixes) next.
     pub(super) fn remove(&mut self, key: &PublicKey) -> Option<Arc<Peer>> {
         let peer = self.by_key.remove(key)?;
         peer.be_removed();
         self.by_id.remove(&peer.id);
-        self.allowed_ips.remove_owner(peer.id);
+        self.removed.push(peer.id);
         self.changed.notify_waiters();
         Some(peer)
+    }
+
+    /// Takes prefixes of removed peers away, at most so many, and tells whether there may be more.
+    pub(super) fn forget_prefixes(&mut self, most: usize) -> bool {
+        let mut left = most;
+        while left > 0
+            && let Some(id) = self.removed.last()
+        {
+            let count = self.allowed_ips.remove_some(*id, left);
+            if count < left {
+                self.removed.pop();
+            }
+            left -= count;
+        }
+        !self.removed.is_empty()
     }
 
     /// Removes every peer, and returns what is left of them: to be dropped where nobody waits for it.
     pub(super) fn remove_all(&mut self) -> impl Sized + use<> {
         self.peers().for_each(|peer| peer.be_removed());
         self.changed.notify_waiters();
+        self.removed.clear();
         (std::mem::take(&mut self.by_key), std::mem::take(&mut self.by_id), std::mem::take(&mut self.allowed_ips))
     }
 
@@ -274,6 +293,7 @@ impl Maker {
                 way: Way::default(),
                 log: PeerLog::default(),
                 came_back: CameBack::default(),
+                too_big: Bucket::full(Instant::now()),
                 defended: None,
                 scheduled: None,
                 defense: None,
@@ -293,7 +313,6 @@ mod tests {
 
     fn add(registry: &mut Registry, key: PublicKey) -> Option<Arc<Peer>> {
         let peer = registry.maker(1_420).make(key, None);
-                too_big: Bucket::full(Instant::now()),
         registry.insert(peer)
     }
 
@@ -328,5 +347,32 @@ mod tests {
         registry.remove(&key);
         assert!(registry.route(IpAddr::from([10, 0, 0, 1])).is_none());
         assert!(registry.by_id(id).is_none() && registry.by_key(key.as_bytes()).is_none());
+        assert!(!registry.forget_prefixes(2));
+        assert_eq!(registry.allowed_ips.owner_of(IpAddr::from([10, 0, 0, 1])), None);
+    }
+
+    #[test]
+    fn the_prefixes_of_removed_peers_go_some_at_a_time() {
+        let mut registry = Registry::new(None, PaddingRate::default());
+        let keys = [(); 2].map(|()| PrivateKey::generate_from_os().public_key());
+        let mut prefixes = (0..1_000_u32).map(|host| IpAddr::from(host.to_be_bytes()).into());
+        let ids = keys.map(|key| {
+            let id = add(&mut registry, key).unwrap().id;
+            for prefix in prefixes.by_ref().take(500) {
+                registry.allowed_ips.insert(prefix, id);
+            }
+            id
+        });
+        for key in &keys {
+            registry.remove(key);
+        }
+        let left = |registry: &Registry| ids.map(|id| registry.allowed_ips.prefixes_of(id).len()).iter().sum::<usize>();
+        assert_eq!(left(&registry), 1_000, "removing a peer takes no longer for its prefixes");
+        for expected in [700, 400, 100] {
+            assert!(registry.forget_prefixes(300));
+            assert_eq!(left(&registry), expected);
+        }
+        assert!(!registry.forget_prefixes(300));
+        assert_eq!(left(&registry), 0);
     }
 }

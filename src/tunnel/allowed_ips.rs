@@ -47,11 +47,16 @@ impl<T: Copy + Eq + Hash> AllowedIps<T> {
         }
     }
 
-    /// Takes every prefix of `owner` away.
-    pub fn remove_owner(&mut self, owner: T) {
-        for prefix in self.owned.remove(&owner).unwrap_or_default() {
-            self.table.remove(key(prefix));
+    /// Takes prefixes of `owner` away, at most so many, and returns how many it took: less than `most` if there are no
+    /// more.
+    pub fn remove_some(&mut self, owner: T, most: usize) -> usize {
+        let Some(prefixes) = self.owned.get_mut(&owner) else { return 0 };
+        let some = std::iter::from_fn(|| prefixes.pop_first()).take(most);
+        let count = some.map(|prefix| self.table.remove(key(prefix))).count();
+        if prefixes.is_empty() {
+            self.owned.remove(&owner);
         }
+        count
     }
 
     /// Returns who owns the longest prefix that holds `address`.
@@ -106,6 +111,19 @@ mod tests {
         assert_eq!(table.prefixes_of(2), [net("10.0.0.0/24")]);
         table.remove(net("10.0.0.0/24"), 2);
         assert_eq!(table.owner_of("10.0.0.1".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn the_prefixes_of_an_owner_go_some_at_a_time() {
+        let mut table = AllowedIps::default();
+        for third in 0..5 {
+            table.insert(IpNet::new([10, 0, third, 0].into(), 24).unwrap(), 1);
+        }
+        table.insert(net("10.0.0.0/8"), 2);
+        assert_eq!(table.remove_some(1, 3), 3);
+        assert_eq!(table.prefixes_of(1).len(), 2);
+        assert_eq!([table.remove_some(1, 3), table.remove_some(1, 3)], [2, 0]);
+        assert_eq!((0..5).map(|third| table.owner_of([10, 0, third, 1].into())).collect::<Vec<_>>(), [Some(2); 5]);
     }
 
     proptest! {
