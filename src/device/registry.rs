@@ -361,9 +361,9 @@ mod tests {
         let mut prefixes = (0..1_000_u32).map(|host| IpAddr::from(host.to_be_bytes()).into());
         let ids = keys.map(|key| {
             let id = add(&mut registry, key).unwrap().id;
-            prefixes.by_ref().take(500).for_each(|prefix| {
+            for prefix in prefixes.by_ref().take(500) {
                 registry.allowed_ips.insert(prefix, id);
-            });
+            }
             id
         });
         for key in &keys {
