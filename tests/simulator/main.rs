@@ -8,3 +8,6 @@ mod fixed;
 mod network;
 mod random;
 mod rules;
+#[path = "../virtual_time/sealed.rs"]
+#[allow(dead_code, reason = "shared with other tests, which need more of it")]
+mod sealed;
