@@ -291,7 +291,7 @@ fn route(shared: &Shared, packets: &PacketBatch, tun: &str, routes: &mut Vec<Opt
             count(&shared.drops.no_route);
             return None;
         };
-        if port.is_some_and(|port| came_back(packet, &header, (&registry, &shared.endpoints), port, tun)) {
+        if port.is_some_and(|port| came_back(packet, &header, (peer, &registry, &shared.endpoints), port, tun)) {
             count(&shared.drops.came_back);
             return None;
         }

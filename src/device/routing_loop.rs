@@ -1,13 +1,14 @@
 //! Datagrams of our own that the system routes back into the tunnel: sealed again, each would come back for ever.
 //!
 //! That happens where the endpoint of a peer is routed into the tunnel: of one that is there itself, or of several, each by
-//! way of the next. The kernel's WireGuard drops what would come back to its own interface (`-ELOOP`,
+//! way of the next. The kernel's WireGuard drops whatever would come back to its own interface (`-ELOOP`,
 //! `drivers/net/wireguard/socket.c`). Here is dropped, with its fragments, what left an address of ours from our port for the
-//! endpoint of any peer, in a session with that peer. So what others send to the same endpoint from the same port passes.
+//! endpoint of a peer, in a session with that peer, and is routed to the same peer, or to one whose own datagrams go by way of
+//! it. So what others send to the same endpoint from the same port passes, and so do the datagrams for one peer that
+//! go by way of another.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::endpoints::Endpoints;
@@ -37,6 +38,12 @@ const DATA: [u8; 4] = [4, 0, 0, 0];
 const FRAGMENTS_LIFE: Duration = Duration::from_secs(1);
 const MAX_FRAGMENTED: usize = 32;
 
+/// How long it counts that datagrams for one peer went by way of another: in a loop they go round in less.
+const WAY_LIFE: Duration = Duration::from_secs(1);
+
+/// Most peers by way of which datagrams for one go.
+const MAX_WAYS: usize = 8;
+
 /// How long nothing is said again of the same endpoint.
 const REMINDER: Duration = Duration::from_secs(600);
 
@@ -45,6 +52,8 @@ const REMINDER: Duration = Duration::from_secs(600);
 pub(super) struct CameBack {
     /// Those of which the first fragment was dropped: our address, the identification, and when; the newest last.
     fragmented: VecDeque<(IpAddr, u32, Instant)>,
+    /// By way of which peer the last of them went, and when.
+    way: Option<(u32, Instant)>,
     /// The address that the user was warned of, and when.
     warned: Option<(IpAddr, Instant)>,
 }
@@ -61,6 +70,11 @@ impl CameBack {
         self.fragmented.iter().any(|(of, id, at)| {
             (*of, *id) == (source, identification) && now.saturating_duration_since(*at) < FRAGMENTS_LIFE
         })
+    }
+
+    /// Returns the peer by way of which datagrams go now, if they do.
+    fn way(&self, now: Instant) -> Option<u32> {
+        self.way.filter(|(_, at)| now.saturating_duration_since(*at) < WAY_LIFE).map(|(peer, _)| peer)
     }
 
     /// Tells whether the user is to be warned of this endpoint's address now.
@@ -114,12 +128,12 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// Tells whether `packet`, which came from the TUN device `tun`, left our port `port` for a peer before; then the user is
-/// warned, but not again and again.
+/// Tells whether `packet`, which came from the TUN device `tun` and is routed to the peer `next`, left our port `port` for
+/// that peer before, or for one that leads there; then the user is warned, but not again and again.
 pub(super) fn came_back(
     packet: &[u8],
     header: &IpHeader,
-    (registry, endpoints): (&Registry, &Endpoints),
+    (next, registry, endpoints): (&Peer, &Registry, &Endpoints),
     port: u16,
     tun: &str,
 ) -> bool {
@@ -129,29 +143,53 @@ pub(super) fn came_back(
     {
         return false;
     }
+    let now = Instant::now();
     let peers = endpoints.at(header.destination);
-    let is_of = |peer: &Arc<Peer>| is_of_peer(piece, header, (peer, registry), tun);
-    peers.into_iter().filter_map(|peer| registry.by_id(peer)).any(is_of)
+    peers.into_iter().filter_map(|peer| registry.by_id(peer)).any(|peer| match piece {
+        Piece::First { datagram, identification } => {
+            let is_loop = is_of_peer(datagram, header, peer, registry) && !leads_elsewhere(next, peer, registry, now);
+            if is_loop {
+                note_loop((peer, header.source), identification, tun, now);
+            }
+            is_loop
+        }
+        Piece::Later { identification } => {
+            peer.state.lock().came_back.is_fragmented(header.source, identification, now)
+        }
+    })
 }
 
-/// Tells whether a piece was sent to the peer, which is at the packet's destination.
-fn is_of_peer(piece: Piece<'_>, header: &IpHeader, (peer, registry): (&Peer, &Registry), tun: &str) -> bool {
-    let mut state = peer.state.lock();
+/// Tells whether a datagram was sent to the peer, which is at its destination.
+fn is_of_peer(datagram: &[u8], header: &IpHeader, peer: &Peer, registry: &Registry) -> bool {
+    let state = peer.state.lock();
     let Some(endpoint) = state.tunnel.endpoint().map(|endpoint| endpoint.remote) else { return false };
-    let now = Instant::now();
-    let (datagram, identification) = match piece {
-        Piece::First { datagram, identification } => (datagram, identification),
-        Piece::Later { identification } => return state.came_back.is_fragmented(header.source, identification, now),
-    };
     let is_for_endpoint = u16_at(datagram, 2) == Some(endpoint.port());
     let message = datagram.get(UDP_HEADER..).unwrap_or_default();
     let source = path::on_link(header.source, endpoint);
-    if !is_for_endpoint || !is_of_session(message, peer, &state, registry) || path::is_foreign(source) {
+    is_for_endpoint && is_of_session(message, peer, &state, registry) && !path::is_foreign(source)
+}
+
+/// Tells whether datagrams for `peer` may go by way of `next`: those for that one do not come back to `peer`. Notes the way.
+fn leads_elsewhere(next: &Peer, peer: &Peer, registry: &Registry, now: Instant) -> bool {
+    let mut at = Some(next.id);
+    for _ in 0..MAX_WAYS {
+        let Some(id) = at.filter(|id| *id != peer.id) else { break };
+        at = registry.by_id(id).and_then(|peer| peer.state.lock().came_back.way(now));
+    }
+    if at.is_some() {
         return false;
     }
+    peer.state.lock().came_back.way = Some((next.id, now));
+    true
+}
+
+/// Notes that a datagram of the peer's from `source` came back.
+fn note_loop((peer, source): (&Peer, IpAddr), identification: Option<u32>, tun: &str, now: Instant) {
+    let mut state = peer.state.lock();
     if let Some(identification) = identification {
-        state.came_back.note_fragmented(header.source, identification, now);
+        state.came_back.note_fragmented(source, identification, now);
     }
+    let Some(endpoint) = state.tunnel.endpoint().map(|endpoint| endpoint.remote) else { return };
     let address = endpoint.ip();
     if state.came_back.is_news(address, now) {
         let text = format!(
@@ -160,7 +198,6 @@ fn is_of_peer(piece: Piece<'_>, header: &IpHeader, (peer, registry): (&Peer, &Re
         );
         state.log.warn(peer.public_key, &text, now);
     }
-    true
 }
 
 /// Tells whether a message of WireGuard's is of a session with `peer`, by the index in clear: of a handshake our own, of data

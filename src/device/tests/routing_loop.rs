@@ -110,22 +110,37 @@ async fn a_datagram_of_our_own_is_dropped_and_what_only_looks_like_one_passes() 
 }
 
 #[tokio::test]
-async fn a_datagram_for_one_peer_is_not_sent_by_way_of_another() {
+async fn a_datagram_for_one_peer_goes_by_way_of_another_but_not_round_in_a_circle() {
     const C: [u8; 4] = [10, 0, 0, 3];
+    const LOCAL: [u8; 4] = [127, 0, 0, 1];
     let (mut a, mut b, mut c) = (Side::new().await, Side::new().await, Side::new().await);
-    let between = Between::new(a.listening().await, c.listening().await).await;
-    a.add_peer(&b, B).await;
-    let everything = PeerUpdate {
-        allowed_ips: vec![AllowedIpChange::Add("0.0.0.0/0".parse().unwrap())],
-        ..PeerUpdate::new(b.key.public_key())
-    };
-    a.device.apply(Update { peers: vec![everything], ..Update::default() }).unwrap();
-    b.add_peer(&a, A).await;
-    for (side, peer, address) in [(&a, &c, C), (&c, &a, A)] {
+    let port = a.listening().await.port();
+    let mut networks = Vec::new();
+    for (side, address) in [(&b, B), (&c, C)] {
+        let between = Between::new(a.listening().await, side.listening().await).await;
+        for (here, there, address) in [(&a, side, address), (side, &a, A)] {
+            let update = PeerUpdate {
+                endpoint: Some(between.address),
+                allowed_ips: vec![AllowedIpChange::Add(IpAddr::from(address).into())],
+                ..PeerUpdate::new(there.key.public_key())
+            };
+            here.device.apply(Update { peers: vec![update], ..Update::default() }).unwrap();
+        }
+        networks.push(between);
+    }
+    let lead = |a: &Side, to: &Side| {
         let update = PeerUpdate {
-            endpoint: Some(between.address),
-            allowed_ips: vec![AllowedIpChange::Add(IpAddr::from(address).into())],
-            ..PeerUpdate::new(peer.key.public_key())
+            allowed_ips: vec![AllowedIpChange::Add(IpAddr::from(LOCAL).into())],
+            ..PeerUpdate::new(to.key.public_key())
+        };
+        a.device.apply(Update { peers: vec![update], ..Update::default() }).unwrap();
+    };
+    let come_back = |of: &Between| routed(LOCAL, port, of.address.port(), &of.last(4));
+    // What b and c have to take from there, they do.
+    for side in [&b, &c] {
+        let update = PeerUpdate {
+            allowed_ips: vec![AllowedIpChange::Add(IpAddr::from(LOCAL).into())],
+            ..PeerUpdate::new(a.key.public_key())
         };
         side.device.apply(Update { peers: vec![update], ..Update::default() }).unwrap();
     }
@@ -133,8 +148,12 @@ async fn a_datagram_for_one_peer_is_not_sent_by_way_of_another() {
     a.host.send_packet(ipv4(A, C, b"to c")).await.unwrap();
     assert_eq!(c.receive().await, ipv4(A, C, b"to c"));
 
-    let port = a.listening().await.port();
-    a.host.send_packet(routed([127, 0, 0, 1], port, between.address.port(), &between.last(4))).await.unwrap();
+    lead(&a, &b);
+    let by_way_of_b = come_back(&networks[1]);
+    a.host.send_packet(by_way_of_b.clone()).await.unwrap();
+    assert_eq!(b.receive().await, by_way_of_b);
+    lead(&a, &c);
+    a.host.send_packet(come_back(&networks[0])).await.unwrap();
     exchange(&mut a, &mut b, b"still alive").await;
     assert_eq!(a.device.status().dropped.came_back, 1);
 }
