@@ -3,7 +3,7 @@
 //! One thread serves all, so that a hundred cost the machine little. What is measured of them is what of their requests the
 //! relay's host has answered, and how long that took.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,6 +18,7 @@ use crate::echo::{ECHO_HEADERS, echo_reply, echo_request};
 use crate::host::{Background, Host};
 use crate::tunnel::{Keys, PeerConfig};
 use crate::wait::eventually;
+use crate::wire::Wire;
 
 /// Bytes of each packet.
 const PACKET: usize = 1_250;
@@ -88,6 +89,18 @@ pub struct Member {
 }
 
 impl Member {
+    /// Returns one with new keys, at the left end of a wire, and gives `host`, which is there, its address that ends in
+    /// `number`.
+    ///
+    /// # Panics
+    /// Panics if the host has the address already.
+    #[track_caller]
+    pub fn join(host: &Host, wire: &Wire, number: u8, inner: Ipv4Addr) -> Self {
+        let IpAddr::V4(outer) = wire.network.v4(number) else { unreachable!("an address of version 4") };
+        host.ip(&format!("addr add {outer}/24 dev {}", wire.left));
+        Self { keys: Keys::new(), outer, inner }
+    }
+
     /// Returns what a relay is to know of it.
     pub fn as_peer(&self) -> PeerConfig {
         PeerConfig {

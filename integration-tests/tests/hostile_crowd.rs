@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use maybetun_integration_tests::lies::LIES;
 use maybetun_integration_tests::{
-    Background, Crowd, Host, Keys, Measured, Member, Network, Stage, Wire, alone, ask, key_in_hex, metronome, resident,
-    run, value_of,
+    Background, Crowd, Host, Measured, Member, Network, Stage, Wire, alone, ask, key_in_hex, metronome, resident, run,
+    value_of,
 };
 use nix::unistd::gettid;
 
@@ -86,11 +86,7 @@ impl Storm {
 fn crowded() -> (Stage, Crowd, Host, Wire) {
     let (host, crowd_host) = (Host::new(), Host::new());
     let wire = Wire::between(&crowd_host, &host, Network::First, 1_500);
-    let member = |number: u8| {
-        let IpAddr::V4(outer) = Network::First.v4(number) else { unreachable!("an address of version 4") };
-        crowd_host.ip(&format!("addr add {outer}/24 dev {}", wire.left));
-        Member { keys: Keys::new(), outer, inner: Ipv4Addr::new(10, 9, 0, number) }
-    };
+    let member = |number| Member::join(&crowd_host, &wire, number, Ipv4Addr::new(10, 9, 0, number));
     let members: Vec<Member> = (100..).take(CROWD).map(member).collect();
     let peers = members.iter().map(Member::as_peer).collect();
     let stage = Stage::start(host, peers, 1);

@@ -1,6 +1,6 @@
 //! What one peer does, or somebody who is no peer, harms no other.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::Range;
 use std::thread;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use std::time::Duration;
 use maybetun_integration_tests::Implementation::{Maybetun, MaybetunQueued};
 use maybetun_integration_tests::raw::{RawSender, datagram};
 use maybetun_integration_tests::{
-    Capture, Crowd, Datagram, End, Host, Implementation, Keys, MEGABYTE, Member, Network, Pair, Setup, Sink, Star,
-    Stream, UdpFlood, Wire, alone, ask, enable_machines, errno, eventually, handshake_initiation, key_in_hex,
-    metronome, value_of,
+    Capture, Crowd, Datagram, End, Host, Implementation, MEGABYTE, Member, Network, Pair, Setup, Sink, Star, Stream,
+    UdpFlood, Wire, alone, ask, enable_machines, errno, eventually, handshake_initiation, key_in_hex, metronome,
+    value_of,
 };
 
 /// What an honest client is sent, in bits a second.
@@ -175,11 +175,7 @@ fn hundred(scene: &Scene, host: &Host) -> (Crowd, Wire) {
     let relay = &scene.star.relay;
     let wire = Wire::between(host, &relay.host, Network::First, 1_500);
     relay.host.ip(&format!("route add 10.9.1.0/24 dev {}", relay.daemon.interface()));
-    let member = |number: u8| {
-        let IpAddr::V4(outer) = Network::First.v4(number) else { unreachable!("an address of version 4") };
-        host.ip(&format!("addr add {outer}/24 dev {}", wire.left));
-        Member { keys: Keys::new(), outer, inner: Ipv4Addr::new(10, 9, 1, number) }
-    };
+    let member = |number| Member::join(host, &wire, number, Ipv4Addr::new(10, 9, 1, number));
     let members: Vec<Member> = (100..200).map(member).collect();
     let peers: Vec<_> = members
         .iter()

@@ -14,14 +14,10 @@ use std::time::{Duration, Instant};
 use super::endpoints::Endpoints;
 use super::path;
 use super::registry::{Peer, PeerState, Registry};
-use crate::tunnel::IpHeader;
+use crate::tunnel::{FRAGMENT_OFFSET, IpHeader, MORE_FRAGMENTS};
 
 const UDP: u8 = 17;
 const UDP_HEADER: usize = 8;
-
-/// IPv4's fragment field (RFC 791, section 3.1): whether more follow, and where the fragment belongs.
-const MORE_FRAGMENTS: u16 = 0x2000;
-const V4_OFFSET: u16 = 0x1fff;
 
 /// IPv6's fragment header (RFC 8200, section 4.5), and where a fragment belongs in it.
 const FRAGMENT: u8 = 44;
@@ -105,9 +101,9 @@ impl<'a> Piece<'a> {
         match if is_v4 { packet[9] } else { packet[6] } {
             UDP if is_v4 => {
                 let [field, identification] = [u16_at(packet, 6)?, u16_at(packet, 4)?];
-                let identification = (field & (MORE_FRAGMENTS | V4_OFFSET) != 0).then(|| identification.into());
+                let identification = (field & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0).then(|| identification.into());
                 let datagram = packet.get(usize::from(packet[0] & 0x0f) * 4..)?;
-                Some(Self::new(datagram, field & V4_OFFSET, identification))
+                Some(Self::new(datagram, field & FRAGMENT_OFFSET, identification))
             }
             UDP => Some(Self::new(packet.get(V6_HEADER..)?, 0, None)),
             FRAGMENT if !is_v4 => {

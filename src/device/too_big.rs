@@ -14,7 +14,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::bucket::{Bucket, Share};
-use crate::tunnel::{DatagramBatch, IpHeader, PADDING_MULTIPLE, Tunnel};
+use crate::tunnel::{DatagramBatch, FRAGMENT_OFFSET, IpHeader, MORE_FRAGMENTS, PADDING_MULTIPLE, Tunnel};
 
 /// Messages that one device sends: as many as Linux (`icmp_msgs_per_sec`, `icmp_msgs_burst`).
 const OF_DEVICE: Share = Share::new(1_000, 50);
@@ -38,11 +38,8 @@ const ICMP_V6: u8 = 58;
 /// Hops that a message may take.
 const TTL: u8 = 64;
 
-/// Bits of IPv4's fragment field (RFC 791, section 3.1): what may not be fragmented, what has more behind it, and where
-/// it belongs, in units of eight bytes.
+/// The bit of IPv4's fragment field that forbids to cut (RFC 791, section 3.1), and the unit of its offset, in bytes.
 const DONT_FRAGMENT: u16 = 0x4000;
-const MORE_FRAGMENTS: u16 = 0x2000;
-const OFFSET: u16 = 0x1fff;
 const UNIT: usize = 8;
 
 /// What is to be done for a packet that is too large.
@@ -123,8 +120,8 @@ fn fragments(packet: &[u8], mtu: usize) -> Option<Vec<Vec<u8>>> {
     let count = payload.len().div_ceil(step);
     let cut = payload.chunks(step).enumerate().map(|(index, part)| {
         let mut fragment = if index == 0 { header.to_vec() } else { later.clone() };
-        let offset = u16::try_from(usize::from(field & OFFSET) + index * step / UNIT).ok()?;
-        if offset > OFFSET {
+        let offset = u16::try_from(usize::from(field & FRAGMENT_OFFSET) + index * step / UNIT).ok()?;
+        if offset > FRAGMENT_OFFSET {
             return None;
         }
         let more = if index + 1 < count { MORE_FRAGMENTS } else { field & MORE_FRAGMENTS };
@@ -172,7 +169,7 @@ fn fragmentation_needed(packet: &[u8], mtu: usize) -> Option<Vec<u8>> {
     let header = header_length(packet);
     let is_error = packet[9] == ICMP && packet.get(header).is_none_or(|kind| is_icmp_error(*kind));
     let [source, destination] = [&packet[12..16], &packet[16..20]];
-    if fragment_field(packet) & OFFSET != 0 || is_error || !is_v4_host(source) || !is_v4_host(destination) {
+    if fragment_field(packet) & FRAGMENT_OFFSET != 0 || is_error || !is_v4_host(source) || !is_v4_host(destination) {
         return None;
     }
     let quoted = &packet[..packet.len().min(MAX_V4 - V4_HEADER - ICMP_HEADER)];

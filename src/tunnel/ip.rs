@@ -5,6 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 
+/// Bits of IPv4's fragment field (RFC 791, section 3.1): that more follow, and where the fragment belongs, in units of eight
+/// bytes.
+#[cfg(feature = "device")]
+pub(crate) const MORE_FRAGMENTS: u16 = 0x2000;
+#[cfg(feature = "device")]
+pub(crate) const FRAGMENT_OFFSET: u16 = 0x1fff;
+
 /// What the header of a packet says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IpHeader {

@@ -65,6 +65,8 @@ pub use indices::{INDEX_BITS, SessionIndices};
 pub use ip::IpHeader;
 #[cfg(all(test, feature = "device"))]
 pub(crate) use ip::tests as ip_tests;
+#[cfg(feature = "device")]
+pub(crate) use ip::{FRAGMENT_OFFSET, MORE_FRAGMENTS};
 pub use padding::PaddingRate;
 pub use queue::{MAX_QUEUED_BYTES, MAX_QUEUED_PACKETS};
 pub use timers::{MAX_SILENCE, REJECT_AFTER_TIME};

@@ -180,7 +180,7 @@ fn many_peers_together_have_no_more_messages_than_the_device() {
 fn reassembled(fragments: &[Vec<u8>], start: u16) -> Vec<u8> {
     let mut payload = Vec::new();
     for fragment in fragments {
-        assert_eq!(usize::from((fragment_field(fragment) & OFFSET) - start) * UNIT, payload.len());
+        assert_eq!(usize::from((fragment_field(fragment) & FRAGMENT_OFFSET) - start) * UNIT, payload.len());
         payload.extend_from_slice(&fragment[header_length(fragment)..]);
     }
     payload
@@ -203,7 +203,7 @@ proptest! {
         match remedy(&packet, mtu) {
             Remedy::Fragments(fragments) => {
                 prop_assert!(fragments.iter().all(|fragment| fragment.len() <= mtu));
-                prop_assert_eq!(reassembled(&fragments, field & OFFSET), &packet[words * 4..]);
+                prop_assert_eq!(reassembled(&fragments, field & FRAGMENT_OFFSET), &packet[words * 4..]);
             }
             other @ (Remedy::Message(_) | Remedy::Nothing) => prop_assert!(mtu < words * 4 + UNIT, "{:?}", other),
         }
