@@ -189,7 +189,9 @@ impl Drop for Daemon {
         self.child.kill().ok();
         self.child.wait().ok();
         fs::remove_file(self.socket()).ok();
-        fs::remove_file(self.socket().with_extension("running")).ok();
+        for other in ["running", "control"] {
+            fs::remove_file(self.socket().with_extension(other)).ok();
+        }
         if thread::panicking() {
             eprintln!("log of {}:", self.interface);
             // Of each packet there may be a line.

@@ -34,7 +34,7 @@ fn assert_nothing_left(file: &ClientFile) {
     assert_eq!(file.client.processes(), Vec::<i32>::new(), "a process is left");
     assert!(!file.client.ip("-o link").contains(&file.interface), "the interface is left");
     assert_eq!(file.client.run("ss -Hulpn").success(), "", "a port is left");
-    for end in ["sock", "running"] {
+    for end in ["sock", "running", "control"] {
         let path = format!("/var/run/wireguard/{}.{end}", file.interface);
         assert!(!fs::exists(&path).unwrap(), "{path} is left");
     }
@@ -158,6 +158,21 @@ fn a_hook_that_asks_its_own_tunnel_to_stop_neither_waits_for_itself_nor_opens_it
     file.assert_up();
     daemon.terminate();
     assert!(marks.path().join("PreDown").exists() && marks.path().join("PostDown").exists());
+    assert_nothing_left(&file);
+}
+
+#[test]
+fn what_a_killed_tunnel_of_a_file_left_is_tidied_up_too() {
+    let file = ClientFile::new(INNER, "");
+    up_in_the_background(&file);
+    file.client.processes().into_iter().for_each(|id| kill(Pid::from_raw(id), Signal::SIGKILL).unwrap());
+    eventually("it is gone", Duration::from_secs(20), || {
+        file.client.processes().is_empty() && !file.client.ip("-o link").contains(&file.interface)
+    });
+    let control = format!("/var/run/wireguard/{}.control", file.interface);
+    assert!(fs::exists(&control).unwrap());
+    assert_eq!(maybetun(&file.client, &format!("reload {}", file.interface)).code, Some(6));
+    assert_eq!(maybetun(&file.client, &format!("down {}", file.interface)).code, Some(6));
     assert_nothing_left(&file);
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use maybetun::uapi::DIRECTORY;
 
+use super::control;
 use super::exit::{Exit, Failure, OrExit as _};
 use super::interface;
 use super::network::kill_switch;
@@ -55,10 +56,11 @@ pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
         (None, Found::Dead) => false,
     };
     // While the name is ours no tunnel starts whose kill switch it would be.
-    if let Some(_claim) = Claim::of_nobody(name)
-        && is_closed(name)
-    {
-        return open(name);
+    if let Some(_claim) = Claim::of_nobody(name) {
+        control::tidy(name);
+        if is_closed(name) {
+            return open(name);
+        }
     }
     if was_running { Ok(()) } else { Err(not_running(name)) }
 }

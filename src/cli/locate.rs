@@ -70,18 +70,26 @@ impl Source {
     /// # Errors
     /// When the file's name gives no interface name.
     pub(crate) fn interface(&self) -> anyhow::Result<String> {
-        let is_named_so = self.path.extension().is_some_and(|extension| extension == EXTENSION);
-        let stem = self.path.file_stem().and_then(|stem| stem.to_str()).filter(|_| is_named_so);
-        let name = stem.map(interface::parse_name);
-        let Some(Ok(name)) = name else {
-            let message = format!(
-                "{} is not named IFACE.conf with at most 15 of a-z A-Z 0-9 _=+.-: say --name IFACE",
-                self.path.display()
-            );
-            return Err(Failure::error(Exit::Usage, message));
-        };
-        Ok(name)
+        interface_of(&self.path)
     }
+}
+
+/// Returns the interface that a file is named for, as `wg0` is `wg0.conf`'s.
+///
+/// # Errors
+/// When the file's name gives no interface name.
+pub(crate) fn interface_of(path: &Path) -> anyhow::Result<String> {
+    let is_named_so = path.extension().is_some_and(|extension| extension == EXTENSION);
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).filter(|_| is_named_so);
+    let name = stem.map(interface::parse_name);
+    let Some(Ok(name)) = name else {
+        let message = format!(
+            "{} is not named IFACE.conf with at most 15 of a-z A-Z 0-9 _=+.-: say --name IFACE",
+            path.display()
+        );
+        return Err(Failure::error(Exit::Usage, message));
+    };
+    Ok(name)
 }
 
 /// Room that a buffer has to have left, in bytes: with less, the standard library reads to the stack, to see whether more

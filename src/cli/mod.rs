@@ -3,6 +3,7 @@
 mod backend;
 mod check;
 mod completions;
+mod control;
 mod defense;
 pub(crate) mod demo;
 mod detach;
@@ -17,6 +18,7 @@ mod man;
 mod memory;
 mod network;
 mod notify;
+mod reload;
 mod running;
 mod runtime;
 mod service;
@@ -64,6 +66,7 @@ pub(crate) struct Cli {
 enum Command {
     Up(up::UpArgs),
     Down(down::DownArgs),
+    Reload(reload::ReloadArgs),
     Status(status::StatusArgs),
     /// Draws a private key and prints it in base64.
     Genkey,
@@ -142,6 +145,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         None => backend::run(cli.backend, cli.speed, &log),
         Some(Command::Up(args)) => up::run(args, cli.speed, &log),
         Some(Command::Down(args)) => down::run(&args),
+        Some(Command::Reload(args)) => reload::run(&args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Genkey) => keys::genkey(),
         Some(Command::Pubkey) => keys::pubkey(),
@@ -188,6 +192,8 @@ mod tests {
         assert_eq!(up.name.as_deref(), Some("wg7"));
         assert!(up.detach && up.allow_hooks);
         assert!(matches!(parse("down wg0").unwrap().command, Some(Command::Down(_))));
+        assert!(matches!(parse("reload wg0").unwrap().command, Some(Command::Reload(_))));
+        assert!(matches!(parse("reload ./wg0.conf").unwrap().command, Some(Command::Reload(_))));
         assert!(matches!(parse("status --json").unwrap().command, Some(Command::Status(_))));
         assert!(matches!(parse("genkey").unwrap().command, Some(Command::Genkey)));
     }

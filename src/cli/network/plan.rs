@@ -49,6 +49,8 @@ pub(crate) enum RuleKind {
     Unmarked { mark: u32, table: u32 },
     /// The main table's routes come first, but for its default route.
     MainWithoutDefault,
+    /// What has `mark` is routed by the main table: the tunnel's own, while its mark changes.
+    Marked { mark: u32 },
 }
 
 impl fmt::Display for Rule {
@@ -56,6 +58,7 @@ impl fmt::Display for Rule {
         match self.kind {
             RuleKind::Unmarked { mark, table } => write!(f, "not fwmark {mark:#x} lookup {table}"),
             RuleKind::MainWithoutDefault => write!(f, "lookup main suppress_prefixlength 0"),
+            RuleKind::Marked { mark } => write!(f, "fwmark {mark:#x} lookup main"),
         }
     }
 }

@@ -58,6 +58,9 @@ fn message(rule: &Rule) -> RuleMessage {
             message.header.flags = RuleFlags::Invert;
             message.attributes = vec![RuleAttribute::FwMark(mark), RuleAttribute::Table(table)];
         }
+        RuleKind::Marked { mark } => {
+            message.attributes = vec![RuleAttribute::FwMark(mark), RuleAttribute::Table(MAIN_TABLE)];
+        }
         RuleKind::MainWithoutDefault => {
             message.attributes = vec![RuleAttribute::SuppressPrefixLen(0), RuleAttribute::Table(MAIN_TABLE)];
         }

@@ -61,6 +61,7 @@ impl fmt::Display for Moment {
 #[derive(Debug)]
 pub(super) struct Hooks {
     file: PathBuf,
+    permission: Permission,
     hooks: Vec<(Moment, Hook)>,
 }
 
@@ -75,7 +76,12 @@ impl Hooks {
                 tracing::warn!("{}:{}: {moment}: skipped; --allow-hooks runs it", file.display(), hook.line);
             }
         }
-        Self { file: file.to_owned(), hooks }
+        Self { file: file.to_owned(), permission, hooks }
+    }
+
+    /// Returns those of the file as it is now.
+    pub(super) fn renewed(&self, interface: &Interface) -> Self {
+        Self::new(&self.file, interface, self.permission)
     }
 
     /// Runs the hooks of one moment, in order, each with `%i` replaced by the interface name.

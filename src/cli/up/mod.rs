@@ -1,7 +1,10 @@
 //! `up`: everything that a wg-quick file asks for.
 
+mod difference;
 mod hooks;
+mod in_force;
 mod kill_switch;
+mod reload;
 mod resolve;
 mod save;
 mod saved_defense;
@@ -12,13 +15,14 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
+use super::control::Control;
 use super::detach::{self, Role};
 use super::exit::{Exit, Failure};
 use super::interface;
 use super::locate::Source;
 use super::logging::Log;
 use super::running::Claim;
-use super::runtime::{self, StopSignals};
+use super::runtime::{self, Hangup, ReloadSignal, StopSignals};
 use super::service::{Cost, End, Service, Speed};
 use hooks::{Hooks, Permission};
 use kill_switch::{KillSwitch, KillSwitchArgs};
@@ -27,7 +31,10 @@ use session::Session;
 /// Brings a tunnel up from a wg-quick file, and serves it until it is told to stop.
 ///
 /// Sets up the interface, its addresses, MTU, routes and DNS, as wg-quick does, and undoes all of it on `maybetun down`,
-/// Ctrl-C or failure. `wg` works on it meanwhile.
+/// Ctrl-C or failure. `wg` works on it meanwhile, and `maybetun reload` has it take its file as that is then.
+///
+/// Signals: SIGINT and SIGTERM stop it; SIGQUIT too, and leaves a kill switch closed. SIGHUP is a reload, but in the foreground
+/// of a terminal the terminal's end: a stop that leaves a kill switch closed. Under `nohup` it is nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = super::exit::HELP)]
 pub(crate) struct UpArgs {
@@ -70,7 +77,7 @@ pub(crate) fn run(args: UpArgs, speed: Speed, log: &Log) -> anyhow::Result<()> {
     let cost = args.cost.or_file(&source.config.interface);
     let hooks = Hooks::new(&source.path, &source.config.interface, permission);
     let _claim = Claim::new(&name)?;
-    runtime::run(serve(&name, speed, cost, source, &hooks, &args.kill_switch, log))
+    runtime::run(serve(&name, speed, cost, source, hooks, &args.kill_switch, log))
 }
 
 async fn serve(
@@ -78,16 +85,19 @@ async fn serve(
     speed: Speed,
     cost: Cost,
     source: Source,
-    hooks: &Hooks,
+    hooks: Hooks,
     kill_switch: &KillSwitchArgs,
     log: &Log,
 ) -> anyhow::Result<()> {
-    let mut signals = StopSignals::new().context("cannot watch for signals")?;
+    let hangup = Hangup::of_this_process();
+    let mut signals = StopSignals::new(hangup).context("cannot watch for signals")?;
+    let reload = ReloadSignal::new(hangup).context("cannot watch for signals")?;
+    let mut control = Control::new(name, reload)?;
     let mut session = Session::prepare(source, hooks)?;
     let mut kill_switch = KillSwitch::find(name, kill_switch, session.interface()).await?;
     let mut service = Service::start(name, speed, cost)?;
     tracing::info!("interface {name} is there");
-    let outcome = session.run(&mut service, &mut kill_switch, &mut signals, log).await;
+    let outcome = session.run(&mut service, &mut kill_switch, &mut signals, &mut control, log).await;
     service.stop().await;
     session.after_down(name).await;
     kill_switch.finish(&outcome).await;

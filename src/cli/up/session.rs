@@ -10,16 +10,18 @@ use maybetun::config::{Config, Endpoint, Interface};
 use maybetun::settings::Update;
 
 use super::hooks::{Hooks, Moment};
+use super::in_force::{Dns, InForce};
 use super::kill_switch::KillSwitch;
+use super::reload::Running;
 use super::resolve::{Host, resolve};
 use super::save::{self, Snapshot, save};
 use super::undo::{Step, Undo};
+use crate::cli::control::Control;
 use crate::cli::defense;
 use crate::cli::detach;
 use crate::cli::exit::{Exit, OrExit as _};
 use crate::cli::locate::Source;
 use crate::cli::logging::Log;
-use crate::cli::network::dns::Manager;
 use crate::cli::network::kill_switch::Addresses;
 use crate::cli::network::plan::{self, Plan};
 use crate::cli::network::rule::Added;
@@ -29,24 +31,23 @@ use crate::cli::service::{End, Service};
 
 /// A tunnel that a configuration file describes.
 #[derive(Debug)]
-pub(super) struct Session<'a> {
-    /// The file, less its keys once the device has them.
-    source: Source,
-    hooks: &'a Hooks,
-    /// Who sets DNS, if the file asks for it.
-    dns: Option<Manager>,
+pub(super) struct Session {
+    /// The file as it was read last, less its keys once the device has them.
+    pub(super) source: Source,
+    pub(super) hooks: Hooks,
+    /// What the host's DNS is to be at first, if the file asks for it.
+    dns: Option<Dns>,
 }
 
-impl<'a> Session<'a> {
+impl Session {
     /// Looks, before anything is changed, for what would make it fail.
     ///
     /// # Errors
     /// When DNS cannot be set on this host, the port is taken, or a defense is not there or not valid.
-    pub(super) fn prepare(source: Source, hooks: &'a Hooks) -> anyhow::Result<Self> {
+    pub(super) fn prepare(source: Source, hooks: Hooks) -> anyhow::Result<Self> {
         defense::check(&source)?;
         let interface = &source.config.interface;
-        let has_dns = !interface.dns_servers.is_empty() || !interface.dns_search.is_empty();
-        let dns = if has_dns { Some(Manager::find()?) } else { None };
+        let dns = Dns::of(interface)?;
         if let Some(port) = interface.listen_port.filter(|&port| port != 0) {
             probe_port(port)?;
         }
@@ -70,6 +71,7 @@ impl<'a> Session<'a> {
         service: &mut Service,
         kill_switch: &mut KillSwitch,
         signals: &mut StopSignals,
+        control: &mut Control,
         log: &Log,
     ) -> anyhow::Result<End> {
         let name = service.name().to_owned();
@@ -77,29 +79,37 @@ impl<'a> Session<'a> {
         let mut undo = Undo::default();
         let device = service.device().clone();
         let up = async {
-            let marked = self.set_up(&name, &device, &network, kill_switch, &mut undo).await?;
+            let in_force = self.set_up(&name, &device, &network, kill_switch, &mut undo).await?;
             detach::ready(detach::role(), log)?;
             kill_switch.came_up();
-            anyhow::Ok(marked)
+            anyhow::Ok(in_force)
         };
         let up = tokio::select! {
             up = up => up.map(Ok),
             end = service.ended(signals) => end.map(Err),
         };
         let outcome = match up {
-            Ok(Ok(own_mark)) => {
+            Ok(Ok(mut in_force)) => {
                 self.source.forget_keys();
                 tracing::info!("{name} is up");
-                let end = service.ended(signals).await;
+                let tunnel = Running {
+                    name: &name,
+                    device: &device,
+                    network: &network,
+                    kill_switch,
+                    in_force: &mut in_force,
+                    undo: &mut undo,
+                };
+                let end = self.serve(tunnel, service, signals, control).await;
                 if matches!(end, Ok(End::Signal(_) | End::SocketRemoved)) {
-                    self.save(&device, &network, own_mark).await;
+                    self.save(&device, &network, own_mark(self.interface(), in_force.mark)).await;
                 }
                 end
             }
             Ok(Err(end)) => Ok(end),
             Err(error) => Err(error),
         };
-        undo.run(&name, &network, self.hooks).await;
+        undo.run(&name, &network, &self.hooks).await;
         outcome
     }
 
@@ -110,7 +120,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Sets everything up, and returns the mark of the tunnel's datagrams if it is none of the file's.
+    /// Sets everything up, and returns what is in force then.
     async fn set_up(
         &self,
         name: &str,
@@ -118,25 +128,17 @@ impl<'a> Session<'a> {
         network: &Network,
         kill_switch: &mut KillSwitch,
         undo: &mut Undo,
-    ) -> anyhow::Result<Option<u32>> {
+    ) -> anyhow::Result<InForce> {
         let interface = self.interface();
         self.hooks.run(Moment::PreUp, name).await?;
 
         let addresses = self.resolved(kill_switch).await?;
-        let mut update = self.update(&addresses)?;
+        let mut update = update(&self.source, &addresses)?;
         let own_table = plan::own_table(interface.fwmark.unwrap_or(0), &network.tables_in_use().await?);
         let plan = Plan::new(interface.table, &interface.addresses, allowed_ips(&self.source.config), own_table);
-        let mark = match plan.mark {
-            // Without a default route only the kill switch wants one.
-            None if kill_switch.is_wanted() => {
-                Some(interface.fwmark.filter(|&mark| mark != 0).unwrap_or(network.own_mark()))
-            }
-            mark => mark,
-        };
-        if let Some(mark) = mark {
-            update.fwmark = Some(mark);
-            kill_switch.close(mark, &remembered(&addresses)).await?;
-        }
+        let mark = mark(&plan, interface, kill_switch.is_wanted(), network);
+        update.fwmark = Some(mark);
+        kill_switch.close(mark, &remembered(&addresses)).await?;
         let endpoints: Vec<SocketAddr> = update.peers.iter().filter_map(|peer| peer.endpoint).collect();
         device.apply(update).context("cannot apply the configuration")?;
 
@@ -145,18 +147,27 @@ impl<'a> Session<'a> {
         }
         let mtu = match interface.mtu {
             Some(mtu) => mtu,
-            None => mtu::wide_enough(network.derive_mtu(&endpoints).await, &self.source.config),
+            None => mtu::wide_enough(network.derive_mtu(&endpoints, None).await, &self.source.config),
         };
         network.bring_up(mtu).await?;
-        if let Some(manager) = self.dns {
-            undo.record(Step::Dns(manager));
-            manager.set(name, &interface.dns_servers, &interface.dns_search).await.context("cannot set DNS")?;
+        if let Some(dns) = &self.dns {
+            undo.record(Step::Dns(dns.manager));
+            dns.set(name).await.context("cannot set DNS")?;
         }
         self.route(name, network, &plan, undo).await?;
 
         undo.record(Step::PreDown);
         self.hooks.run(Moment::PostUp, name).await?;
-        Ok(mark.filter(|_| matches!(interface.fwmark, None | Some(0))))
+        Ok(InForce {
+            addresses: interface.addresses.clone(),
+            mtu: interface.mtu,
+            dns: self.dns.clone(),
+            firewall: plan.mark.map(|mark| (interface.addresses.clone(), mark)),
+            plan,
+            mark,
+            own_table: Some(own_table).filter(|_| !has_mark(interface)),
+            endpoints: addresses,
+        })
     }
 
     async fn route(&self, name: &str, network: &Network, plan: &Plan, undo: &mut Undo) -> anyhow::Result<()> {
@@ -172,7 +183,7 @@ impl<'a> Session<'a> {
         for &rule in &plan.rules {
             undo.record(Step::Rule(rule));
             if network.add_rule(&rule).await? == Added::ByOthers {
-                undo.forget_latest();
+                undo.forget(Step::Rule(rule));
             }
         }
         Ok(())
@@ -190,19 +201,6 @@ impl<'a> Session<'a> {
             addresses.insert(host, address);
         }
         Ok(addresses)
-    }
-
-    /// Returns the configuration with the endpoints that are none themselves at `addresses`.
-    fn update(&self, addresses: &HashMap<Host, SocketAddr>) -> anyhow::Result<Update> {
-        let config = &self.source.config;
-        let resolved = |endpoint: &Endpoint| match endpoint {
-            Endpoint::Address(address) => Some(*address),
-            Endpoint::Host { .. } => addresses.get(&host(endpoint)?).copied(),
-        };
-        Ok(config.to_update(
-            |endpoint| resolved(endpoint).ok_or_else(|| io::ErrorKind::NotFound.into()),
-            |defense| defense::load(defense, self.source.directory()),
-        )?)
     }
 
     /// Writes the state back to the file, if it asks for that.
@@ -223,8 +221,41 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Returns what `source` asks of a device, with the endpoints that are no addresses themselves at `addresses`.
+pub(super) fn update(source: &Source, addresses: &HashMap<Host, SocketAddr>) -> anyhow::Result<Update> {
+    let resolved = |endpoint: &Endpoint| match endpoint {
+        Endpoint::Address(address) => Some(*address),
+        Endpoint::Host { .. } => addresses.get(&host(endpoint)?).copied(),
+    };
+    Ok(source.config.to_update(
+        |endpoint| resolved(endpoint).ok_or_else(|| io::ErrorKind::NotFound.into()),
+        |defense| defense::load(defense, source.directory()),
+    )?)
+}
+
+/// Tells whether the file has a mark for the tunnel's datagrams.
+pub(super) fn has_mark(interface: &Interface) -> bool {
+    interface.fwmark.is_some_and(|mark| mark != 0)
+}
+
+/// Returns the mark of the tunnel's datagrams; 0 if they need none. Without a default route only a kill switch, and the
+/// file, want one.
+pub(super) fn mark(plan: &Plan, interface: &Interface, has_kill_switch: bool, network: &Network) -> u32 {
+    let of_file = interface.fwmark.unwrap_or(0);
+    match plan.mark {
+        Some(mark) => mark,
+        None if has_kill_switch && of_file == 0 => network.own_mark(),
+        None => of_file,
+    }
+}
+
+/// Returns the mark if it is none of the file's.
+fn own_mark(interface: &Interface, mark: u32) -> Option<u32> {
+    Some(mark).filter(|mark| *mark != 0 && !has_mark(interface))
+}
+
 /// Returns what is to be resolved; `None` of an address.
-fn host(endpoint: &Endpoint) -> Option<Host> {
+pub(super) fn host(endpoint: &Endpoint) -> Option<Host> {
     match endpoint {
         Endpoint::Address(_) => None,
         Endpoint::Host { name, port } => Some((name.clone(), *port)),
@@ -232,7 +263,7 @@ fn host(endpoint: &Endpoint) -> Option<Host> {
 }
 
 /// Tells whether a resolver is asked for it: it is not for an address whose zone is a name (`fe80::1%eth0`).
-fn is_name((name, _): &Host) -> bool {
+pub(super) fn is_name((name, _): &Host) -> bool {
     !name.contains(':')
 }
 
@@ -242,12 +273,12 @@ fn key((name, port): &Host) -> String {
 }
 
 /// Returns the addresses that a kill switch keeps: those of names.
-fn remembered(addresses: &HashMap<Host, SocketAddr>) -> Addresses {
+pub(super) fn remembered(addresses: &HashMap<Host, SocketAddr>) -> Addresses {
     let names = addresses.iter().filter(|(host, _)| is_name(host));
     names.map(|(host, &address)| (key(host), address)).collect()
 }
 
-fn allowed_ips(config: &Config) -> impl Iterator<Item = IpNet> {
+pub(super) fn allowed_ips(config: &Config) -> impl Iterator<Item = IpNet> {
     config.peers.iter().flat_map(|peer| peer.allowed_ips.iter().copied())
 }
 

@@ -28,14 +28,24 @@ pub(super) struct Undo {
 }
 
 impl Undo {
-    /// Records a step that is about to be taken.
+    /// Records a step that is about to be taken, unless it is there. The PreDown hooks stay the first to be due: all that
+    /// is set up is there for them.
     pub(super) fn record(&mut self, step: Step) {
-        self.steps.push(step);
+        if self.has(step) {
+            return;
+        }
+        let is_before_hooks = self.steps.last() == Some(&Step::PreDown);
+        self.steps.insert(self.steps.len() - usize::from(is_before_hooks), step);
     }
 
-    /// Forgets the latest step: it turned out to be somebody else's.
-    pub(super) fn forget_latest(&mut self) {
-        self.steps.pop();
+    /// Forgets a step: it turned out to be somebody else's, or was undone.
+    pub(super) fn forget(&mut self, step: Step) {
+        self.steps.retain(|other| *other != step);
+    }
+
+    /// Tells whether a step was taken.
+    pub(super) fn has(&self, step: Step) -> bool {
+        self.steps.contains(&step)
     }
 
     /// Undoes every step, the latest first. A step that cannot be undone is warned of, and the others follow.
@@ -54,5 +64,22 @@ impl Undo {
                 tracing::warn!("{error:#}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hooks_come_first_whatever_is_set_up_later() {
+        let mut undo = Undo::default();
+        let dns = Step::Dns(Manager::Resolvectl);
+        for step in [dns, Step::PreDown, Step::Firewall, Step::Firewall] {
+            undo.record(step);
+        }
+        assert_eq!(undo.steps, [dns, Step::Firewall, Step::PreDown]);
+        undo.forget(dns);
+        assert!(!undo.has(dns) && undo.has(Step::Firewall));
     }
 }
