@@ -249,6 +249,14 @@ impl KillSwitch {
         Ok(())
     }
 
+    /// Remembers where endpoints are from now on, while it is closed.
+    pub(super) async fn remember(&mut self, endpoints: Addresses) {
+        let Some(settings) = self.settings.clone().filter(|settings| settings.endpoints != endpoints) else { return };
+        if let Err(error) = self.close_as(Settings { endpoints, ..settings }).await {
+            tracing::error!("{error:#}");
+        }
+    }
+
     /// Notes that the tunnel came up.
     pub(super) fn came_up(&mut self) {
         if self.stage == Stage::Closing {

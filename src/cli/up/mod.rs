@@ -4,6 +4,7 @@ mod difference;
 mod hooks;
 mod in_force;
 mod kill_switch;
+mod lookups;
 mod reload;
 mod resolve;
 mod save;

@@ -1,4 +1,4 @@
-//! A tunnel that is up: it takes its file as that is now when it is asked to.
+//! A tunnel that is up: it takes its file as that is now when it is asked to, and calls peers that moved.
 //!
 //! The whole file is read, and all that can be known beforehand is looked at, before anything is changed. Then the kill
 //! switch closes as far as it is to, the device takes all that is its own in one update, the network follows, and last the
@@ -10,14 +10,15 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context as _;
-use maybetun::config::{Config, Peer};
+use maybetun::config::{Config, Endpoint, Peer};
 use maybetun::device::Device;
 use maybetun::keys::PublicKey;
-use maybetun::settings::Update;
+use maybetun::settings::{PeerAction, PeerUpdate, Update};
 
 use super::difference::{self, Difference};
 use super::in_force::{Dns, InForce, Place, Wanted};
 use super::kill_switch::KillSwitch;
+use super::lookups::{Found, Lookups};
 use super::resolve::{Host, resolve};
 use super::save;
 use super::session::{self, Session};
@@ -74,6 +75,8 @@ impl Session {
         signals: &mut StopSignals,
         control: &mut Control,
     ) -> anyhow::Result<End> {
+        let device = tunnel.device;
+        let mut lookups = Lookups::new(device, names(&self.source.config));
         loop {
             tokio::select! {
                 end = service.ended(signals) => return end,
@@ -83,7 +86,9 @@ impl Session {
                         answer = self.answer(&request, &mut tunnel) => answer,
                     };
                     request.answer(answer);
+                    lookups.watch(names(&self.source.config));
                 }
+                found = lookups.next(|peer| endpoint(device, peer)) => follow(&mut tunnel, found).await,
             }
         }
     }
@@ -257,4 +262,27 @@ fn all(errors: Vec<anyhow::Error>) -> Option<anyhow::Error> {
     let texts: Vec<_> = errors.iter().map(exit::chain).collect();
     let message = format!("not all was applied, the rest is in force: {}", texts.join("; "));
     Some(Failure::error(exit::of(first), message))
+}
+
+/// Returns the peers whose endpoints are no addresses, and what they are.
+fn names(config: &Config) -> impl Iterator<Item = (PublicKey, Host)> {
+    config.peers.iter().filter_map(|peer| Some((peer.public_key, session::host(peer.endpoint.as_ref()?)?)))
+}
+
+/// Returns where a peer is called.
+fn endpoint(device: &Device, peer: PublicKey) -> Option<SocketAddr> {
+    device.status().peers.into_iter().find(|status| status.public_key == peer)?.endpoint
+}
+
+/// Calls a peer where its name says that it is.
+async fn follow(tunnel: &mut Running<'_>, Found { peer, host, address }: Found) {
+    tracing::info!("peer {peer} does not answer: it is called at another address of its name");
+    tracing::debug!("{peer}: {} is at {address}", Endpoint::Host { name: host.0.clone(), port: host.1 });
+    let update = PeerUpdate { action: PeerAction::UpdateOnly, endpoint: Some(address), ..PeerUpdate::new(peer) };
+    if let Err(error) = tunnel.device.apply(Update { peers: vec![update], ..Update::default() }) {
+        tracing::warn!("{error}");
+        return;
+    }
+    tunnel.in_force.endpoints.insert(host, address);
+    tunnel.kill_switch.remember(session::remembered(&tunnel.in_force.endpoints)).await;
 }
