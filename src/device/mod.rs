@@ -23,6 +23,7 @@ mod pacer;
 mod path;
 mod peers;
 mod registry;
+mod route;
 mod routing_loop;
 mod schedule;
 mod sending;
@@ -35,6 +36,7 @@ mod supervise;
 #[cfg(test)]
 mod tests;
 mod too_big;
+mod way;
 mod workers;
 
 use std::io;
