@@ -56,15 +56,8 @@ impl Uplinks {
         }
         let table = format!("table inet providers {{ chain input {{ type filter hook input priority 0; {rules} }}; }}");
         far.run_with_input("nft -f -", &table).success();
-        let uplinks = Self { near, far, wires };
-        uplinks.lead_over(0);
-        uplinks
-    }
-
-    /// Has the default routes lead over an uplink, 0 or 1.
-    #[track_caller]
-    pub fn lead_over(&self, uplink: usize) {
-        lead_over(&self.near, &self.wires[uplink]);
+        wires[0].lead_left(&near);
+        Self { near, far, wires }
     }
 }
 
@@ -72,12 +65,6 @@ impl Default for Uplinks {
     fn default() -> Self {
         Self::new()
     }
-}
-
-#[track_caller]
-fn lead_over(host: &Host, wire: &Wire) {
-    host.ip(&format!("-4 route replace default via {} dev {}", wire.network.v4(2), wire.left));
-    host.ip(&format!("-6 route replace default via {} dev {}", wire.network.v6(2), wire.left));
 }
 
 /// A tunnel one end of which has two uplinks.
@@ -127,6 +114,6 @@ impl Multihomed {
     /// Has the default routes lead over an uplink, 0 or 1.
     #[track_caller]
     pub fn lead_over(&self, uplink: usize) {
-        lead_over(&self.near.host, &self.wires[uplink]);
+        self.wires[uplink].lead_left(&self.near.host);
     }
 }

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use maybetun_integration_tests::Implementation::Maybetun;
+use maybetun_integration_tests::Implementation::{Maybetun, WireguardGo};
 use maybetun_integration_tests::{
     Call, End, Multihomed, Network, Outer, Twofold, defense, dump, eventually, shown_peer, status_json,
 };
@@ -134,9 +134,21 @@ fn a_defended_relay_goes_on_by_the_other_uplink_over_ipv6() {
     goes_on_by_the_other(Twofold::Relay, Outer::V6, Defense::Agreed);
 }
 
+/// What is measured says how a move compares, on this machine at this moment.
+#[test]
+fn a_move_is_measured_beside_wireguard_go() {
+    for implementation in [Maybetun, WireguardGo] {
+        let tunnel = Multihomed::start(implementation, Twofold::Client, Outer::V4);
+        let call = call(&tunnel);
+        let gaps = move_routes(&tunnel, &call, PATIENCE);
+        println!("{implementation:?}: {gaps:?}");
+        assert!(implementation != Maybetun || gaps.iter().all(|gap| *gap < SOON), "{gaps:?}");
+    }
+}
+
 #[test]
 fn a_client_on_another_uplink_has_another_session_and_another_port() {
-    let Multihomed { near, far, wires } = &Multihomed::start(Maybetun, Twofold::Client, Outer::V4);
+    let Multihomed { near, far, .. } = &Multihomed::start(Maybetun, Twofold::Client, Outer::V4);
     let [before, first] = [port(near), handshakes(near)];
     near.host.ip(&format!("route replace default via {}", Network::Second.v4(2)));
     let replies = near.host.count_replies(&far.v4(), PINGS);
@@ -144,7 +156,6 @@ fn a_client_on_another_uplink_has_another_session_and_another_port() {
     assert!(handshakes(near) > first);
     assert_ne!(port(near), before);
     assert_eq!(dump(&far.host, &far.daemon)[0].endpoint, format!("{}:{}", Network::Second.v4(1), port(near)));
-    assert_eq!(wires[1].network, Network::Second);
 }
 
 #[test]
