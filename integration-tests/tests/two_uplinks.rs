@@ -2,6 +2,7 @@
 //! change disturbs it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "what is measured is told")]
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -109,13 +109,16 @@ pub(super) struct View {
     tables: Option<Tables>,
     paths: HashMap<SocketAddr, Option<(Path, Lead)>>,
     foreign: HashMap<SocketAddr, bool>,
+    /// Which interface has an address of ours.
+    homes: HashMap<IpAddr, Option<u32>>,
 }
 
 impl View {
     /// Returns what datagrams find that bear the mark `fwmark`.
     pub(super) fn new(fwmark: u32, occasion: Occasion) -> Self {
         let tables = Tables::open().inspect_err(|error| tracing::debug!(%error, "the system does not tell routes"));
-        Self { fwmark, occasion, tables: tables.ok(), paths: HashMap::new(), foreign: HashMap::new() }
+        let tables = tables.ok();
+        Self { fwmark, occasion, tables, paths: HashMap::new(), foreign: HashMap::new(), homes: HashMap::new() }
     }
 
     /// Looks at the way to a peer.
@@ -162,18 +165,23 @@ impl View {
     }
 
     fn hop(&self, remote: SocketAddr, source: Option<IpAddr>) -> Option<Hop> {
-        let hop = self.tables.as_ref()?.hop(remote, source, self.fwmark);
-        hop.unwrap_or_else(|error| {
-            tracing::debug!(%error, "the system does not tell a route");
-            None
-        })
+        told(self.tables.as_ref()?.hop(remote, source, self.fwmark))
     }
 
-    /// Tells whether datagrams from `local` to `remote` leave by an interface that has it, if the system says.
-    fn leaves_from_home(&self, remote: SocketAddr, local: IpAddr) -> Option<bool> {
-        let hop = self.hop(remote, Some(local))?;
-        self.tables.as_ref().map(|tables| tables.has(hop.interface, local))
+    /// Tells whether datagrams from `local` to `remote` leave by the interface that has it, if the system says.
+    fn leaves_from_home(&mut self, remote: SocketAddr, local: IpAddr) -> Option<bool> {
+        let tables = self.tables.as_ref()?;
+        let home = *self.homes.entry(local).or_insert_with(|| told(tables.interface_of(local)));
+        Some(self.hop(remote, Some(local))?.interface == home?)
     }
+}
+
+/// Returns what the system tells of a route, if it does.
+fn told<T>(answer: io::Result<Option<T>>) -> Option<T> {
+    answer.unwrap_or_else(|error| {
+        tracing::debug!(%error, "the system does not tell a route");
+        None
+    })
 }
 
 /// Warns, once for each size, when datagrams of the one size are larger than the path takes.

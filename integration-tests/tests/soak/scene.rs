@@ -129,6 +129,17 @@ impl Scene {
         client.wait_for_exit();
     }
 
+    /// Removes the rules that a client left which was killed: they are the host's.
+    pub(crate) fn sweep_rules(&self) {
+        for version in [4, 6] {
+            let is_kernels = |rule: &&str| ["0:", "32766:", "32767:"].iter().any(|number| rule.starts_with(number));
+            for rule in self.near.ip(&format!("-{version} rule")).lines().filter(|rule| !is_kernels(rule)) {
+                let number = rule.split(':').next().unwrap_or_default();
+                self.near.ip(&format!("-{version} rule del pref {number}"));
+            }
+        }
+    }
+
     /// Ends the relay by a signal, and starts it again.
     pub(crate) fn restart_relay(&mut self, signal: Signal) {
         self.relay.restart_by(signal);
@@ -195,7 +206,9 @@ fn inside(number: u8, port: u16) -> SocketAddr {
 fn configuration(host: &Host) -> String {
     let mut lines = Vec::new();
     for what in ["-4 rule", "-6 rule", "-4 route show table all", "-6 route show table all"] {
-        lines.extend(host.ip(what).lines().map(|line| line.trim_end().to_owned()));
+        // The kernel gives a link its own addresses a moment after it is up.
+        let is_kernels = |line: &&str| line.contains(" fe80:") || line.contains(" ff00:");
+        lines.extend(host.ip(what).lines().filter(|line| !is_kernels(line)).map(|line| line.trim_end().to_owned()));
     }
     lines.extend(host.ip("-o link").lines().map(|line| line.split(':').nth(1).unwrap_or_default().trim().to_owned()));
     lines.sort();

@@ -18,7 +18,7 @@ impl Tables {
         match *self {}
     }
 
-    pub(in crate::device) fn has(&self, _: u32, _: IpAddr) -> bool {
+    pub(in crate::device) fn interface_of(&self, _: IpAddr) -> io::Result<Option<u32>> {
         match *self {}
     }
 }

@@ -3,39 +3,42 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use nix::ifaddrs::getifaddrs;
-use nix::net::if_::if_nametoindex;
 use nix::sys::socket::MsgFlags;
 use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteVia};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType, RouteVia};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{Socket, SocketAddr as KernelAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
 
 use super::Hop;
 
-/// The routing tables, and which interface has which address.
+/// The routing tables.
 #[derive(Debug)]
 pub(in crate::device) struct Tables {
     socket: Socket,
-    /// Each address and the number of its interface, as they were when the tables were opened.
-    addresses: Vec<(IpAddr, u32)>,
 }
 
 impl Tables {
-    /// Opens them for a look.
+    /// Opens them.
     ///
     /// # Errors
-    /// When the system gives no socket, or does not tell addresses.
+    /// When the system gives no socket.
     pub(in crate::device) fn open() -> io::Result<Self> {
         let socket = Socket::new(NETLINK_ROUTE)?;
         socket.connect(&KernelAddr::new(0, 0))?;
-        Ok(Self { socket, addresses: addresses()? })
+        Ok(Self { socket })
     }
 
-    /// Tells whether an interface has an address of ours.
-    pub(in crate::device) fn has(&self, interface: u32, address: IpAddr) -> bool {
-        self.addresses.contains(&(address, interface))
+    /// Returns the number of the interface that has `address`; `None` if it is not ours.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub(in crate::device) fn interface_of(&self, address: IpAddr) -> io::Result<Option<u32>> {
+        let mut question = question(SocketAddr::new(address, 0), None, 0);
+        // The entry itself, which names the interface, not what comes of it: the loopback.
+        question.header.flags = RouteFlags::FibMatch;
+        let route = self.ask(question)?.filter(|route| route.header.kind == RouteType::Local);
+        Ok(route.and_then(|route| hop_of(&route)).map(|hop| hop.interface))
     }
 
     /// Returns where datagrams to `remote` go first that bear the mark `fwmark`, 0 for none, and the address `source`, or
@@ -49,7 +52,12 @@ impl Tables {
         source: Option<IpAddr>,
         fwmark: u32,
     ) -> io::Result<Option<Hop>> {
-        let mut question = NetlinkMessage::from(RouteNetlinkMessage::GetRoute(question(remote, source, fwmark)));
+        let route = self.ask(question(remote, source, fwmark))?;
+        Ok(route.and_then(|route| hop_of(&route)))
+    }
+
+    fn ask(&self, question: RouteMessage) -> io::Result<Option<RouteMessage>> {
+        let mut question = NetlinkMessage::from(RouteNetlinkMessage::GetRoute(question));
         question.header.flags = NLM_F_REQUEST;
         question.finalize();
         let mut bytes = vec![0; question.buffer_len()];
@@ -58,13 +66,15 @@ impl Tables {
         let mut answer = Vec::with_capacity(4_096);
         self.socket.recv(&mut answer, MsgFlags::MSG_DONTWAIT.bits())?;
         let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(io::Error::other)?;
-        match answer.payload {
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => Ok(hop_of(&route)),
-            NetlinkPayload::Error(error) => match error.to_io() {
-                error if leads_nowhere(&error) => Ok(None),
-                error => Err(error),
-            },
-            other => Err(io::Error::other(format!("expected a route, but the kernel says {other:?}"))),
+        if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) = answer.payload {
+            return Ok(Some(route));
+        }
+        let NetlinkPayload::Error(error) = answer.payload else {
+            return Err(io::Error::other(format!("expected a route, but the kernel says {answer:?}")));
+        };
+        match error.to_io() {
+            error if leads_nowhere(&error) => Ok(None),
+            error => Err(error),
         }
     }
 }
@@ -115,22 +125,6 @@ fn leads_nowhere(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-fn addresses() -> io::Result<Vec<(IpAddr, u32)>> {
-    let mut addresses = Vec::new();
-    for entry in getifaddrs()? {
-        let Some(address) = entry.address else { continue };
-        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-        let Some(address) = v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip()))) else {
-            continue;
-        };
-        // An interface that is gone meanwhile has none.
-        if let Ok(number) = if_nametoindex(entry.interface_name.as_str()) {
-            addresses.push((address, number));
-        }
-    }
-    Ok(addresses)
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
@@ -147,10 +141,9 @@ mod tests {
             let remote = SocketAddr::new(address, 9);
             assert_eq!(tables.hop(remote, None, 0).unwrap(), Some(LOOPBACK));
             assert_eq!(tables.hop(remote, Some(address), 7).unwrap(), Some(LOOPBACK));
-            assert!(tables.has(LOOPBACK.interface, address));
-            assert!(!tables.has(LOOPBACK.interface + 1, address));
+            assert_eq!(tables.interface_of(address).unwrap(), Some(LOOPBACK.interface));
         }
-        assert!(!tables.has(LOOPBACK.interface, IpAddr::from([192, 0, 2, 77])));
+        assert_eq!(tables.interface_of(IpAddr::from([192, 0, 2, 77])).unwrap(), None);
     }
 
     #[test]
