@@ -156,8 +156,9 @@ fn look(shared: &Shared, peers: &[Arc<Peer>], occasion: Occasion) {
     if !moved.is_empty() {
         tracing::debug!(peers = moved.len(), "another network");
         if !is_port_fixed {
-            // All share the sockets.
+            // All share the sockets, and are called on the others.
             moved = shared.peers();
+            astray.clear();
         }
         let fresh = open_another(shared);
         move_peers(shared, &moved, fresh);
