@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "what is measured is told")]
 
 use std::net::SocketAddr;
+use std::thread;
 use std::time::Duration;
 
 use maybetun_integration_tests::Implementation::{Maybetun, WireguardGo};
@@ -251,6 +252,30 @@ fn what_moves_no_way_to_a_peer_disturbs_no_client() {
 #[test]
 fn what_moves_no_way_to_a_peer_disturbs_no_relay() {
     disturbs_nothing(&Multihomed::start(Maybetun, Twofold::Relay, Outer::V4));
+}
+
+/// A route over both uplinks at once, which sends each flow over one, by its ports too.
+#[test]
+fn a_client_whose_flows_are_spread_over_both_uplinks_is_not_disturbed() {
+    let Multihomed { near, far, wires } = &Multihomed::start(Maybetun, Twofold::Client, Outer::V4);
+    far.host.run("nft delete table inet providers").success();
+    near.host.run("sysctl -qw net.ipv4.fib_multipath_hash_policy=1").success();
+    let hops = wires.each_ref().map(|wire| format!("nexthop via {} dev {}", wire.network.v4(2), wire.left));
+    near.host.ip(&format!("route replace default {}", hops.join(" ")));
+    near.host.reaches(&far.v4());
+    // What this route itself may cause.
+    eventually("the client is where the route leads", PATIENCE, || {
+        let before = handshakes(near);
+        thread::sleep(Duration::from_millis(500));
+        handshakes(near) == before
+    });
+    let shown = [port(near), handshakes(near)];
+    for number in 0..10 {
+        near.host.ip(&format!("route add 198.18.{number}.0/24 dev lo"));
+        thread::sleep(Duration::from_millis(120));
+    }
+    near.host.reaches(&far.v4());
+    assert_eq!([port(near), handshakes(near)], shown);
 }
 
 #[test]

@@ -19,4 +19,6 @@ pub(super) struct Hop {
     pub(super) interface: u32,
     /// The neighbour that takes them on; `None` if the destination is on the link itself.
     pub(super) gateway: Option<IpAddr>,
+    /// Our address that datagrams leave from which name none, if the system tells.
+    pub(super) source: Option<IpAddr>,
 }

@@ -159,7 +159,12 @@ impl View {
             return Ok(*path);
         }
         let path = path::to(remote, self.fwmark)?;
-        let path = path.map(|path| (path, Lead { source: path.source, hop: self.hop(remote, None) }));
+        let path = path.map(|path| {
+            let hop = self.hop(remote, None);
+            // Of several routes at once, a socket's depends on the port that it happens to have.
+            let source = hop.and_then(|hop| hop.source).unwrap_or(path.source);
+            (path, Lead { source, hop })
+        });
         self.paths.insert(remote, path);
         Ok(path)
     }
@@ -233,7 +238,7 @@ mod tests {
     fn another_interface_or_gateway_is_another_network_whatever_the_address() {
         let by = |interface, gateway: u8| {
             let gateway = Some(IpAddr::from([198, 51, 100, gateway]));
-            (PEER, Some(Lead { source: OURS, hop: Some(Hop { interface, gateway }) }))
+            (PEER, Some(Lead { source: OURS, hop: Some(Hop { interface, gateway, source: None }) }))
         };
         assert_eq!(follow(&[by(2, 9), by(2, 9), by(3, 9), by(3, 8)]), [false, false, true, true]);
         // What the system does not tell says nothing.

@@ -63,7 +63,6 @@ impl Tunnel {
     pub fn call_again(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.run_defense(now, out);
         if self.session.is_some() || self.attempt.is_some() {
-            self.answered = None;
             self.initiate(now, out);
         }
     }

@@ -101,21 +101,27 @@ fn question(remote: SocketAddr, source: Option<IpAddr>, fwmark: u32) -> RouteMes
 }
 
 fn hop_of(route: &RouteMessage) -> Option<Hop> {
-    let (mut interface, mut gateway) = (None, None);
+    let (mut interface, mut gateway, mut source) = (None, None, None);
     for attribute in &route.attributes {
         if let RouteAttribute::Oif(number) = attribute {
             interface = Some(*number);
-        } else if let RouteAttribute::Gateway(RouteAddress::Inet(address))
-        | RouteAttribute::Via(RouteVia::Inet(address)) = attribute
-        {
-            gateway = Some(IpAddr::V4(*address));
-        } else if let RouteAttribute::Gateway(RouteAddress::Inet6(address))
-        | RouteAttribute::Via(RouteVia::Inet6(address)) = attribute
-        {
+        } else if let RouteAttribute::Gateway(address) = attribute {
+            gateway = address_of(address);
+        } else if let RouteAttribute::Via(RouteVia::Inet6(address)) = attribute {
+            // The gateway of a route of the other version.
             gateway = Some(IpAddr::V6(*address));
+        } else if let RouteAttribute::PrefSource(address) = attribute {
+            source = address_of(address);
         }
     }
-    interface.map(|interface| Hop { interface, gateway })
+    interface.map(|interface| Hop { interface, gateway, source })
+}
+
+fn address_of(address: &RouteAddress) -> Option<IpAddr> {
+    if let RouteAddress::Inet(address) = address {
+        return Some(IpAddr::V4(*address));
+    }
+    if let RouteAddress::Inet6(address) = address { Some(IpAddr::V6(*address)) } else { None }
 }
 
 /// Tells whether the answer is that there is no way, or one that ends here.
@@ -131,17 +137,18 @@ mod tests {
 
     use super::*;
 
-    /// The first interface is the loopback.
-    const LOOPBACK: Hop = Hop { interface: 1, gateway: None };
+    /// The first interface.
+    const LOOPBACK: u32 = 1;
 
     #[test]
     fn the_kernel_says_by_which_interface_datagrams_leave_and_which_has_their_source() {
         let tables = Tables::open().unwrap();
         for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
             let remote = SocketAddr::new(address, 9);
-            assert_eq!(tables.hop(remote, None, 0).unwrap(), Some(LOOPBACK));
-            assert_eq!(tables.hop(remote, Some(address), 7).unwrap(), Some(LOOPBACK));
-            assert_eq!(tables.interface_of(address).unwrap(), Some(LOOPBACK.interface));
+            let by_loopback = |source| Some(Hop { interface: LOOPBACK, gateway: None, source });
+            assert_eq!(tables.hop(remote, None, 0).unwrap(), by_loopback(Some(address)));
+            assert_eq!(tables.hop(remote, Some(address), 7).unwrap().map(|hop| hop.interface), Some(LOOPBACK));
+            assert_eq!(tables.interface_of(address).unwrap(), Some(LOOPBACK));
         }
         assert_eq!(tables.interface_of(IpAddr::from([192, 0, 2, 77])).unwrap(), None);
     }
@@ -155,15 +162,19 @@ mod tests {
     }
 
     #[test]
-    fn a_route_has_its_interface_and_its_gateway_of_either_version() {
+    fn a_route_has_its_interface_and_addresses_of_either_version() {
         let gateway = |address: IpAddr| {
-            let attributes = [RouteAttribute::Gateway(address.into()), RouteAttribute::Oif(3)];
+            let attributes = [
+                RouteAttribute::Gateway(address.into()),
+                RouteAttribute::Oif(3),
+                RouteAttribute::PrefSource(address.into()),
+            ];
             let mut route = RouteMessage::default();
             route.attributes.extend(attributes);
             hop_of(&route)
         };
         for address in [IpAddr::from([192, 0, 2, 1]), "2001:db8::1".parse().unwrap()] {
-            assert_eq!(gateway(address), Some(Hop { interface: 3, gateway: Some(address) }));
+            assert_eq!(gateway(address), Some(Hop { interface: 3, gateway: Some(address), source: Some(address) }));
         }
         assert_eq!(hop_of(&RouteMessage::default()), None);
     }
