@@ -13,6 +13,7 @@
 //! | `GOTATUN_BIN` | gotatun, built with its feature `daita-uapi` | `target/peers/bin/gotatun` |
 //! | `WIREGUARD_GO_BIN` | wireguard-go | `wireguard-go`, from the path |
 
+mod call;
 mod capture;
 mod classifier;
 mod client_file;
@@ -43,9 +44,11 @@ mod stream;
 mod tunnel;
 mod uapi;
 mod udp_flood;
+mod uplinks;
 mod wait;
 mod wire;
 
+pub use call::Call;
 pub use capture::{Capture, Datagram, IpFields, Message};
 pub use classifier::{Sample, Told, tell};
 pub use client_file::ClientFile;
@@ -73,6 +76,7 @@ pub use stream::{MEGABYTE, Stream};
 pub use tunnel::{Config, Keys, PeerConfig, preshared_key};
 pub use uapi::{ask, errno, key_in_hex, value_of};
 pub use udp_flood::{Offered, UdpFlood};
+pub use uplinks::{Multihomed, Twofold, Uplinks};
 pub use wait::eventually;
 pub use wire::{Network, Wire};
 

@@ -86,6 +86,13 @@ impl Wire {
         right.ip(&format!("link set dev {} gso_max_segs 1", self.right));
     }
 
+    /// Has the default routes of the left host lead over the wire.
+    #[track_caller]
+    pub fn lead_left(&self, left: &Host) {
+        left.ip(&format!("-4 route replace default via {} dev {}", self.network.v4(2), self.left));
+        left.ip(&format!("-6 route replace default via {} dev {}", self.network.v6(2), self.left));
+    }
+
     /// Takes the addresses of the left end away and gives it those that end in `number`.
     #[track_caller]
     pub fn renumber_left(&self, left: &Host, number: u8) {

@@ -23,6 +23,7 @@ mod pacer;
 mod path;
 mod peers;
 mod registry;
+mod route;
 mod routing_loop;
 mod schedule;
 mod sending;
@@ -35,6 +36,7 @@ mod supervise;
 #[cfg(test)]
 mod tests;
 mod too_big;
+mod way;
 mod workers;
 
 use std::io;
@@ -218,11 +220,13 @@ impl Device {
     /// Says that addresses or routes of the system have changed, or may have: apps and commands call it when the system
     /// tells of it, as often as it does.
     ///
-    /// If datagrams to a peer would leave from another address than before, or could not leave for a time, or the
-    /// address that the peer talks to is not ours any more, the network is another for that peer, as
-    /// [`network_changed`](Self::network_changed) has it: for that one alone if the port is fixed, else for all, which
-    /// share the sockets. A peer whose endpoint nobody set, that of a relay, is answered from the address that it talks
-    /// to as long as that is ours. What has not changed is not disturbed.
+    /// If datagrams to a peer would leave from another address than before, on Linux also by another interface or
+    /// gateway, or could not leave for a time, or the address that the peer talks to is not ours any more, the network is
+    /// another for that peer, as [`network_changed`](Self::network_changed) has it: for that one alone if the port is
+    /// fixed, else for all, which share the sockets. A peer whose endpoint nobody set, that of a relay, is answered from
+    /// the address that it talks to as long as that is ours. If what it is sent from there, on Linux, left by the
+    /// interface that has the address and would leave by another now, it is called from the address that the system gives.
+    /// What has not changed is not disturbed.
     pub fn routes_changed(&self) {
         network::look_around(&self.shared);
     }
