@@ -93,7 +93,6 @@ fn change_mtu(scene: &mut Scene, rng: &mut Xoshiro256PlusPlus) {
 
 fn kill_client(scene: &mut Scene, _: &mut Xoshiro256PlusPlus) {
     scene.end_client(Signal::SIGKILL);
-    scene.sweep_rules();
     scene.up();
 }
 

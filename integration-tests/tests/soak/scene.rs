@@ -129,17 +129,6 @@ impl Scene {
         client.wait_for_exit();
     }
 
-    /// Removes the rules that a client left which was killed: they are the host's.
-    pub(crate) fn sweep_rules(&self) {
-        for version in [4, 6] {
-            let is_kernels = |rule: &&str| ["0:", "32766:", "32767:"].iter().any(|number| rule.starts_with(number));
-            for rule in self.near.ip(&format!("-{version} rule")).lines().filter(|rule| !is_kernels(rule)) {
-                let number = rule.split(':').next().unwrap_or_default();
-                self.near.ip(&format!("-{version} rule del pref {number}"));
-            }
-        }
-    }
-
     /// Ends the relay by a signal, and starts it again.
     pub(crate) fn restart_relay(&mut self, signal: Signal) {
         self.relay.restart_by(signal);
