@@ -37,6 +37,14 @@ impl Source {
     /// # Errors
     /// When it cannot be read, or is wrong; the message names file, line and key.
     pub(crate) fn read(given: &Path) -> anyhow::Result<Self> {
+        Ok(Self::read_text(given)?.0)
+    }
+
+    /// Does the same, and returns the text too.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn read_text(given: &Path) -> anyhow::Result<(Self, Zeroizing<Vec<u8>>)> {
         let given = locate(given);
         let unreadable = || format!("cannot read {}", given.display());
         let path = std::path::absolute(&given).or_exit(Exit::Config, unreadable())?;
@@ -48,7 +56,7 @@ impl Source {
             let key = error.key.map(|key| format!("{key}: ")).unwrap_or_default();
             Failure::error(Exit::Config, format!("{}:{}: {key}{}", given.display(), error.line, error.message))
         })?;
-        Ok(Self { path, config })
+        Ok((Self { path, config }, text))
     }
 
     /// Forgets the keys, for when a device has them: those that it forgets are not to stay here. In the place of the private
@@ -89,7 +97,7 @@ impl Source {
 const PROBE: usize = 32;
 
 /// Reads a file to its end, or a little beyond the size that the parser takes.
-fn read_bounded(path: &Path) -> io::Result<Zeroizing<String>> {
+pub(crate) fn read_bounded(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let limit = config::MAX_FILE + 1;
     let file = File::open(path)?;
     // Room for all of it at once: a buffer that grew would leave copies of keys behind.
@@ -98,8 +106,8 @@ fn read_bounded(path: &Path) -> io::Result<Zeroizing<String>> {
         .ok()
         .filter(fs::Metadata::is_file)
         .map_or(limit, |metadata| usize::try_from(metadata.len()).unwrap_or(limit));
-    let mut text = Zeroizing::new(String::with_capacity(size.min(limit) + PROBE));
-    file.take(limit as u64).read_to_string(&mut text)?;
+    let mut text = Zeroizing::new(Vec::with_capacity(size.min(limit) + PROBE));
+    file.take(limit as u64).read_to_end(&mut text)?;
     Ok(text)
 }
 

@@ -23,6 +23,7 @@ mod running;
 mod runtime;
 mod service;
 mod status;
+mod strip;
 mod suggestion;
 mod up;
 
@@ -74,6 +75,7 @@ enum Command {
     /// Draws a preshared key and prints it in base64.
     Genpsk,
     Check(check::CheckArgs),
+    Strip(strip::StripArgs),
     Defense(defense::DefenseArgs),
     Machines(machines::MachinesArgs),
     Demo(demo::DemoArgs),
@@ -149,6 +151,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Pubkey) => keys::pubkey(),
         Some(Command::Genpsk) => keys::genpsk(),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Strip(args)) => strip::run(&args),
         Some(Command::Defense(args)) => defense::run(&args),
         Some(Command::Machines(args)) => machines::run(&args),
         Some(Command::Demo(args)) => demo::run(args),

@@ -1,13 +1,18 @@
-//! wg-quick files: what they can say, [`parse`] and [`format`](format()).
+//! wg-quick files: what they can say, [`parse`] and [`format`](format()); [`edit()`], which changes a file, and [`strip()`].
 //!
 //! The files are those of `wg-quick(8)`, read strictly: what `wg-quick` would pass over in silence, or hand on to fail
 //! later, is an error that names the line.
 
 mod defense;
+mod document;
+mod edit;
 mod error;
 mod format;
 mod key;
+mod marker;
 mod parse;
+mod strip;
+mod suggestion;
 mod value;
 
 use std::fmt;
@@ -19,9 +24,12 @@ use ipnet::IpNet;
 use maybetun_machines::{Strength, Tier};
 
 pub use defense::Defense;
+pub use edit::{EditError, edit};
 pub use error::ConfigError;
 pub use format::format;
 pub use parse::{MAX_FILE, parse};
+pub use strip::strip;
+pub use suggestion::resembling;
 pub use value::MIN_MTU_IPV6;
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
@@ -72,7 +80,7 @@ pub struct Interface {
     pub pre_down: Vec<Hook>,
     /// `PostDown`: commands to run after the interface is down.
     pub post_down: Vec<Hook>,
-    /// `SaveConfig`: whether the file is written anew from the state of the interface when it goes down.
+    /// `SaveConfig`: whether what changed while the interface was up is saved to the file when it goes down.
     pub save_config: bool,
     /// `KillSwitch`: whether nothing but the tunnel may leave the machine, while it is up and after it died.
     pub kill_switch: bool,

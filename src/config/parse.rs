@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::error::ConfigError;
 use super::key::{InterfaceKey, PeerKey, Section, section_of};
+use super::marker;
 use super::value::{self, Dns, Invalid, MIN_MTU_IPV6};
 use super::{Config, Defense, Hook, Interface, Peer};
 use crate::keys::{PrivateKey, PublicKey};
@@ -14,21 +15,30 @@ pub const MAX_FILE: usize = 1024 * 1024;
 
 /// Parses the text of a wg-quick file.
 ///
-/// Sections and keys are found in any case. A `#` starts a comment, also within a command.
+/// Sections and keys are found in any case. A `#` starts a comment, also within a command; a comment may be any bytes, what
+/// stands outside is UTF-8. A key that only we have may stand in a comment that begins with `#maybetun:`.
 ///
 /// # Errors
 /// The first thing that is wrong: an unknown section or key, a key in the wrong section or repeated, a value that is none
 /// of its key's, something missing, or a file longer than [`MAX_FILE`].
-pub fn parse(text: &str) -> Result<Config, ConfigError> {
+pub fn parse(text: impl AsRef<[u8]>) -> Result<Config, ConfigError> {
+    let text = text.as_ref();
     if text.len() > MAX_FILE {
         return Err(ConfigError::new(1, format!("the file is longer than {MAX_FILE} bytes")));
     }
     let mut file = File::default();
     let mut section = None;
     // Some editors start a file with a byte order mark.
-    let lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines();
+    let lines = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text).split(|byte| *byte == b'\n');
     for (line, text) in (1..).zip(lines) {
-        let text = text.split('#').next().unwrap_or_default().trim();
+        let marked = marker::marked(text);
+        let text = marked.unwrap_or(text).split(|byte| *byte == b'#').next().unwrap_or_default();
+        let Ok(text) = str::from_utf8(text).map(str::trim) else {
+            return Err(ConfigError::new(line, "expected UTF-8 text before the comment"));
+        };
+        if marked.is_some() {
+            marker::check(line, text)?;
+        }
         if text.is_empty() {
             continue;
         }

@@ -22,7 +22,7 @@ impl Network {
         explain(added, address, format!("cannot add the address {address}"))
     }
 
-    /// Returns the addresses of the interface, without those that the kernel made for the link itself.
+    /// Returns the addresses of the interface, with those that the kernel made for the link itself.
     ///
     /// # Errors
     /// When the kernel does not answer.
@@ -68,6 +68,5 @@ fn address_of(message: &AddressMessage) -> Option<IpNet> {
         .find_map(|attribute| if let AddressAttribute::Address(address) = attribute { Some(*address) } else { None });
     // On a point-to-point link `Address` is the other end's, and `Local` our own.
     let address: IpAddr = local.or(address)?;
-    let is_link_local = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
-    if is_link_local { None } else { IpNet::new(address, message.header.prefix_len).ok() }
+    IpNet::new(address, message.header.prefix_len).ok()
 }

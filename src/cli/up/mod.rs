@@ -1,7 +1,10 @@
 //! `up`: everything that a wg-quick file asks for.
 
+mod baseline;
+mod changes;
 mod hooks;
 mod kill_switch;
+mod replace;
 mod resolve;
 mod save;
 mod saved_defense;

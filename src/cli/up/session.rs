@@ -9,10 +9,11 @@ use ipnet::IpNet;
 use maybetun::config::{Config, Endpoint, Interface};
 use maybetun::settings::Update;
 
+use super::baseline::Baseline;
 use super::hooks::{Hooks, Moment};
 use super::kill_switch::KillSwitch;
 use super::resolve::{Host, resolve};
-use super::save::{self, Snapshot, save};
+use super::save::{self, save};
 use super::undo::undo;
 use crate::cli::defense;
 use crate::cli::detach;
@@ -78,22 +79,22 @@ impl<'a> Session<'a> {
         let network = Network::open(&name)?;
         let device = service.device().clone();
         let up = async {
-            let marked = self.set_up(&name, &device, &network, kill_switch, journal).await?;
+            let baseline = self.set_up(&name, &device, &network, kill_switch, journal).await?;
             detach::ready(detach::role(), log)?;
             kill_switch.came_up();
-            anyhow::Ok(marked)
+            anyhow::Ok(baseline)
         };
         let up = tokio::select! {
             up = up => up.map(Ok),
             end = service.ended(signals) => end.map(Err),
         };
         let outcome = match up {
-            Ok(Ok(own_mark)) => {
+            Ok(Ok(baseline)) => {
                 self.source.forget_keys();
                 tracing::info!("{name} is up");
                 let end = service.ended(signals).await;
                 if matches!(end, Ok(End::Signal(_) | End::SocketRemoved)) {
-                    self.save(&device, &network, own_mark).await;
+                    self.save(&device, &network, &baseline).await;
                 }
                 end
             }
@@ -111,7 +112,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Sets everything up, and returns the mark of the tunnel's datagrams if it is none of the file's.
+    /// Sets everything up, and returns what the device was set to.
     async fn set_up(
         &self,
         name: &str,
@@ -119,7 +120,7 @@ impl<'a> Session<'a> {
         network: &Network,
         kill_switch: &mut KillSwitch,
         journal: &mut Journal,
-    ) -> anyhow::Result<Option<u32>> {
+    ) -> anyhow::Result<Baseline> {
         let interface = self.interface();
         if self.hooks.has(Moment::PostDown) {
             journal.record([Step::PostDown])?;
@@ -142,6 +143,7 @@ impl<'a> Session<'a> {
         }
         let endpoints: Vec<SocketAddr> = update.peers.iter().filter_map(|peer| peer.endpoint).collect();
         device.apply(update).context("cannot apply the configuration")?;
+        let baseline = Baseline::new(device.status(), interface.addresses.clone());
 
         for &address in &interface.addresses {
             network.add_address(address).await?;
@@ -161,7 +163,7 @@ impl<'a> Session<'a> {
             journal.record([Step::PreDown])?;
         }
         self.hooks.run(Moment::PostUp, name).await?;
-        Ok(mark.filter(|_| matches!(interface.fwmark, None | Some(0))))
+        Ok(baseline)
     }
 
     /// Plans the routing. Table, mark and rules are written down: from then on they are this tunnel's, and no other takes them.
@@ -236,16 +238,13 @@ impl<'a> Session<'a> {
         )?)
     }
 
-    /// Writes the state back to the file, if it asks for that.
-    async fn save(&self, device: &maybetun::device::Device, network: &Network, own_mark: Option<u32>) {
+    /// Saves to the file what changed, if it asks for that.
+    async fn save(&self, device: &maybetun::device::Device, network: &Network, baseline: &Baseline) {
         if !self.interface().save_config {
             return;
         }
         let saved = match network.addresses().await {
-            Ok(addresses) => {
-                let snapshot = Snapshot { source: &self.source, status: &device.status(), addresses, own_mark };
-                save(&self.source.path, &snapshot)
-            }
+            Ok(addresses) => save(&self.source.path, baseline, &device.status(), &addresses),
             Err(error) => Err(error),
         };
         if let Err(error) = saved {
