@@ -50,7 +50,7 @@ pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let was_running = match (&process, found) {
-        (Some(process), _) => wait_for_end(process, directory, name).map(|()| true)?,
+        (Some(process), found) => wait_for_end(process, found, directory, name).map(|()| true)?,
         (None, Found::Running) => wait_until_gone(name).map(|()| true)?,
         (None, Found::Dead) => false,
     };
@@ -64,12 +64,14 @@ pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
 }
 
 /// Waits until the process that runs the tunnel has ended. It may have been about to make its socket: that is removed when
-/// it comes.
-fn wait_for_end(process: &Process, directory: &Path, name: &str) -> anyhow::Result<()> {
+/// it comes. One that was removed may come again, for hooks.
+fn wait_for_end(process: &Process, mut found: Found, directory: &Path, name: &str) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut is_said = false;
     while !process.has_ended_within(ROUND).with_context(|| format!("cannot wait for the end of {name}"))? {
-        stop(directory, name)?;
+        if found == Found::Dead {
+            found = stop(directory, name)?;
+        }
         if !is_said && start.elapsed() >= SILENCE {
             tracing::warn!("{name} is still stopping: process {} may be running a hook", process.id());
             is_said = true;

@@ -22,7 +22,9 @@ pub fn format(config: &Config) -> Zeroizing<String> {
 fn format_interface(text: &mut SecretBuffer, interface: &super::Interface) {
     text.line("", "", Section::Interface);
     let mut line = |key: InterfaceKey, value: &dyn Display| text.line(key.name(), " = ", value);
-    line(InterfaceKey::PrivateKey, &Zeroizing::new(interface.private_key.to_base64()).as_str());
+    if let Some(key) = &interface.private_key {
+        line(InterfaceKey::PrivateKey, &Zeroizing::new(key.to_base64()).as_str());
+    }
     if let Some(port) = interface.listen_port {
         line(InterfaceKey::ListenPort, &port);
     }

@@ -53,10 +53,10 @@ fn is_possible(path: &Path) -> io::Result<()> {
 /// Replaces the file at `path`, whole or not at all.
 ///
 /// # Errors
-/// When the file's directory cannot be written to; or when the device has no private key, and the file none to be kept.
+/// When the file's directory cannot be written to; or when the device has no private key, and the file that is to keep its own cannot be read.
 pub(super) fn save(path: &Path, snapshot: &Snapshot<'_>) -> anyhow::Result<()> {
     let private_key = match &snapshot.status.private_key {
-        Some(key) => key.clone(),
+        Some(key) => Some(key.clone()),
         None => Source::read(path)?.config.interface.private_key,
     };
     replace(path, config::format(&current(snapshot, private_key)).as_bytes())
@@ -82,7 +82,7 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Returns the file that makes a tunnel what this one is now.
-fn current(snapshot: &Snapshot<'_>, private_key: PrivateKey) -> Config {
+fn current(snapshot: &Snapshot<'_>, private_key: Option<PrivateKey>) -> Config {
     let Snapshot { source, status, addresses, own_mark } = snapshot;
     let mut interface = Interface { private_key, ..source.config.interface.clone() };
     interface.addresses = addresses.to_vec();
@@ -176,7 +176,7 @@ PersistentKeepalive = 25
         let addresses = vec!["10.0.0.1/24".parse().unwrap()];
         let mut source = Source { path: "/etc/wireguard/wg0.conf".into(), config: config::parse(FILE).unwrap() };
         source.forget_keys();
-        let private_key = status.private_key.clone().unwrap();
+        let private_key = status.private_key.clone();
         current(&Snapshot { source: &source, status, addresses, own_mark }, private_key)
     }
 

@@ -41,12 +41,16 @@ impl<'a> Session<'a> {
     /// Looks, before anything is changed, for what would make it fail.
     ///
     /// # Errors
-    /// When DNS cannot be set on this host, the port is taken, or a defense is not there or not valid.
+    /// When DNS cannot be set on this host, or the port is taken.
     pub(super) fn prepare(source: Source, hooks: &'a Hooks) -> anyhow::Result<Self> {
-        defense::check(&source)?;
         let interface = &source.config.interface;
-        let has_dns = !interface.dns_servers.is_empty() || !interface.dns_search.is_empty();
-        let dns = if has_dns { Some(Manager::find()?) } else { None };
+        let dns = if interface.dns_servers.is_empty() { None } else { Some(Manager::find()?) };
+        if dns.is_none() && !interface.dns_search.is_empty() {
+            tracing::warn!("DNS has search domains but no server: they are passed over, as wg-quick does");
+        }
+        if interface.private_key.is_none() && !interface.has_hooks() {
+            tracing::warn!("there is no PrivateKey: nothing crosses the tunnel until `wg set` gives it one");
+        }
         if let Some(port) = interface.listen_port.filter(|&port| port != 0) {
             probe_port(port)?;
         }
@@ -99,6 +103,9 @@ impl<'a> Session<'a> {
             Ok(Err(end)) => Ok(end),
             Err(error) => Err(error),
         };
+        if self.hooks.has(Moment::PreDown) {
+            service.answer_again();
+        }
         undo.run(&name, &network, self.hooks).await;
         outcome
     }
@@ -148,8 +155,8 @@ impl<'a> Session<'a> {
             None => mtu::wide_enough(network.derive_mtu(&endpoints).await, &self.source.config),
         };
         network.bring_up(mtu).await?;
-        if let Some(manager) = self.dns {
-            undo.record(Step::Dns(manager));
+        if let Some(manager) = &self.dns {
+            undo.record(Step::Dns(manager.clone()));
             manager.set(name, &interface.dns_servers, &interface.dns_search).await.context("cannot set DNS")?;
         }
         self.route(name, network, &plan, undo).await?;

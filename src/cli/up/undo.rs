@@ -6,7 +6,7 @@ use crate::cli::network::plan::Rule;
 use crate::cli::network::{Network, firewall};
 
 /// One thing that was set up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// The PostUp hooks were begun: the PreDown hooks are due.
     PreDown,
