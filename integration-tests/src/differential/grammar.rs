@@ -125,7 +125,7 @@ pub(super) fn text(lines: &[Line]) -> Vec<u8> {
         text.push(b'\n');
     }
     // The last line of a file may have no end.
-    if lines.len() % 5 == 0 {
+    if lines.len().is_multiple_of(5) {
         text.pop();
     }
     text

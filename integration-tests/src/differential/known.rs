@@ -30,6 +30,8 @@ pub(super) const SIGN: Difference = we_refuse("a number with a sign is a slip; t
 pub(super) const PORT_ZERO: Difference = we_refuse("nothing can be sent to port 0");
 pub(super) const WEAK_KEY: Difference = we_refuse("a key of zeros or of small order keeps nothing secret");
 pub(super) const SMALL_MTU: Difference = we_refuse("every IPv4 host has to accept 576 bytes; less breaks TCP");
+pub(super) const WRONG_BEFORE_RIGHT: Difference =
+    we_refuse("wg-quick looks at the last MTU and Table only; a wrong one is a slip");
 pub(super) const SMALL_MTU_IPV6: Difference =
     we_refuse("Linux takes IPv6 off an interface with less than 1280, silently");
 pub(super) const NO_EQUALS: Difference =

@@ -100,7 +100,7 @@ fn has_port(lines: &[Line]) -> bool {
 fn filters(theirs: &Outcome, ours: &Outcome) -> Vec<String> {
     let (left, right) = (theirs.up.lines("filter"), ours.up.lines("filter"));
     let missing = left.iter().filter(|line| !right.contains(line)).map(|line| format!("filter - {line}"));
-    let is_new = |line: &&String| !left.contains(line) && !(line.starts_with("guards") && !left.is_empty());
+    let is_new = |line: &&String| !left.contains(line) && (left.is_empty() || !line.starts_with("guards"));
     let addresses = ours.up.lines("address");
     let is_of_nobody = |line: &&String| {
         line.strip_prefix("guards ")

@@ -182,7 +182,7 @@ PersistentKeepalive = 25
 
     /// Parses the file as it would be saved, less the line of the hook.
     fn reparsed(config: &Config) -> Config {
-        let mut config = config::parse(&config::format(config)).unwrap();
+        let mut config = config::parse(config::format(config)).unwrap();
         config.interface.post_up[0].line = 6;
         config
     }

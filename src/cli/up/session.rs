@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use anyhow::Context as _;
 use ipnet::IpNet;
 use maybetun::config::{Config, Endpoint, Interface};
+use maybetun::keys::PrivateKey;
 use maybetun::settings::Update;
 
 use super::hooks::{Hooks, Moment};
@@ -254,8 +255,11 @@ fn remembered(addresses: &HashMap<Host, SocketAddr>) -> Addresses {
     names.map(|(host, &address)| (key(host), address)).collect()
 }
 
+/// Returns what is to be routed to the peers. A peer with our own key is none: the device passes it over.
 fn allowed_ips(config: &Config) -> impl Iterator<Item = IpNet> {
-    config.peers.iter().flat_map(|peer| peer.allowed_ips.iter().copied())
+    let own = config.interface.private_key.as_ref().map(PrivateKey::public_key);
+    let others = config.peers.iter().filter(move |peer| Some(peer.public_key) != own);
+    others.flat_map(|peer| peer.allowed_ips.iter().copied())
 }
 
 /// Makes sure that the UDP port is free. The device opens it only when the interface is up, where a failure is too late
@@ -271,4 +275,22 @@ fn probe_port(port: u16) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_routed_to_a_peer_with_our_own_key() {
+        let key = PrivateKey::from_bytes(&[7; 32]).unwrap();
+        let text = format!(
+            "[Interface]\nPrivateKey = {}\n[Peer]\nPublicKey = {}\nAllowedIPs = 10.0.0.0/8\n[Peer]\n\
+             PublicKey = AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\nAllowedIPs = fd00::/8\n",
+            *zeroize::Zeroizing::new(key.to_base64()),
+            key.public_key().to_base64()
+        );
+        let routed: Vec<_> = allowed_ips(&maybetun::config::parse(text).unwrap()).map(|net| net.to_string()).collect();
+        assert_eq!(routed, ["fd00::/8"]);
+    }
 }

@@ -92,13 +92,13 @@ fn an_interface_is_all_that_is_needed() {
 
 #[test]
 fn peers_may_come_first() {
-    let config = parse(&format!("[Peer]\nPublicKey = {PUBLIC}\n[Interface]\nPrivateKey = {PRIVATE}")).unwrap();
+    let config = parse(format!("[Peer]\nPublicKey = {PUBLIC}\n[Interface]\nPrivateKey = {PRIVATE}")).unwrap();
     assert_eq!(config.peers.len(), 1);
 }
 
 #[test]
 fn a_byte_order_mark_is_passed_over() {
-    assert!(parse(&format!("\u{feff}[Interface]\nPrivateKey = {PRIVATE}")).is_ok());
+    assert!(parse(format!("\u{feff}[Interface]\nPrivateKey = {PRIVATE}")).is_ok());
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn what_is_wrong_with_a_defense_is_named() {
 #[test]
 fn an_mtu_too_small_for_ipv6_is_refused_only_with_ipv6() {
     let text = |address| format!("[Interface]\nMTU = 1279\nPrivateKey = {PRIVATE}\nAddress = {address}\n");
-    assert!(parse(&text("10.0.0.1/24")).is_ok());
+    assert!(parse(text("10.0.0.1/24")).is_ok());
     assert_eq!(
         error(&text("fd00::1/64")),
         "line 2: MTU: expected at least 1280, because the interface has an IPv6 address, found 1279"
@@ -404,7 +404,7 @@ fn errors_repeat_no_secret() {
 #[test]
 fn control_characters_are_refused() {
     assert_eq!(interface_error("PostUp = a\u{0}b"), "unexpected control character");
-    assert!(parse(&format!("[Interface]\nPrivateKey\t=\t{PRIVATE}\nPostUp = a\tb")).is_ok());
+    assert!(parse(format!("[Interface]\nPrivateKey\t=\t{PRIVATE}\nPostUp = a\tb")).is_ok());
 }
 
 #[test]
@@ -475,7 +475,7 @@ proptest! {
     fn what_parses_and_is_formatted_parses_back_equal(lines in prop::collection::vec(line(), 0..5)) {
         let text = format!("[Interface]\nPrivateKey = {PRIVATE}\n{}\n", lines.join("\n"));
         if let Ok(mut config) = parse(&text) {
-            let mut again = parse(&format(&config)).unwrap();
+            let mut again = parse(format(&config)).unwrap();
             for hook in config.interface.post_up.iter_mut().chain(&mut again.interface.post_up) {
                 hook.line = 0;
             }
