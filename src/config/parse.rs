@@ -10,6 +10,7 @@ use super::suggestion;
 use super::tables::Tables;
 use super::value::{self, Dns, Invalid, MIN_MTU_IPV6};
 use super::{Config, Defense, Hook, Interface};
+use crate::keys::PrivateKey;
 use crate::text;
 use peer::{PeerSection, Peers};
 
@@ -191,7 +192,8 @@ impl<'a> File<'a> {
                 format!("expected at least {MIN_MTU_IPV6}, because the interface has an IPv6 address, found {mtu}");
             return Err(ConfigError::on_key(line, InterfaceKey::Mtu.name(), message));
         }
-        let mut peers = Peers::default();
+        let own = interface.private_key.as_ref().map(PrivateKey::public_key);
+        let mut peers = Peers::new(own);
         for open in self.peers {
             check_defense(&open)?;
             let message = "missing from the [Peer] section that starts here";

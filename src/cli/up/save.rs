@@ -53,7 +53,8 @@ fn is_possible(path: &Path) -> io::Result<()> {
 /// Replaces the file at `path`, whole or not at all.
 ///
 /// # Errors
-/// When the file's directory cannot be written to; or when the device has no private key, and the file that is to keep its own cannot be read.
+/// When the file's directory cannot be written to; or when the device has no private key, and the file, which is to keep its
+/// own, cannot be read.
 pub(super) fn save(path: &Path, snapshot: &Snapshot<'_>) -> anyhow::Result<()> {
     let private_key = match &snapshot.status.private_key {
         Some(key) => Some(key.clone()),

@@ -63,8 +63,9 @@ impl PeerSection {
 }
 
 /// The peers of a file, each once.
-#[derive(Default)]
 pub(super) struct Peers {
+    /// Our own public key: a peer with it has nothing, and takes nothing from others.
+    own: Option<PublicKey>,
     peers: Vec<Peer>,
     places: HashMap<PublicKey, usize>,
     /// Who has a prefix: the last that it was given to.
@@ -72,6 +73,10 @@ pub(super) struct Peers {
 }
 
 impl Peers {
+    pub(super) fn new(own: Option<PublicKey>) -> Self {
+        Self { own, peers: Vec::new(), places: HashMap::new(), owners: HashMap::new() }
+    }
+
     /// Adds what a section says. Of a peer that is there already, it changes what it says, as one update after another does;
     /// what it says of a defense counts as a whole. `None` if the section says nothing of the public key.
     pub(super) fn add(&mut self, section: PeerSection) -> Option<()> {
@@ -95,6 +100,7 @@ impl Peers {
         }
         for change in changes {
             match change {
+                AllowedIpChange::Add(prefix) if self.own == Some(public_key) => peer.allowed_ips.push(prefix),
                 AllowedIpChange::Add(prefix) => {
                     if self.owners.insert(prefix, place) != Some(place) {
                         peer.allowed_ips.push(prefix);
@@ -114,7 +120,9 @@ impl Peers {
     }
 
     pub(super) fn finish(mut self) -> Vec<Peer> {
-        for (place, peer) in self.peers.iter_mut().enumerate() {
+        let own = self.own;
+        let others = self.peers.iter_mut().enumerate().filter(|(_, peer)| Some(peer.public_key) != own);
+        for (place, peer) in others {
             // What was taken away and given back is there twice.
             peer.allowed_ips.retain(|prefix| self.owners.get(prefix) == Some(&place));
             let mut seen = HashSet::new();

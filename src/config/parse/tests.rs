@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::super::{Defense, Endpoint, Peer, Table, format};
 use super::*;
-use crate::keys::{PresharedKey, PrivateKey, PublicKey};
+use crate::keys::{PresharedKey, PublicKey};
 use crate::settings::{DefenseChange, EphemeralSettings, Fraction, Limits, NegotiationPolicy, Role};
 
 const PRIVATE: &str = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
@@ -217,6 +217,22 @@ fn a_prefix_is_the_last_peers_that_it_is_given_to() {
     assert_eq!(allowed("172.16.0.0/12"), lists("172.16.0.0/12", "10.0.0.0/8"));
     assert_eq!(allowed("+10.0.0.0/8"), lists("10.0.0.0/8 ::/0", "172.16.0.0/12"));
     assert_eq!(allowed("-10.0.0.0/8, +fd00::/8"), lists("::/0 fd00::/8", "10.0.0.0/8 172.16.0.0/12"));
+}
+
+#[test]
+fn a_peer_with_our_own_key_takes_nothing_from_others() {
+    let own = PrivateKey::from_base64(PRIVATE).unwrap().public_key();
+    let config = parse(format!(
+        "[Peer]\nPublicKey = {PUBLIC}\nAllowedIPs = 10.0.0.0/8\n[Peer]\nPublicKey = {}\nAllowedIPs = 10.0.0.0/8\n\
+         [Interface]\nPrivateKey = {PRIVATE}\n",
+        own.to_base64()
+    ));
+    let prefix: IpNet = "10.0.0.0/8".parse().unwrap();
+    // What the second has is said again when the file is written.
+    assert_eq!(
+        config.unwrap().peers.iter().map(|peer| peer.allowed_ips.clone()).collect::<Vec<_>>(),
+        [[prefix], [prefix]]
+    );
 }
 
 #[test]
