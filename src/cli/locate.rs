@@ -5,12 +5,13 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use maybetun::config::{self, Config};
-use maybetun::keys::PrivateKey;
+use maybetun::config::{self, Config, Names};
 use zeroize::Zeroizing;
 
+use super::defense::check;
 use super::exit::{Exit, Failure, OrExit as _};
 use super::interface;
+use super::network::tables;
 
 /// Where a configuration that is given by its name is.
 const DIRECTORY: &str = "/etc/wireguard";
@@ -52,17 +53,18 @@ impl Source {
         if fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & WORLD != 0) {
             tracing::warn!("{} holds keys, but is accessible to everyone: chmod 600 it", path.display());
         }
-        let config = config::parse(&text).map_err(|error| {
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let names = Names { tables: &tables::of_host(), check_defense: &|defense| check(defense, directory) };
+        let config = config::parse_with(&text, names).map_err(|error| {
             let key = error.key.map(|key| format!("{key}: ")).unwrap_or_default();
             Failure::error(Exit::Config, format!("{}:{}: {key}{}", given.display(), error.line, error.message))
         })?;
         Ok((Self { path, config }, text))
     }
 
-    /// Forgets the keys, for when a device has them: those that it forgets are not to stay here. In the place of the private
-    /// key is one that nobody knows.
+    /// Forgets the keys, for when a device has them: those that it forgets are not to stay here.
     pub(crate) fn forget_keys(&mut self) {
-        self.config.interface.private_key = PrivateKey::generate_from_os();
+        self.config.interface.private_key = None;
         for peer in &mut self.config.peers {
             peer.preshared_key = None;
         }

@@ -6,7 +6,13 @@ use zeroize::Zeroizing;
 
 use super::document::{Document, Place};
 use super::format::{say_interface, say_peer};
-use super::{Config, ConfigError, Interface, Peer, parse, value};
+use super::value::AllowedIps;
+use super::{Config, ConfigError, Interface, Names, Peer, Tables, parse_with, value};
+use crate::settings::AllowedIpChange;
+
+/// How often a file is changed and read again: a line that goes may uncover another that stood for nothing, as a prefix that
+/// a later peer lists too.
+const MAX_ROUNDS: usize = 4;
 
 /// Explains why a file was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +25,7 @@ pub enum EditError {
     Unsayable(String),
 }
 
-/// Returns the file `text`, changed to say what `wanted` says, and wiped when dropped. Its hooks are those of the file, which
+/// Returns the file `text`, which may name `tables`, changed to say what `wanted` says, and wiped when dropped. Its hooks are those of the file, which
 /// are not changed.
 ///
 /// Lines stay as they are, to the byte and in their order, unless their meaning differs: then the value is replaced, with
@@ -29,8 +35,23 @@ pub enum EditError {
 ///
 /// # Errors
 /// When the file is wrong, or what `wanted` says cannot be said in a file.
-pub fn edit(text: &[u8], wanted: &Config) -> Result<Zeroizing<Vec<u8>>, EditError> {
-    let found = parse(text)?;
+pub fn edit(text: &[u8], wanted: &Config, tables: &Tables) -> Result<Zeroizing<Vec<u8>>, EditError> {
+    let names = Names { tables, check_defense: &|_| Ok(()) };
+    let mut found = parse_with(text, names)?;
+    let mut edited = Zeroizing::new(text.to_vec());
+    for _ in 0..MAX_ROUNDS {
+        edited = changed(&edited, &found, wanted);
+        // What would be read as something else is not written.
+        found = parse_with(&*edited, names).map_err(|error| EditError::Unsayable(error.to_string()))?;
+        if means_the_same(&found, wanted) {
+            return Ok(edited);
+        }
+    }
+    Err(EditError::Unsayable("it would be read as something else".to_owned()))
+}
+
+/// Returns the file `text`, which says what `found` says, with the lines changed whose meaning differs.
+fn changed(text: &[u8], found: &Config, wanted: &Config) -> Zeroizing<Vec<u8>> {
     let mut document = Document::read(text);
     change(&mut document, Place::Interface, &of_interface(&found.interface), &of_interface(&wanted.interface));
     for peer in &found.peers {
@@ -44,13 +65,7 @@ pub fn edit(text: &[u8], wanted: &Config) -> Result<Zeroizing<Vec<u8>>, EditErro
             document.add_peer(peer.public_key, &of_peer(peer));
         }
     }
-    let edited = document.into_bytes();
-    // What would be read as something else is not written.
-    let again = parse(&*edited).map_err(|error| EditError::Unsayable(error.to_string()))?;
-    if !means_the_same(&again, wanted) {
-        return Err(EditError::Unsayable("it would be read as something else".to_owned()));
-    }
-    Ok(edited)
+    document.into_bytes()
 }
 
 /// The keys that are said, as the documentation spells them, and their values; of lists, an entry for each item.
@@ -113,8 +128,18 @@ fn values<'a>(said: &'a Said, key: &str) -> Vec<&'a str> {
 
 /// Returns an item of a set as it is compared.
 fn canonical(key: &str, item: &str) -> Option<String> {
-    let read = if key == "Address" { value::addresses(item) } else { value::allowed_ips(item) };
-    read.ok()?.first().map(ToString::to_string)
+    let item: String = item.split_whitespace().collect();
+    let prefix = match key {
+        "Address" => value::addresses(&item).ok()?.first().copied(),
+        _ => match value::allowed_ips(&item).ok()? {
+            (AllowedIps::Whole, changes) => changes.first().map(|change| match *change {
+                AllowedIpChange::Add(prefix) | AllowedIpChange::Remove(prefix) => prefix,
+            }),
+            // Items that change what stands before them are no set.
+            (AllowedIps::Changes, _) => None,
+        },
+    };
+    prefix.map(|prefix| prefix.to_string())
 }
 
 fn means_the_same(one: &Config, other: &Config) -> bool {

@@ -24,7 +24,9 @@ pub fn format(config: &Config) -> Zeroizing<String> {
 
 /// Hands each key of the section that is said to `line`, with its value; what is a list, item by item.
 pub(super) fn say_interface(interface: &super::Interface, mut line: impl FnMut(InterfaceKey, &dyn Display)) {
-    line(InterfaceKey::PrivateKey, &Zeroizing::new(interface.private_key.to_base64()).as_str());
+    if let Some(key) = &interface.private_key {
+        line(InterfaceKey::PrivateKey, &Zeroizing::new(key.to_base64()).as_str());
+    }
     if let Some(port) = interface.listen_port {
         line(InterfaceKey::ListenPort, &port);
     }

@@ -33,7 +33,7 @@ const MAX_FILE: u64 = 64 * 1024;
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// One thing that was set up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Step {
     /// The PreUp hooks were begun: the PostDown hooks are due.
@@ -53,12 +53,12 @@ impl Step {
     ///
     /// # Errors
     /// When the kernel or a program refuses.
-    pub(super) async fn undo(self, interface: &str, network: &Network) -> anyhow::Result<()> {
+    pub(super) async fn undo(&self, interface: &str, network: &Network) -> anyhow::Result<()> {
         match self {
             Self::PostDown | Self::PreDown => Ok(()),
             Self::Dns(manager) => manager.unset_gone(interface).await,
             Self::Firewall => firewall::remove(interface).await,
-            Self::Rule(rule) => network.delete_rule(&rule).await,
+            Self::Rule(rule) => network.delete_rule(rule).await,
         }
     }
 }
@@ -246,8 +246,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let own = own(&directory);
         let mut journal = journal(&own, "wg.0");
-        let steps = [rule(5), Step::Dns(Manager::RankedResolvconf), Step::Firewall, Step::PreDown];
-        for step in steps {
+        let steps =
+            [rule(5), Step::Dns(Manager::Resolvconf { prefix: "tun.".to_owned() }), Step::Firewall, Step::PreDown];
+        for step in steps.clone() {
             journal.record([step]).unwrap();
         }
         assert_eq!(read(&own, "wg.0").unwrap(), steps);

@@ -67,7 +67,7 @@ pub(crate) async fn remove(claim: &Claim) -> anyhow::Result<Leftovers> {
     kill_switch::forget_unless_closed(name).await?;
     remove_sockets(Path::new(DIRECTORY), directory, name)?;
     lock::tidy(directory).await?;
-    Journal::with(directory, name, Vec::new()).finish(left.failed.iter().map(|(step, _)| *step).collect())?;
+    Journal::with(directory, name, Vec::new()).finish(left.failed.iter().map(|(step, _)| step.clone()).collect())?;
     Ok(left)
 }
 
@@ -86,7 +86,8 @@ pub(crate) async fn adopt(claim: &Claim) -> anyhow::Result<Journal> {
         warn_of_hooks(name);
     }
     // They are undone with the rest, or by the next `down`.
-    let failed = left.failed.iter().inspect(|(_, error)| tracing::warn!("{error:#}")).map(|(step, _)| *step).collect();
+    let failed =
+        left.failed.iter().inspect(|(_, error)| tracing::warn!("{error:#}")).map(|(step, _)| step.clone()).collect();
     Ok(Journal::with(claim.directory(), name, failed))
 }
 

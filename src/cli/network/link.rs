@@ -17,7 +17,9 @@ impl Network {
     /// # Errors
     /// When the kernel refuses it: the interface has it already, or IPv6 is disabled.
     pub(crate) async fn add_address(&self, address: IpNet) -> anyhow::Result<()> {
-        let request = self.handle.address().add(self.index, address.addr(), address.prefix_len());
+        let mut request = self.handle.address().add(self.index, address.addr(), address.prefix_len());
+        // There is nobody else on the link whom a broadcast could reach.
+        request.message_mut().attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Broadcast(_)));
         let added = request.execute().await.map_err(os_error);
         explain(added, address, format!("cannot add the address {address}"))
     }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::Ipv6Addr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use maybetun::config::Table;
 use serde::{Deserialize, Serialize};
 
@@ -135,11 +136,18 @@ impl Plan {
     }
 }
 
-/// Tells whether the kernel makes a route that covers `destination` when the interface gets its addresses.
+/// What the kernel itself routes through every interface that has IPv6.
+const LINK_LOCAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 64);
+
+/// Tells whether the kernel makes a route that covers `destination` when the interface gets its addresses and comes up.
 fn is_connected(addresses: &[IpNet], destination: &IpNet) -> bool {
-    addresses
-        .iter()
-        .any(|address| address.prefix_len() < address.max_prefix_len() && address.trunc().contains(destination))
+    // Of an IPv4 address alone, or in 0.0.0.0/8, it makes none.
+    let has_route = |address: &IpNet| match address {
+        IpNet::V4(address) => address.prefix_len() < 32 && address.network().octets()[0] != 0,
+        IpNet::V6(_) => true,
+    };
+    IpNet::V6(LINK_LOCAL).contains(destination)
+        || addresses.iter().any(|address| has_route(address) && address.trunc().contains(destination))
 }
 
 /// Returns the table for a default route: the configured mark, or the first one that is free.
@@ -182,8 +190,10 @@ mod tests {
 
     #[test]
     fn what_an_address_connects_needs_no_route() {
-        let addresses = nets(&["10.9.0.1/24", "fd00:9::1/64", "10.8.0.1/32"]);
-        let allowed = nets(&["10.9.0.2/32", "10.9.0.0/24", "10.9.0.0/23", "fd00:9::2/128", "10.8.0.1/32"]);
+        let addresses = nets(&["10.9.0.1/24", "fd00:9::1/64", "10.8.0.1/32", "fd00:7::1/128", "10.7.0.1/0"]);
+        let covered =
+            nets(&["10.9.0.2/32", "10.9.0.0/24", "fd00:9::2/128", "fd00:7::1/128", "fe80::/64", "fe80::7/128"]);
+        let allowed = nets(&["10.9.0.0/23", "10.8.0.1/32"]).into_iter().chain(covered);
         let plan = Plan::new(Table::Auto, &addresses, allowed, 51_820);
         assert_eq!(routes(&plan), [route("10.8.0.1/32", MAIN_TABLE), route("10.9.0.0/23", MAIN_TABLE)]);
     }

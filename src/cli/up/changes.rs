@@ -32,7 +32,7 @@ impl<'a> Changes<'a> {
     pub(super) fn find(&mut self, before: &Baseline, now: &Status, addresses: &[IpNet]) {
         let interface = &mut self.config.interface;
         if let Some(key) = now.private_key.as_ref().filter(|key| !before.has_private_key(key)) {
-            interface.private_key = key.clone();
+            interface.private_key = Some(key.clone());
         }
         // A port that was drawn would be the same on every network if it were kept.
         let port = |status: &Status| Some(status.listen_port).filter(|&port| port != 0 && status.is_port_fixed);

@@ -47,7 +47,7 @@ pub(crate) struct UpArgs {
     #[arg(short, long)]
     pub(crate) detach: bool,
 
-    /// Runs the file's PreUp, PostUp, PreDown and PostDown commands, with `sh`.
+    /// Runs the file's PreUp, PostUp, PreDown and PostDown commands, with bash, or with `sh` where there is none.
     #[arg(long)]
     pub(crate) allow_hooks: bool,
 

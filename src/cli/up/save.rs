@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use ipnet::IpNet;
-use maybetun::config;
+use maybetun::config::{self, Names};
 use maybetun::settings::Status;
 use nix::unistd::{AccessFlags, access};
 
@@ -14,6 +14,7 @@ use super::baseline::Baseline;
 use super::changes::Changes;
 use super::replace::{create, replace};
 use crate::cli::locate::read_bounded;
+use crate::cli::network::tables;
 
 /// Warns if the file at `path` cannot be replaced when the tunnel stops: later is too late to do anything about it.
 pub(super) fn warn_unless_possible(path: &Path) {
@@ -41,10 +42,11 @@ pub(super) fn save(path: &Path, baseline: &Baseline, status: &Status, addresses:
 }
 
 fn save_changes(path: &Path, baseline: &Baseline, status: &Status, addresses: &[IpNet]) -> anyhow::Result<()> {
-    let text = read_bounded(path)?;
-    let mut changes = Changes::new(path, config::parse(&*text)?);
+    let (text, tables) = (read_bounded(path)?, tables::of_host());
+    let mut changes =
+        Changes::new(path, config::parse_with(&*text, Names { tables: &tables, check_defense: &|_| Ok(()) })?);
     changes.find(baseline, status, addresses);
-    let edited = config::edit(&text, &changes.config)?;
+    let edited = config::edit(&text, &changes.config, &tables)?;
     if *edited == *text {
         return Ok(());
     }

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use anyhow::Context as _;
 use ipnet::IpNet;
 use maybetun::config::{Config, Endpoint, Interface};
+use maybetun::keys::PrivateKey;
 use maybetun::settings::Update;
 
 use super::baseline::Baseline;
@@ -43,12 +44,16 @@ impl<'a> Session<'a> {
     /// Looks, before anything is changed, for what would make it fail.
     ///
     /// # Errors
-    /// When DNS cannot be set on this host, the port is taken, or a defense is not there or not valid.
+    /// When DNS cannot be set on this host, or the port is taken.
     pub(super) fn prepare(source: Source, hooks: &'a Hooks) -> anyhow::Result<Self> {
-        defense::check(&source)?;
         let interface = &source.config.interface;
-        let has_dns = !interface.dns_servers.is_empty() || !interface.dns_search.is_empty();
-        let dns = if has_dns { Some(Manager::find()?) } else { None };
+        let dns = if interface.dns_servers.is_empty() { None } else { Some(Manager::find()?) };
+        if dns.is_none() && !interface.dns_search.is_empty() {
+            tracing::warn!("DNS has search domains but no server: they are passed over, as wg-quick does");
+        }
+        if interface.private_key.is_none() && !interface.has_hooks() {
+            tracing::warn!("there is no PrivateKey: nothing crosses the tunnel until `wg set` gives it one");
+        }
         if let Some(port) = interface.listen_port.filter(|&port| port != 0) {
             probe_port(port)?;
         }
@@ -101,6 +106,9 @@ impl<'a> Session<'a> {
             Ok(Err(end)) => Ok(end),
             Err(error) => Err(error),
         };
+        if self.hooks.has(Moment::PreDown) {
+            service.answer_again();
+        }
         undo(journal, &name, &network, self.hooks).await;
         outcome
     }
@@ -153,8 +161,8 @@ impl<'a> Session<'a> {
             None => mtu::wide_enough(network.derive_mtu(&endpoints).await, &self.source.config),
         };
         network.bring_up(mtu).await?;
-        if let Some(manager) = self.dns {
-            journal.record([Step::Dns(manager)])?;
+        if let Some(manager) = &self.dns {
+            journal.record([Step::Dns(manager.clone())])?;
             manager.set(name, &interface.dns_servers, &interface.dns_search).await.context("cannot set DNS")?;
         }
         self.route(name, network, &plan, journal).await?;
@@ -277,8 +285,11 @@ fn remembered(addresses: &HashMap<Host, SocketAddr>) -> Addresses {
     names.map(|(host, &address)| (key(host), address)).collect()
 }
 
+/// Returns what is to be routed to the peers. A peer with our own key is none: the device passes it over.
 fn allowed_ips(config: &Config) -> impl Iterator<Item = IpNet> {
-    config.peers.iter().flat_map(|peer| peer.allowed_ips.iter().copied())
+    let own = config.interface.private_key.as_ref().map(PrivateKey::public_key);
+    let others = config.peers.iter().filter(move |peer| Some(peer.public_key) != own);
+    others.flat_map(|peer| peer.allowed_ips.iter().copied())
 }
 
 /// Makes sure that the UDP port is free. The device opens it only when the interface is up, where a failure is too late
@@ -294,4 +305,22 @@ fn probe_port(port: u16) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_routed_to_a_peer_with_our_own_key() {
+        let key = PrivateKey::from_bytes(&[7; 32]).unwrap();
+        let text = format!(
+            "[Interface]\nPrivateKey = {}\n[Peer]\nPublicKey = {}\nAllowedIPs = 10.0.0.0/8\n[Peer]\n\
+             PublicKey = AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\nAllowedIPs = fd00::/8\n",
+            *zeroize::Zeroizing::new(key.to_base64()),
+            key.public_key().to_base64()
+        );
+        let routed: Vec<_> = allowed_ips(&maybetun::config::parse(text).unwrap()).map(|net| net.to_string()).collect();
+        assert_eq!(routed, ["fd00::/8"]);
+    }
 }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::*;
-use crate::config::{Defense, Endpoint};
+use crate::config::{Defense, Endpoint, parse};
 use crate::keys::PublicKey;
 use crate::settings::Role;
 
@@ -16,7 +16,7 @@ const KEYS: [&str; 3] = [
 fn changed(text: &str, change: impl FnOnce(&mut Config)) -> String {
     let mut config = parse(text).unwrap();
     change(&mut config);
-    String::from_utf8(edit(text.as_bytes(), &config).unwrap().to_vec()).unwrap()
+    String::from_utf8(edit(text.as_bytes(), &config, &Tables::default()).unwrap().to_vec()).unwrap()
 }
 
 fn key(index: usize) -> PublicKey {
@@ -96,8 +96,8 @@ fn what_no_file_can_say_changes_nothing() {
     let text = format!("[Interface]\n{PRIVATE}\n[Peer]\nPublicKey = {}\n", KEYS[0]);
     let mut config = parse(&text).unwrap();
     config.peers[0].defense = Some(Defense::File("with # hash/x.toml".into()));
-    assert!(matches!(edit(text.as_bytes(), &config), Err(EditError::Unsayable(_))));
-    assert!(matches!(edit(b"[Interface]\n", &config), Err(EditError::Invalid(_))));
+    assert!(matches!(edit(text.as_bytes(), &config, &Tables::default()), Err(EditError::Unsayable(_))));
+    assert!(matches!(edit(b"[Interfaces]\n", &config, &Tables::default()), Err(EditError::Invalid(_))));
 }
 
 /// Text around what is said, which says nothing.
@@ -226,6 +226,20 @@ fn change(config: &mut Config, dice: [u8; 8], donor: &Config) {
             changed.defense_tier = other.defense_tier;
         }
     }
+    // A prefix is one peer's: the last that lists it.
+    let mut listed = Vec::new();
+    for peer in config.peers.iter_mut().rev() {
+        peer.allowed_ips.retain(|prefix| !listed.contains(prefix));
+        listed.extend_from_slice(&peer.allowed_ips);
+    }
+}
+
+#[test]
+fn a_prefix_that_goes_with_a_peer_is_not_left_to_one_that_listed_it_before() {
+    let [one, other] = [KEYS[0], KEYS[1]].map(|key| format!("[Peer]\nPublicKey = {key}\nAllowedIPs = 10.1.0.0/16\n"));
+    let text = format!("[Interface]\n{PRIVATE}\n{one}{other}");
+    let gone = changed(&text, |config| config.peers.truncate(1));
+    assert_eq!(gone, format!("[Interface]\n{PRIVATE}\n[Peer]\nPublicKey = {}\n", KEYS[0]));
 }
 
 /// The keys of a section whose meaning is another in the other.
@@ -240,7 +254,7 @@ proptest! {
     #[test]
     fn a_file_that_says_what_it_should_stays_as_it_is(file in file()) {
         let config = parse(&file).unwrap();
-        prop_assert_eq!(&*edit(&file, &config).unwrap(), &file);
+        prop_assert_eq!(&*edit(&file, &config, &Tables::default()).unwrap(), &file);
     }
 
     #[test]
@@ -250,9 +264,9 @@ proptest! {
         let before = parse(&file).unwrap();
         let mut wanted = before.clone();
         change(&mut wanted, dice, &parse(&donor).unwrap());
-        let edited = edit(&file, &wanted).unwrap();
+        let edited = edit(&file, &wanted, &Tables::default()).unwrap();
         prop_assert!(means_the_same(&parse(&*edited).unwrap(), &wanted));
-        prop_assert_eq!(&*edit(&edited, &wanted).unwrap(), &*edited);
+        prop_assert_eq!(&*edit(&edited, &wanted, &Tables::default()).unwrap(), &*edited);
 
         // Every line that says nothing that changed, of a peer that stayed, is there still, in order.
         let mut changed = differing(&of_interface(&before.interface), &of_interface(&wanted.interface));

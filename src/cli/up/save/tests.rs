@@ -115,7 +115,7 @@ fn status(config: &Config) -> Status {
     }
     let port = config.interface.listen_port.unwrap_or(0);
     Status {
-        private_key: Some(config.interface.private_key.clone()),
+        private_key: config.interface.private_key.clone(),
         listen_port: if port == 0 { 40_000 } else { port },
         is_port_fixed: port != 0,
         // That of a default route.
