@@ -33,6 +33,7 @@ mod machine;
 mod meddler;
 mod memory;
 mod names;
+mod narrow;
 mod pair;
 mod played;
 pub mod raw;
@@ -67,6 +68,7 @@ pub use machine::{block_and_pause, metronome, padding_bursts, random_padding, ru
 pub use meddler::{Meddler, Meddling};
 pub use memory::{Copies, copies};
 pub use names::interface_name;
+pub use narrow::Narrow;
 pub use pair::{End, Outer, Pair, Setup};
 pub use played::{Carried, PlayedRelay, Read};
 pub use resident::resident;

@@ -16,6 +16,7 @@ mod inbound;
 mod kernel_queue;
 mod lanes;
 mod log;
+mod mss;
 mod network;
 mod opening;
 mod outbound;
@@ -229,6 +230,24 @@ impl Device {
     /// What has not changed is not disturbed.
     pub fn routes_changed(&self) {
         network::look_around(&self.shared);
+    }
+
+    /// Returns the MTU that suits the interface now, in bytes: the one that it has been given, or what the path to the only
+    /// peer leaves of it, but not less than `least` for that. [`Event::PathTakes`] tells when to ask again.
+    pub fn fitting_mtu(&self, least: u16) -> u16 {
+        let mtu = self.shared.mtu();
+        let only_peer = self.shared.registry.read().only_peer().cloned();
+        let takes = only_peer.and_then(|peer| {
+            let tunnel = &peer.state.lock().tunnel;
+            tunnel.path_mtu().and(tunnel.largest_packet())
+        });
+        takes.and_then(|takes| u16::try_from(takes).ok()).map_or(mtu, |takes| mtu.min(takes.max(least)))
+    }
+
+    /// Says that the interface is about to be set to this MTU because the path takes no more: the tunnels go on to take what it
+    /// had before, as soon as the path does. Any other MTU that it gets is what it is to have.
+    pub fn lend_mtu(&self, mtu: u16) {
+        self.shared.lend_mtu(mtu);
     }
 
     /// Stops the device and waits until its tasks have ended and its sockets are closed.

@@ -144,7 +144,7 @@ fn look(shared: &Shared, peers: &[Arc<Peer>], occasion: Occasion) {
         let link = shared.link.lock();
         (link.fwmark, link.asked_port != 0)
     };
-    let mut view = View::new(fwmark, occasion);
+    let mut view = View::new(shared, fwmark, occasion);
     let (mut moved, mut astray) = (Vec::new(), Vec::new());
     for peer in peers {
         match view.look(peer) {

@@ -7,13 +7,16 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::path::{self, Path};
-use super::registry::{Peer, PeerState};
+use super::registry::Peer;
 use super::route::{Hop, Tables};
-use crate::settings::{Cause, Role};
-use crate::tunnel::{DATA_OVERHEAD, V4_HEADERS, V6_HEADERS};
+use super::shared::Shared;
+use crate::settings::Role;
+
+/// How often the system is asked what the path to a peer takes, at most: it does not tell by itself.
+const ASK: Duration = Duration::from_secs(1);
 
 /// Why ways are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +48,8 @@ pub(super) struct Way {
     /// Of a peer that called us: where it was, our address that it called, and whether datagrams left by the interface that
     /// has that one.
     called: Option<(IpAddr, IpAddr, bool)>,
-    /// The largest datagram and the path's MTU that the user was warned of, in bytes.
-    warned: Option<(usize, usize)>,
+    /// When the size of the path was asked about last.
+    asked: Option<Instant>,
 }
 
 /// How a way leads.
@@ -69,6 +72,15 @@ impl Way {
     /// Notes that our address that the peer talks to is not ours any more.
     pub(super) fn lose(&mut self) {
         self.was_lost = true;
+    }
+
+    /// Tells whether the system is to be asked again how large datagrams may be, as something was sent, and notes that it is.
+    pub(super) fn is_to_be_asked(&mut self, now: Instant) -> bool {
+        let is_due = self.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= ASK);
+        if is_due {
+            self.asked = Some(now);
+        }
+        is_due
     }
 
     /// Forgets what the system said before.
@@ -103,7 +115,8 @@ impl Way {
 
 /// What the system says; asked once for each address.
 #[derive(Debug)]
-pub(super) struct View {
+pub(super) struct View<'a> {
+    shared: &'a Shared,
     fwmark: u32,
     occasion: Occasion,
     tables: Option<Tables>,
@@ -113,16 +126,18 @@ pub(super) struct View {
     homes: HashMap<IpAddr, Option<u32>>,
 }
 
-impl View {
+impl<'a> View<'a> {
     /// Returns what datagrams find that bear the mark `fwmark`.
-    pub(super) fn new(fwmark: u32, occasion: Occasion) -> Self {
+    pub(super) fn new(shared: &'a Shared, fwmark: u32, occasion: Occasion) -> Self {
         let tables = Tables::open().inspect_err(|error| tracing::debug!(%error, "the system does not tell routes"));
         let tables = tables.ok();
-        Self { fwmark, occasion, tables, paths: HashMap::new(), foreign: HashMap::new(), homes: HashMap::new() }
+        let (paths, foreign, homes) = Default::default();
+        Self { shared, fwmark, occasion, tables, paths, foreign, homes }
     }
 
     /// Looks at the way to a peer.
     pub(super) fn look(&mut self, peer: &Peer) -> Change {
+        let carries_v6 = self.shared.registry.read().allowed_ips.has_v6(peer.id);
         let state = &mut *peer.state.lock();
         let Some(endpoint) = state.tunnel.endpoint() else { return Change::None };
         let local = endpoint.local.filter(|local| {
@@ -140,8 +155,9 @@ impl View {
                 return Change::None;
             }
         };
-        if let Some((path, _)) = path {
-            warn_of_fragments(peer, state, endpoint.remote, path);
+        if let Some(mtu) = path.and_then(|(path, _)| path.mtu) {
+            state.tunnel.path_takes(mtu, carries_v6, Instant::now());
+            self.shared.settle(peer, state);
         }
         if let Some(local) = local.filter(|_| state.role == Role::Relay) {
             // It answers from the address that it was spoken to, wherever it would begin from by itself.
@@ -187,27 +203,6 @@ fn told<T>(answer: io::Result<Option<T>>) -> Option<T> {
         tracing::debug!(%error, "the system does not tell a route");
         None
     })
-}
-
-/// Warns, once for each size, when datagrams of the one size are larger than the path takes.
-fn warn_of_fragments(peer: &Peer, state: &mut PeerState, remote: SocketAddr, path: Path) {
-    let PeerState { tunnel, way, log, .. } = state;
-    let Some((size, mtu)) = tunnel.one_size().zip(path.mtu) else { return };
-    // The one size is known when the ends agree, or do not.
-    if tunnel.last_handshake().is_none() || tunnel.protection().cause() == Some(Cause::Negotiating) {
-        return;
-    }
-    let headers = DATA_OVERHEAD + if remote.is_ipv4() { V4_HEADERS } else { V6_HEADERS };
-    let whole = size + headers;
-    if whole <= mtu || way.warned.replace((whole, mtu)) == Some((whole, mtu)) {
-        return;
-    }
-    let fitting = mtu.saturating_sub(headers);
-    let text = format!(
-        "every packet of the defense has {whole} bytes and leaves in fragments, for the path to the peer takes {mtu}: \
-         set the tunnel's MTU to {fitting} or less"
-    );
-    log.warn(peer.public_key, &text, Instant::now());
 }
 
 #[cfg(test)]

@@ -77,6 +77,7 @@ impl Tunnel {
         let had_session = self.session.is_some() || self.paused.is_some();
         let is_wanted = had_session || self.attempt.is_some() || self.answered.is_some();
         self.forget_local_address();
+        self.path.moved(self.full_size());
         self.noise.forget_sessions();
         self.drop_held();
         (self.attempt, self.answered) = (None, None);
@@ -184,6 +185,8 @@ impl Tunnel {
         self.push_event(Event::SessionStarted);
         self.note_proof();
         self.open_negotiation(now);
+        self.path.session_started(self.full_size());
+        self.run_sizing(now, out);
         self.flush(now, out);
     }
 

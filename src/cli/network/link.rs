@@ -44,6 +44,16 @@ impl Network {
         set.with_context(|| format!("cannot bring the interface up with MTU {mtu}"))
     }
 
+    /// Sets the MTU, in bytes.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) async fn set_mtu(&self, mtu: u16) -> anyhow::Result<()> {
+        let message = LinkUnspec::new_with_index(self.index).mtu(u32::from(mtu)).build();
+        let set = self.handle.link().set(message).execute().await.map_err(os_error);
+        set.with_context(|| format!("cannot set the interface's MTU to {mtu}"))
+    }
+
     /// Returns the MTU, in bytes, of the interface with the given index.
     ///
     /// # Errors

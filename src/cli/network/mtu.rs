@@ -1,7 +1,14 @@
-//! The MTU of a tunnel: derived from the paths to its peers, and never too small for what the file asks for.
+//! The MTU of a tunnel: derived from the paths to its peers, following them, and never too small for what the file asks for.
+
+use std::convert::Infallible;
 
 use ipnet::IpNet;
 use maybetun::config::{Config, MIN_MTU_IPV6, Table};
+use maybetun::device::{Device, DeviceEvent};
+use maybetun::tunnel::Event;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::Network;
 
 /// Bytes that WireGuard adds to a packet at most: IPv6 40, UDP 8, data message 32 (whitepaper §5.4.6).
 const OVERHEAD: u32 = 80;
@@ -34,6 +41,31 @@ pub(crate) fn wide_enough(derived: u16, config: &Config) -> u16 {
          datagrams are cut in two on the way"
     );
     MIN_MTU_IPV6
+}
+
+/// Has the interface take no larger packets than the path to the only peer does, for as long as that is so. It ends never.
+pub(crate) async fn follow(device: &Device, network: &Network, config: &Config) -> Infallible {
+    let least = if wants_ipv6(config) { MIN_MTU_IPV6 } else { 0 };
+    let mut events = device.events();
+    let mut current = None;
+    loop {
+        let fitting = device.fitting_mtu(least);
+        if current != Some(fitting) {
+            device.lend_mtu(fitting);
+            if let Err(error) = network.set_mtu(fitting).await {
+                // Whoever sends more is told so by the tunnel.
+                tracing::debug!("{error:#}");
+            }
+        }
+        current = Some(fitting);
+        loop {
+            match events.recv().await {
+                Ok(DeviceEvent { event: Event::PathTakes { .. }, .. }) | Err(RecvError::Lagged(_)) => break,
+                Ok(_) => {}
+                Err(RecvError::Closed) => return std::future::pending().await,
+            }
+        }
+    }
 }
 
 /// Tells whether a file asks for IPv6 addresses, or for routes of IPv6.

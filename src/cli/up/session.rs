@@ -97,7 +97,10 @@ impl<'a> Session<'a> {
             Ok(Ok(baseline)) => {
                 self.source.forget_keys();
                 tracing::info!("{name} is up");
-                let end = service.ended(signals).await;
+                let end = tokio::select! {
+                    end = service.ended(signals) => end,
+                    never = mtu::follow(&device, &network, &self.source.config) => match never {},
+                };
                 if matches!(end, Ok(End::Signal(_) | End::SocketRemoved)) {
                     self.save(&device, &network, &baseline).await;
                 }
