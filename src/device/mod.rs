@@ -170,7 +170,7 @@ pub enum ApplyError {
 pub enum StopReason {
     /// [`Device::stop`] was called.
     Requested,
-    /// The TUN interface was deleted.
+    /// The TUN interface was deleted, or the other end of its descriptor closed.
     TunGone,
     /// Reading or writing the TUN device failed.
     TunFailed(String),

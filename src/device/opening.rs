@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use quinn_udp::UdpSocketState;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -134,22 +135,37 @@ pub(super) fn is_missing(error: &io::Error) -> bool {
 
 /// Lets the system fragment datagrams that are larger than the path takes, as WireGuard does: `quinn-udp` forbids it,
 /// and a tunnel whose MTU is too large would lose its large packets without a sign.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn allow_fragments(socket: &UdpSocket, address: IpAddr) {
-    use nix::sys::socket::{setsockopt, sockopt::Ipv6DontFrag};
-    let result: io::Result<()> = match address {
-        IpAddr::V4(_) => set_cutting(socket, address, Cutting::AsNeeded),
-        // IPv6 forbids it by an option of its own too.
-        IpAddr::V6(_) => set_cutting(socket, address, Cutting::AsNeeded)
-            .and_then(|()| setsockopt(socket, Ipv6DontFrag, &false).map_err(io::Error::from)),
-    };
-    if let Err(error) = result {
+    if let Err(error) = try_to_allow_fragments(socket, address) {
         tracing::debug!(%error, "datagrams larger than the path's MTU will be dropped");
     }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn allow_fragments(_: &UdpSocket, _: IpAddr) {}
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn try_to_allow_fragments(socket: &UdpSocket, address: IpAddr) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt::Ipv6DontFrag};
+    match address {
+        IpAddr::V4(_) => set_cutting(socket, address, Cutting::AsNeeded),
+        // IPv6 forbids it by an option of its own too.
+        IpAddr::V6(_) => set_cutting(socket, address, Cutting::AsNeeded)
+            .and_then(|()| setsockopt(socket, Ipv6DontFrag, &false).map_err(io::Error::from)),
+    }
+}
+
+#[cfg(target_vendor = "apple")]
+fn try_to_allow_fragments(socket: &UdpSocket, address: IpAddr) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+    match address {
+        IpAddr::V4(_) => setsockopt(socket, sockopt::IpDontFrag, &false)?,
+        IpAddr::V6(_) => setsockopt(socket, sockopt::Ipv6DontFrag, &false)?,
+    }
+    Ok(())
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+fn try_to_allow_fragments(_: &UdpSocket, _: IpAddr) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
 
 /// Says whether the system cuts what it takes for larger than the path. Where it does not, it does not look at what ICMP
 /// messages said of the path either, and refuses only what is larger than the interface takes. What fits has the same header

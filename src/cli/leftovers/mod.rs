@@ -144,8 +144,10 @@ fn remove_sockets(shared: &Path, own: &Path, name: &str) -> io::Result<()> {
         let is_ours = file.and_then(|rest| rest.split_once('.')).is_some_and(|(process, attempt)| {
             [process, attempt].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
         });
+        // A socket is made in a directory of that name, and has a second name made from such a file.
+        let is_directory = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());
         if is_ours {
-            unless_gone(fs::remove_file(path))?;
+            unless_gone(if is_directory { fs::remove_dir_all(path) } else { fs::remove_file(path) })?;
         }
     }
     Ok(())
@@ -164,6 +166,8 @@ mod tests {
         for file in names {
             fs::write(own.join(file), "").unwrap();
         }
+        fs::create_dir(own.join(".wg0.12.1")).unwrap();
+        fs::write(own.join(".wg0.12.1/sock"), "").unwrap();
         fs::hard_link(own.join("wg0.sock"), shared.path().join("wg0.sock")).unwrap();
         // That of another namespace.
         fs::write(shared.path().join("wg1.sock"), "").unwrap();
