@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use maybetun_integration_tests::Implementation::Maybetun;
@@ -34,9 +35,8 @@ fn assert_nothing_left(file: &ClientFile) {
     assert_eq!(file.client.processes(), Vec::<i32>::new(), "a process is left");
     assert!(!file.client.ip("-o link").contains(&file.interface), "the interface is left");
     assert_eq!(file.client.run("ss -Hulpn").success(), "", "a port is left");
-    for end in ["sock", "running", "control"] {
-        let path = format!("/var/run/wireguard/{}.{end}", file.interface);
-        assert!(!fs::exists(&path).unwrap(), "{path} is left");
+    for path in [PathBuf::from(format!("/var/run/wireguard/{}.sock", file.interface)), file.client.tunnels()] {
+        assert!(!path.exists(), "{} is left", path.display());
     }
     file.assert_gone();
 }
@@ -69,6 +69,33 @@ fn the_hooks_of_a_stop_have_run() {
     up_in_the_background(&file);
     maybetun(&file.client, &format!("down {}", file.interface)).success();
     assert!(marks.path().join("PreDown").exists() && marks.path().join("PostDown").exists());
+    assert_nothing_left(&file);
+}
+
+#[test]
+fn a_hook_on_the_way_down_may_ask_wg() {
+    let marks = tempfile::tempdir().unwrap();
+    let answer = marks.path().join("answer");
+    // As the example of wg-quick's manual does; and later than `down` looks again.
+    let hooks = format!("FwMark = 0x99\nPreDown = sleep 0.5; echo $(wg show %i fwmark) >{}\n", answer.display());
+    let file = ClientFile::new(INNER, &hooks);
+    up_in_the_background(&file);
+    maybetun(&file.client, &format!("down {}", file.interface)).success();
+    assert_eq!(fs::read_to_string(answer).unwrap(), "0x99\n");
+    assert_nothing_left(&file);
+}
+
+#[test]
+fn a_private_key_may_come_from_a_hook() {
+    let file = ClientFile::new(INNER, "");
+    let text = file.read();
+    let line = text.lines().find(|line| line.starts_with("PrivateKey")).expect("the key is there");
+    let key = line.split_once(" = ").expect("a value").1;
+    let hook = format!("PostUp = wg set %i private-key <(echo {key})");
+    file.write(&text.replacen(line, &hook, 1));
+    up_in_the_background(&file);
+    file.assert_up();
+    maybetun(&file.client, &format!("down {}", file.interface)).success();
     assert_nothing_left(&file);
 }
 
@@ -169,22 +196,24 @@ fn what_a_killed_tunnel_of_a_file_left_is_tidied_up_too() {
     eventually("it is gone", Duration::from_secs(20), || {
         file.client.processes().is_empty() && !file.client.ip("-o link").contains(&file.interface)
     });
-    let control = format!("/var/run/wireguard/{}.control", file.interface);
-    assert!(fs::exists(&control).unwrap());
-    assert_eq!(maybetun(&file.client, &format!("reload {}", file.interface)).code, Some(6));
-    assert_eq!(maybetun(&file.client, &format!("down {}", file.interface)).code, Some(6));
+    assert!(file.client.tunnels().join(format!("{}.control", file.interface)).exists());
+    let reload = maybetun(&file.client, &format!("reload {}", file.interface));
+    assert_eq!(reload.code, Some(6), "{reload:#?}");
+    maybetun(&file.client, &format!("down {}", file.interface)).success();
     assert_nothing_left(&file);
 }
 
 #[test]
-fn what_a_killed_tunnel_left_is_no_tunnel_and_is_tidied_up() {
+fn what_a_killed_backend_left_is_tidied_up() {
     let host = Host::new();
     let interface = interface_name();
     let mut killed = Daemon::start(Maybetun, &host, &interface);
     killed.signal(Signal::SIGKILL);
     killed.wait_for_exit();
-    let left = |end: &str| format!("/var/run/wireguard/{interface}.{end}");
-    assert!(fs::exists(left("running")).unwrap() && fs::exists(left("sock")).unwrap());
-    assert_eq!(maybetun(&host, &format!("down {interface}")).code, Some(6));
-    assert!(!fs::exists(left("running")).unwrap() && !fs::exists(left("sock")).unwrap());
+    assert!(killed.socket().exists() && host.tunnels().exists());
+    let line = format!("down {interface}");
+    let said = maybetun(&host, &line).success();
+    assert!(said.contains("had died"), "{said}");
+    assert!(!killed.socket().exists() && !host.tunnels().exists());
+    assert_eq!(maybetun(&host, &line).code, Some(6));
 }

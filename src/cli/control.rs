@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use maybetun::uapi::DIRECTORY;
 use nix::sys::stat::{Mode, fchmod};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -22,6 +21,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::exit::{self, Exit, Failure};
+use super::place;
+use super::running::Claim;
 use super::runtime::ReloadSignal;
 
 /// Longest path that is asked for, in bytes: `PATH_MAX` of Linux.
@@ -96,13 +97,12 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Listens for the tunnel called `name`. The caller has its [claim](super::running::Claim), so that what an earlier one
-    /// left is nobody's.
+    /// Listens for the tunnel that is claimed: what an earlier one left is nobody's.
     ///
     /// # Errors
     /// When the socket cannot be made.
-    pub(crate) fn new(name: &str, signal: ReloadSignal) -> anyhow::Result<Self> {
-        Self::new_in(Path::new(DIRECTORY), name, signal)
+    pub(crate) fn new(claim: &Claim, signal: ReloadSignal) -> anyhow::Result<Self> {
+        Self::new_in(claim.directory(), claim.name(), signal)
     }
 
     fn new_in(directory: &Path, name: &str, signal: ReloadSignal) -> anyhow::Result<Self> {
@@ -130,13 +130,8 @@ impl Drop for Control {
     }
 }
 
-/// Removes what a tunnel that was killed has left. The caller has its [claim](super::running::Claim).
-pub(crate) fn tidy(name: &str) {
-    // One that stays does no harm.
-    let _ = fs::remove_file(path_in(Path::new(DIRECTORY), name));
-}
-
-fn path_in(directory: &Path, name: &str) -> PathBuf {
+/// Returns where the socket is of the tunnel called `name`.
+pub(super) fn path_in(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{name}.control"))
 }
 
@@ -193,7 +188,7 @@ async fn serve(listener: UnixListener, requests: mpsc::Sender<Request>) {
 /// [`io::ErrorKind::NotFound`] and [`io::ErrorKind::ConnectionRefused`] if there is nobody to ask; or when the tunnel ends
 /// meanwhile.
 pub(crate) fn ask(name: &str, file: Option<&Path>) -> io::Result<Answer> {
-    ask_in(Path::new(DIRECTORY), name, file)
+    ask_in(&place::directory(), name, file)
 }
 
 fn ask_in(directory: &Path, name: &str, file: Option<&Path>) -> io::Result<Answer> {

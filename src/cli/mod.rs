@@ -11,6 +11,7 @@ mod down;
 mod exit;
 mod interface;
 mod keys;
+mod leftovers;
 mod locate;
 mod logging;
 mod machines;
@@ -18,11 +19,13 @@ mod man;
 mod memory;
 mod network;
 mod notify;
+mod place;
 mod reload;
 mod running;
 mod runtime;
 mod service;
 mod status;
+mod strip;
 mod suggestion;
 mod up;
 
@@ -75,6 +78,7 @@ enum Command {
     /// Draws a preshared key and prints it in base64.
     Genpsk,
     Check(check::CheckArgs),
+    Strip(strip::StripArgs),
     Defense(defense::DefenseArgs),
     Machines(machines::MachinesArgs),
     Demo(demo::DemoArgs),
@@ -151,6 +155,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Pubkey) => keys::pubkey(),
         Some(Command::Genpsk) => keys::genpsk(),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Strip(args)) => strip::run(&args),
         Some(Command::Defense(args)) => defense::run(&args),
         Some(Command::Machines(args)) => machines::run(&args),
         Some(Command::Demo(args)) => demo::run(args),

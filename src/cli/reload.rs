@@ -2,14 +2,18 @@
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use super::control;
 use super::exit::{self, Exit, Failure};
 use super::interface;
-use super::locate;
-use super::running::Process;
+use super::running::{Process, has_died};
+use super::{locate, place, status};
+
+/// How long a tunnel that did not answer may take to end.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Has a tunnel that `maybetun up` serves take its configuration file as that is now, and tells what it changed.
 ///
@@ -59,7 +63,16 @@ fn ask(name: &str, file: Option<&Path>) -> anyhow::Result<()> {
         return Err(Failure::error(Exit::Failure, format!("this is a hook of {name}, which cannot reload meanwhile")));
     }
     let answer = match control::ask(name, file) {
-        Err(error) if is_nobody(&error) => return Err(nobody(name, process.is_some())),
+        Err(error) if is_nobody(&error) => {
+            place::of_socket(name)?;
+            return Err(nobody(name, process.is_some()));
+        }
+        // It was about to die, and its socket with it.
+        Err(_)
+            if process.is_some_and(|process| process.has_ended_within(PATIENCE).unwrap_or(false)) && has_died(name) =>
+        {
+            return Err(nobody(name, false));
+        }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let message = format!("cannot ask {name}: run as root, or as the user who runs the tunnel");
             return Err(anyhow::Error::new(error).context(Failure::because(Exit::Permission, message)));
@@ -84,6 +97,9 @@ fn is_nobody(error: &io::Error) -> bool {
 }
 
 fn nobody(name: &str, is_running: bool) -> anyhow::Error {
+    if has_died(name) {
+        return Failure::error(Exit::NoInterface, status::died(name));
+    }
     if is_running || interface::exists(name) {
         let message = format!("{name} has no file to reload: `maybetun up` did not start it; `wg syncconf` changes it");
         return Failure::error(Exit::Failure, message);

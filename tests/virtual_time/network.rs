@@ -58,6 +58,8 @@ pub(crate) struct Network {
     pub(crate) tunnels: [Tunnel; 2],
     wire: BTreeMap<(Duration, u64), (usize, Vec<u8>)>,
     serial: u64,
+    /// How often an end was made anew.
+    restarts: u8,
     /// How long the system has slept.
     slept: Duration,
     /// How far the wall clock is behind the time that passed.
@@ -106,7 +108,7 @@ impl Network {
         MockClock::set_time(Duration::ZERO);
         MockClock::set_system_time(Duration::ZERO);
         let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
-        let tunnels = [tunnel(&keys, 0, seed), tunnel(&keys, 1, seed)];
+        let tunnels = [tunnel(&keys, 0, [seed, 0]), tunnel(&keys, 1, [seed, 0])];
         Self {
             start: Instant::now(),
             now: Duration::ZERO,
@@ -114,6 +116,7 @@ impl Network {
             tunnels,
             wire: BTreeMap::new(),
             serial: 0,
+            restarts: 0,
             slept: Duration::ZERO,
             behind: Duration::ZERO,
             network: 2,
@@ -142,7 +145,9 @@ impl Network {
     /// Makes the tunnel of a side anew, as a restarted process would.
     pub(crate) fn restart(&mut self, side: usize) {
         self.vouched.retain(|(of, _)| *of != side);
-        self.tunnels[side] = tunnel(&self.keys, side, 99);
+        // It draws anew: session indices that it had before would make two datagrams of one name.
+        self.restarts += 1;
+        self.tunnels[side] = tunnel(&self.keys, side, [99, self.restarts]);
         self.tunnels[side].set_endpoint(None);
     }
 
@@ -377,8 +382,10 @@ impl Network {
     }
 }
 
-fn tunnel(keys: &[PrivateKey; 2], own: usize, seed: u8) -> Tunnel {
-    let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), [2 * seed + own as u8; 32]));
+fn tunnel(keys: &[PrivateKey; 2], own: usize, [seed, life]: [u8; 2]) -> Tunnel {
+    let mut seeds = [2 * seed + own as u8; 32];
+    seeds[0] = life;
+    let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), seeds));
     tunnel.set_endpoint(Some(address(1 - own)));
     tunnel
 }

@@ -161,7 +161,7 @@ fn those_who_ask_at_once_are_all_answered() {
 fn who_asks_and_says_nothing_keeps_nobody_from_asking() {
     let file = ClientFile::new(INNER, "");
     let _daemon = up(&file, &[]);
-    let socket = format!("/run/wireguard/{}.control", file.interface);
+    let socket = file.client.tunnels().join(format!("{}.control", file.interface));
     let silent = std::os::unix::net::UnixStream::connect(socket).unwrap();
     reload(&file).success();
     drop(silent);

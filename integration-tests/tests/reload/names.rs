@@ -43,7 +43,8 @@ fn a_relay_that_moved_is_found_by_its_name_without_a_restart() {
     let ping = format!("ping -n -q -c 1 -W 1 {}", file.relay.v4());
     eventually("the relay is called where it is", Duration::from_secs(300), || file.client.run(&ping).is_success());
     assert_eq!(shown(&file, &file.relay.public_key)["endpoint"], "192.0.2.7:51820");
-    let remembered = std::fs::read_to_string(format!("/run/wireguard/{}.endpoints", file.interface)).unwrap();
+    let remembered =
+        std::fs::read_to_string(file.client.tunnels().join(format!("{}.endpoints", file.interface))).unwrap();
     assert!(remembered.contains("192.0.2.7"), "{remembered}");
     down(&file);
 }

@@ -17,7 +17,9 @@ impl Network {
     /// # Errors
     /// When the kernel refuses it: the interface has it already, or IPv6 is disabled.
     pub(crate) async fn add_address(&self, address: IpNet) -> anyhow::Result<()> {
-        let request = self.handle.address().add(self.index, address.addr(), address.prefix_len());
+        let mut request = self.handle.address().add(self.index, address.addr(), address.prefix_len());
+        // There is nobody else on the link whom a broadcast could reach.
+        request.message_mut().attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Broadcast(_)));
         let added = request.execute().await.map_err(os_error);
         explain(added, address, format!("cannot add the address {address}"))
     }
@@ -40,14 +42,12 @@ impl Network {
         messages.try_collect().await.map_err(os_error).context("cannot read the addresses")
     }
 
-    /// Returns the addresses of the interface, without those that the kernel made for the link itself.
+    /// Returns the addresses of the interface, with those that the kernel made for the link itself.
     ///
     /// # Errors
     /// When the kernel does not answer.
     pub(crate) async fn addresses(&self) -> anyhow::Result<Vec<IpNet>> {
-        let addresses = self.address_messages().await?.iter().filter_map(address_of).collect::<Vec<_>>();
-        let is_link_local = |address: &IpNet| matches!(address, IpNet::V6(v6) if v6.addr().is_unicast_link_local());
-        Ok(addresses.into_iter().filter(|address| !is_link_local(address)).collect())
+        Ok(self.address_messages().await?.iter().filter_map(address_of).collect())
     }
 
     /// Sets the MTU, in bytes.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::Ipv6Addr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use maybetun::config::Table;
+use serde::{Deserialize, Serialize};
 
 /// `RT_TABLE_MAIN` of Linux: where ordinary routes are.
 pub(crate) const MAIN_TABLE: u32 = 254;
@@ -13,7 +15,8 @@ pub(crate) const MAIN_TABLE: u32 = 254;
 const FIRST_OWN_TABLE: u32 = 51_820;
 
 /// An address family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Family {
     V4,
     V6,
@@ -35,30 +38,38 @@ pub(crate) struct Route {
     pub(crate) table: u32,
 }
 
-/// A routing policy rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A routing policy rule. No two tunnels of a network namespace have the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rule {
     pub(crate) family: Family,
+    /// Rules of a lower priority come first.
+    pub(crate) priority: u32,
+    /// What is the tunnel's own has this mark, and the rule is not for it, but for one of its [kind](RuleKind::Marked).
+    pub(crate) mark: u32,
     pub(crate) kind: RuleKind,
 }
 
 /// What a rule says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum RuleKind {
-    /// What is not the tunnel's own, so does not have `mark`, is routed by `table`.
-    Unmarked { mark: u32, table: u32 },
+    /// All is routed by this table.
+    Table(u32),
     /// The main table's routes come first, but for its default route.
     MainWithoutDefault,
-    /// What has `mark` is routed by the main table: the tunnel's own, while its mark changes.
-    Marked { mark: u32 },
+    /// The other way round: what has the mark is routed by the main table. It is the tunnel's own while its mark changes.
+    Marked,
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.priority)?;
         match self.kind {
-            RuleKind::Unmarked { mark, table } => write!(f, "not fwmark {mark:#x} lookup {table}"),
-            RuleKind::MainWithoutDefault => write!(f, "lookup main suppress_prefixlength 0"),
-            RuleKind::Marked { mark } => write!(f, "fwmark {mark:#x} lookup main"),
+            RuleKind::Table(table) => write!(f, "not fwmark {:#x} lookup {table}", self.mark),
+            RuleKind::MainWithoutDefault => {
+                write!(f, "not fwmark {:#x} lookup main suppress_prefixlength 0", self.mark)
+            }
+            RuleKind::Marked => write!(f, "fwmark {:#x} lookup main", self.mark),
         }
     }
 }
@@ -111,19 +122,48 @@ impl Plan {
     }
 
     fn add_default(&mut self, destination: IpNet, own_table: u32) {
-        let family = Family::of(&destination);
-        self.mark = Some(own_table);
+        let (family, mark, priority) = (Family::of(&destination), own_table, 0);
+        self.mark = Some(mark);
         self.routes.push(Route { destination, table: own_table });
-        self.rules.push(Rule { family, kind: RuleKind::Unmarked { mark: own_table, table: own_table } });
-        self.rules.push(Rule { family, kind: RuleKind::MainWithoutDefault });
+        self.rules.push(Rule { family, priority, mark, kind: RuleKind::Table(own_table) });
+        self.rules.push(Rule { family, priority, mark, kind: RuleKind::MainWithoutDefault });
+    }
+
+    /// Gives the rules of a family the priorities that the same ones have in `there`. Returns false, with nothing done, if
+    /// not all are there.
+    pub(crate) fn keep(&mut self, family: Family, there: &[Rule]) -> bool {
+        let wanted: Vec<_> = self.rules.iter().filter(|rule| rule.family == family).copied().collect();
+        let same =
+            |wanted: &Rule| there.iter().copied().find(|rule| Rule { priority: wanted.priority, ..*rule } == *wanted);
+        let Some(same) = wanted.iter().map(same).collect::<Option<Vec<_>>>() else { return false };
+        self.rules.iter_mut().filter(|rule| rule.family == family).zip(same).for_each(|(rule, same)| *rule = same);
+        true
+    }
+
+    /// Gives each rule a priority of its own, before all that there are: `first` is the lowest of those of a family.
+    /// Returns false if there is none left.
+    pub(crate) fn rank(&mut self, family: Family, mut first: u32) -> bool {
+        for rule in self.rules.iter_mut().filter(|rule| rule.family == family) {
+            // 0 is the local table's.
+            let Some(priority) = first.checked_sub(1).filter(|&priority| priority > 0) else { return false };
+            (rule.priority, first) = (priority, priority);
+        }
+        true
     }
 }
 
-/// Tells whether the kernel makes a route that covers `destination` when the interface gets its addresses.
+/// What the kernel itself routes through every interface that has IPv6.
+const LINK_LOCAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 64);
+
+/// Tells whether the kernel makes a route that covers `destination` when the interface gets its addresses and comes up.
 fn is_connected(addresses: &[IpNet], destination: &IpNet) -> bool {
-    addresses
-        .iter()
-        .any(|address| address.prefix_len() < address.max_prefix_len() && address.trunc().contains(destination))
+    // Of an IPv4 address alone, or in 0.0.0.0/8, it makes none.
+    let has_route = |address: &IpNet| match address {
+        IpNet::V4(address) => address.prefix_len() < 32 && address.network().octets()[0] != 0,
+        IpNet::V6(_) => true,
+    };
+    IpNet::V6(LINK_LOCAL).contains(destination)
+        || addresses.iter().any(|address| has_route(address) && address.trunc().contains(destination))
 }
 
 /// Returns the table for a default route: the configured mark, or the first one that is free.
@@ -166,23 +206,26 @@ mod tests {
 
     #[test]
     fn what_an_address_connects_needs_no_route() {
-        let addresses = nets(&["10.9.0.1/24", "fd00:9::1/64", "10.8.0.1/32"]);
-        let allowed = nets(&["10.9.0.2/32", "10.9.0.0/24", "10.9.0.0/23", "fd00:9::2/128", "10.8.0.1/32"]);
+        let addresses = nets(&["10.9.0.1/24", "fd00:9::1/64", "10.8.0.1/32", "fd00:7::1/128", "10.7.0.1/0"]);
+        let covered =
+            nets(&["10.9.0.2/32", "10.9.0.0/24", "fd00:9::2/128", "fd00:7::1/128", "fe80::/64", "fe80::7/128"]);
+        let allowed = nets(&["10.9.0.0/23", "10.8.0.1/32"]).into_iter().chain(covered);
         let plan = Plan::new(Table::Auto, &addresses, allowed, 51_820);
         assert_eq!(routes(&plan), [route("10.8.0.1/32", MAIN_TABLE), route("10.9.0.0/23", MAIN_TABLE)]);
     }
 
     #[test]
     fn a_default_route_has_its_own_table_and_two_rules_for_its_family() {
-        let plan = Plan::new(Table::Auto, &[], nets(&["0.0.0.0/0", "10.0.0.0/8"]), 51_820);
+        let mut plan = Plan::new(Table::Auto, &[], nets(&["0.0.0.0/0", "10.0.0.0/8"]), 51_820);
+        assert!(plan.rank(Family::V4, 32_766));
         assert_eq!(routes(&plan), [route("10.0.0.0/8", MAIN_TABLE), route("0.0.0.0/0", 51_820)]);
         assert_eq!(plan.mark, Some(51_820));
         let rules: Vec<_> = plan.rules.iter().map(|rule| (rule.family, rule.to_string())).collect();
         assert_eq!(
             rules,
             [
-                (Family::V4, "not fwmark 0xca6c lookup 51820".to_owned()),
-                (Family::V4, "lookup main suppress_prefixlength 0".to_owned()),
+                (Family::V4, "32765: not fwmark 0xca6c lookup 51820".to_owned()),
+                (Family::V4, "32764: not fwmark 0xca6c lookup main suppress_prefixlength 0".to_owned()),
             ]
         );
     }
@@ -193,6 +236,29 @@ mod tests {
         assert_eq!(routes(&plan), [route("0.0.0.0/0", 7), route("::/0", 7)]);
         let families: Vec<_> = plan.rules.iter().map(|rule| rule.family).collect();
         assert_eq!(families, [Family::V4, Family::V4, Family::V6, Family::V6]);
+    }
+
+    #[test]
+    fn rules_have_priorities_of_their_own_for_each_family_while_there_are_any() {
+        let mut plan = Plan::new(Table::Auto, &[], nets(&["0.0.0.0/0", "::/0"]), 7);
+        assert!(plan.rank(Family::V4, 100) && plan.rank(Family::V6, 3));
+        let priorities: Vec<_> = plan.rules.iter().map(|rule| rule.priority).collect();
+        assert_eq!(priorities, [99, 98, 2, 1]);
+        assert!(!plan.rank(Family::V4, 2) && !plan.rank(Family::V6, 0));
+    }
+
+    #[test]
+    fn rules_that_are_there_keep_their_priorities_all_or_none() {
+        let planned = |mark| Plan::new(Table::Auto, &[], nets(&["0.0.0.0/0", "::/0"]), mark);
+        let mut there = planned(7);
+        assert!(there.rank(Family::V4, 100) && there.rank(Family::V6, 200));
+        let mut same = planned(7);
+        assert!(same.keep(Family::V4, &there.rules) && same.keep(Family::V6, &there.rules));
+        assert_eq!(same, there);
+        let mut other = planned(8);
+        assert!(!other.keep(Family::V4, &there.rules));
+        assert!(!planned(7).keep(Family::V6, &there.rules[..3]));
+        assert!(other.rules.iter().all(|rule| rule.priority == 0));
     }
 
     #[test]

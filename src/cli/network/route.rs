@@ -9,7 +9,7 @@ use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
 use nix::errno::Errno;
 use rtnetlink::RouteMessageBuilder;
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteMetric, RouteScope, RouteType};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType};
 
 use super::plan::{MAIN_TABLE, Route};
 use super::{Network, explain, mtu, os_error};
@@ -66,11 +66,13 @@ impl Network {
                 .output_interface(self.index)
                 .table_id(route.table)
                 .scope(RouteScope::Link)
+                .protocol(RouteProtocol::Boot)
                 .build(),
             IpNet::V6(destination) => RouteMessageBuilder::<Ipv6Addr>::new()
                 .destination_prefix(destination.network(), destination.prefix_len())
                 .output_interface(self.index)
                 .table_id(route.table)
+                .protocol(RouteProtocol::Boot)
                 .build(),
         }
     }

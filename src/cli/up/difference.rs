@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use ipnet::IpNet;
 use maybetun::config::{Config, Hook, Interface, Peer};
-use maybetun::keys::{PresharedKey, PublicKey};
+use maybetun::keys::{PresharedKey, PrivateKey, PublicKey};
 use maybetun::settings::{AllowedIpChange, DefenseChange, PeerAction, PeerStatus, PeerUpdate, Status, Update};
 
 /// A change, and the lines that tell of it.
@@ -32,7 +32,9 @@ pub(super) fn difference(before: &Config, after: &Config, wanted: Update, status
         let removal = PeerUpdate { action: PeerAction::Remove, ..PeerUpdate::new(peer.public_key) };
         difference.tell(removal, &["removed"]);
     }
-    for (peer, wanted) in after.peers.iter().zip(wanted.peers) {
+    // A device passes over a peer with its own key.
+    let own = after.interface.private_key.as_ref().or(status.private_key.as_ref()).map(PrivateKey::public_key);
+    for (peer, wanted) in after.peers.iter().zip(wanted.peers).filter(|(peer, _)| Some(peer.public_key) != own) {
         match there.get(&peer.public_key) {
             None => difference.tell(wanted, &["added"]),
             Some(status) => {

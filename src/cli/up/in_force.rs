@@ -4,16 +4,16 @@
 //! keeps nothing else from being done; what is in force is then known, so that the next reload begins from there.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use maybetun::config::Interface;
+use maybetun::config::{DnsServer, Interface};
 
 use super::resolve::Host;
-use super::undo::{Step, Undo};
+use super::routing::Routing;
+use crate::cli::leftovers::{Journal, Step};
 use crate::cli::network::dns::Manager;
-use crate::cli::network::plan::{Plan, Rule, RuleKind};
-use crate::cli::network::rule::Added;
+use crate::cli::network::plan::{Plan, Rule};
 use crate::cli::network::{Network, firewall, sysctl};
 
 /// What is set up.
@@ -38,18 +38,21 @@ pub(super) struct InForce {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Dns {
     pub(super) manager: Manager,
-    servers: Vec<IpAddr>,
+    servers: Vec<DnsServer>,
     search: Vec<String>,
 }
 
 impl Dns {
-    /// Returns what the file asks for, if it does.
+    /// Returns what the file asks for, if it does. Search domains without a server ask for nothing, which is warned of.
     ///
     /// # Errors
     /// When nobody on this host can set it.
     pub(super) fn of(interface: &Interface) -> anyhow::Result<Option<Self>> {
         let Interface { dns_servers: servers, dns_search: search, .. } = interface;
-        if servers.is_empty() && search.is_empty() {
+        if servers.is_empty() {
+            if !search.is_empty() {
+                tracing::warn!("DNS has search domains but no server: they are passed over, as wg-quick does");
+            }
             return Ok(None);
         }
         Ok(Some(Self { manager: Manager::find()?, servers: servers.clone(), search: search.clone() }))
@@ -78,7 +81,7 @@ pub(super) struct Wanted {
 pub(super) struct Place<'a> {
     pub(super) name: &'a str,
     pub(super) network: &'a Network,
-    pub(super) undo: &'a mut Undo,
+    pub(super) journal: &'a mut Journal,
     pub(super) errors: Vec<anyhow::Error>,
 }
 
@@ -88,6 +91,37 @@ impl Place<'_> {
         let is_done = result.is_ok();
         self.errors.extend(result.err());
         is_done
+    }
+
+    /// Writes a step down that is about to be taken; tells whether it may be.
+    fn record(&mut self, step: Step) -> bool {
+        let recorded = self.journal.record([step]);
+        self.check(recorded)
+    }
+
+    /// Strikes out a step that is undone.
+    fn strike(&mut self, step: &Step) {
+        let struck = self.journal.strike(step);
+        self.check(struck);
+    }
+
+    /// Adds a rule; tells whether it is there.
+    async fn add_rule(&mut self, rule: &Rule) -> bool {
+        if !self.record(Step::Rule(*rule)) {
+            return false;
+        }
+        let added = self.network.add_rule(rule).await;
+        self.check(added)
+    }
+
+    /// Removes a rule; tells whether it is gone.
+    async fn delete_rule(&mut self, rule: &Rule) -> bool {
+        let deleted = self.network.delete_rule(rule).await;
+        let is_gone = self.check(deleted);
+        if is_gone {
+            self.strike(&Step::Rule(*rule));
+        }
+        is_gone
     }
 }
 
@@ -118,20 +152,13 @@ impl InForce {
     /// Keeps what has `mark` out of the tunnel, as far as rules lead into it what has not the mark that there is: for
     /// datagrams of the tunnel's that have another from now on. Returns the rules, which are to be
     /// [removed](Self::close_ways).
-    pub(super) async fn open_ways(&self, mark: u32, place: &mut Place<'_>) -> Vec<Rule> {
+    pub(super) async fn open_ways(&self, mark: u32, routing: &Routing, place: &mut Place<'_>) -> Vec<Rule> {
         if mark == self.mark {
             return Vec::new();
         }
-        let is_ours = |rule: &&Rule| matches!(rule.kind, RuleKind::Unmarked { .. });
-        let families = self.plan.rules.iter().filter(is_ours).map(|rule| rule.family);
-        let ways: Vec<_> = families.map(|family| Rule { family, kind: RuleKind::Marked { mark } }).collect();
+        let ways = routing.ways(mark, &self.plan.rules);
         for way in &ways {
-            place.undo.record(Step::Rule(*way));
-            let added = place.network.add_rule(way).await;
-            if matches!(added, Ok(Added::ByOthers)) {
-                place.undo.forget(Step::Rule(*way));
-            }
-            place.check(added.map(drop));
+            place.add_rule(way).await;
         }
         ways
     }
@@ -139,13 +166,7 @@ impl InForce {
     /// Removes the rules that [`open_ways`](Self::open_ways) added.
     pub(super) async fn close_ways(&self, ways: Vec<Rule>, place: &mut Place<'_>) {
         for way in ways {
-            if !place.undo.has(Step::Rule(way)) {
-                continue;
-            }
-            let deleted = place.network.delete_rule(&way).await;
-            if place.check(deleted) {
-                place.undo.forget(Step::Rule(way));
-            }
+            place.delete_rule(&way).await;
         }
     }
 
@@ -165,9 +186,14 @@ impl InForce {
     async fn filter(&mut self, wanted: &Wanted, place: &mut Place<'_>) {
         let asked = wanted.plan.mark.map(|mark| (wanted.addresses.clone(), mark));
         let Some((addresses, mark)) = asked.filter(|asked| self.firewall.as_ref() != Some(asked)) else { return };
-        place.undo.record(Step::Firewall);
-        firewall::add(place.name, &addresses, mark).await;
-        self.firewall = Some((addresses, mark));
+        if !place.record(Step::Firewall) {
+            return;
+        }
+        if firewall::add(place.name, &addresses, mark).await {
+            self.firewall = Some((addresses, mark));
+        } else if self.firewall.is_none() {
+            place.strike(&Step::Firewall);
+        }
     }
 
     async fn add_routes(&mut self, wanted: &Wanted, place: &mut Place<'_>) {
@@ -192,23 +218,7 @@ impl InForce {
 
     async fn add_rules(&mut self, wanted: &Wanted, place: &mut Place<'_>) {
         for rule in &wanted.plan.rules {
-            let is_there = self.plan.rules.contains(rule);
-            // It has to stand before the other one of its family, which has just been added.
-            let is_behind = is_there
-                && rule.kind == RuleKind::MainWithoutDefault
-                && self.plan.rules.last().is_some_and(|last| last.family == rule.family && last != rule);
-            if is_there && !is_behind {
-                continue;
-            }
-            if is_behind {
-                self.remove_rule(*rule, place).await;
-            }
-            place.undo.record(Step::Rule(*rule));
-            let added = place.network.add_rule(rule).await;
-            if matches!(added, Ok(Added::ByOthers)) {
-                place.undo.forget(Step::Rule(*rule));
-            }
-            if place.check(added.map(drop)) {
+            if !self.plan.rules.contains(rule) && place.add_rule(rule).await {
                 self.plan.rules.push(*rule);
             }
         }
@@ -224,15 +234,17 @@ impl InForce {
             .as_ref()
             .filter(|before| has_none_left || wanted.dns.as_ref().is_some_and(|dns| dns.manager != before.manager))
         {
-            let manager = before.manager;
+            let manager = before.manager.clone();
             let unset = manager.unset(place.name).await;
             if place.check(unset) {
-                place.undo.forget(Step::Dns(manager));
+                place.strike(&Step::Dns(manager));
                 self.dns = None;
             }
         }
         if let Some(dns) = &wanted.dns {
-            place.undo.record(Step::Dns(dns.manager));
+            if !place.record(Step::Dns(dns.manager.clone())) {
+                return;
+            }
             let set = dns.set(place.name).await;
             if place.check(set) {
                 self.dns = Some(dns.clone());
@@ -244,17 +256,9 @@ impl InForce {
         let gone: Vec<_> =
             self.plan.rules.iter().rev().filter(|rule| !wanted.plan.rules.contains(rule)).copied().collect();
         for rule in gone {
-            self.remove_rule(rule, place).await;
-        }
-    }
-
-    /// Removes a rule, if it is ours to remove.
-    async fn remove_rule(&mut self, rule: Rule, place: &mut Place<'_>) {
-        let step = Step::Rule(rule);
-        let deleted = if place.undo.has(step) { place.network.delete_rule(&rule).await } else { Ok(()) };
-        if place.check(deleted) {
-            place.undo.forget(step);
-            self.plan.rules.retain(|other| *other != rule);
+            if place.delete_rule(&rule).await {
+                self.plan.rules.retain(|other| *other != rule);
+            }
         }
     }
 
@@ -268,9 +272,12 @@ impl InForce {
             }
         }
         self.plan.mark = wanted.plan.mark;
-        if wanted.plan.mark.is_none() && self.firewall.take().is_some() {
-            firewall::remove(place.name).await;
-            place.undo.forget(Step::Firewall);
+        if wanted.plan.mark.is_none() && self.firewall.is_some() {
+            let removed = firewall::remove(place.name).await;
+            if place.check(removed) {
+                self.firewall = None;
+                place.strike(&Step::Firewall);
+            }
         }
     }
 

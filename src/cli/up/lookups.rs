@@ -144,9 +144,11 @@ impl Lookups {
                 return None;
             }
             Event::HandshakeFailed => {}
-            Event::SessionEnded | Event::ClockSetBack(_) | Event::EndpointChanged(_) | Event::Protection(_) => {
-                return None;
-            }
+            Event::SessionEnded
+            | Event::ClockSetBack(_)
+            | Event::EndpointChanged(_)
+            | Event::Protection(_)
+            | Event::PathTakes { .. } => return None,
         }
         let now = Instant::now();
         let may_ask = watched.not_before.is_none_or(|at| now >= at) && self.running.len() < MAX_RUNNING;

@@ -1,12 +1,16 @@
 //! `up`: everything that a wg-quick file asks for.
 
+mod baseline;
+mod changes;
 mod difference;
 mod hooks;
 mod in_force;
 mod kill_switch;
 mod lookups;
 mod reload;
+mod replace;
 mod resolve;
+mod routing;
 mod save;
 mod saved_defense;
 mod session;
@@ -20,6 +24,7 @@ use super::control::Control;
 use super::detach::{self, Role};
 use super::exit::{Exit, Failure};
 use super::interface;
+use super::leftovers;
 use super::locate::Source;
 use super::logging::Log;
 use super::running::Claim;
@@ -51,7 +56,7 @@ pub(crate) struct UpArgs {
     #[arg(short, long)]
     pub(crate) detach: bool,
 
-    /// Runs the file's PreUp, PostUp, PreDown and PostDown commands, with `sh`.
+    /// Runs the file's PreUp, PostUp, PreDown and PostDown commands, with bash, or with `sh` where there is none.
     #[arg(long)]
     pub(crate) allow_hooks: bool,
 
@@ -77,12 +82,12 @@ pub(crate) fn run(args: UpArgs, speed: Speed, log: &Log) -> anyhow::Result<()> {
     let permission = if args.allow_hooks { Permission::Allowed } else { Permission::Skipped };
     let cost = args.cost.or_file(&source.config.interface);
     let hooks = Hooks::new(&source.path, &source.config.interface, permission);
-    let _claim = Claim::new(&name)?;
-    runtime::run(serve(&name, speed, cost, source, hooks, &args.kill_switch, log))
+    let claim = Claim::new(&name)?;
+    runtime::run(serve(&claim, speed, cost, source, hooks, &args.kill_switch, log))
 }
 
 async fn serve(
-    name: &str,
+    claim: &Claim,
     speed: Speed,
     cost: Cost,
     source: Source,
@@ -90,15 +95,17 @@ async fn serve(
     kill_switch: &KillSwitchArgs,
     log: &Log,
 ) -> anyhow::Result<()> {
+    let name = claim.name();
     let hangup = Hangup::of_this_process();
     let mut signals = StopSignals::new(hangup).context("cannot watch for signals")?;
     let reload = ReloadSignal::new(hangup).context("cannot watch for signals")?;
-    let mut control = Control::new(name, reload)?;
     let mut session = Session::prepare(source, hooks)?;
     let mut kill_switch = KillSwitch::find(name, kill_switch, session.interface()).await?;
+    let mut journal = leftovers::adopt(claim).await?;
     let mut service = Service::start(name, speed, cost)?;
     tracing::info!("interface {name} is there");
-    let outcome = session.run(&mut service, &mut kill_switch, &mut signals, &mut control, log).await;
+    let mut control = Control::new(claim, reload)?;
+    let outcome = session.run(&mut service, &mut journal, &mut kill_switch, &mut signals, &mut control, log).await;
     service.stop().await;
     session.after_down(name).await;
     kill_switch.finish(&outcome).await;

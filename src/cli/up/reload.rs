@@ -15,19 +15,19 @@ use maybetun::device::Device;
 use maybetun::keys::PublicKey;
 use maybetun::settings::{PeerAction, PeerUpdate, Update};
 
+use super::baseline::{Baseline, Said};
 use super::difference::{self, Difference};
 use super::in_force::{Dns, InForce, Place, Wanted};
 use super::kill_switch::KillSwitch;
 use super::lookups::{Found, Lookups};
 use super::resolve::{Host, resolve};
+use super::routing::{Routing, There};
 use super::save;
 use super::session::{self, Session};
-use super::undo::Undo;
 use crate::cli::control::{Answer, Control, Request};
-use crate::cli::defense;
 use crate::cli::exit::{self, Exit, Failure};
+use crate::cli::leftovers::Journal;
 use crate::cli::locate::Source;
-use crate::cli::network::plan::{self, Plan};
 use crate::cli::network::{Network, mtu, sysctl};
 use crate::cli::notify;
 use crate::cli::runtime::StopSignals;
@@ -40,7 +40,8 @@ pub(super) struct Running<'a> {
     pub(super) network: &'a Network,
     pub(super) kill_switch: &'a mut KillSwitch,
     pub(super) in_force: &'a mut InForce,
-    pub(super) undo: &'a mut Undo,
+    pub(super) baseline: &'a mut Baseline,
+    pub(super) journal: &'a mut Journal,
 }
 
 /// What was changed, and what whoever asked should know.
@@ -57,7 +58,7 @@ struct Prepared {
     update: Update,
     endpoints: HashMap<Host, SocketAddr>,
     wanted: Wanted,
-    own_table: Option<u32>,
+    routing: Routing,
     mark: u32,
     /// The networks that a kill switch lets through, if one is asked for.
     kill_switch: Option<Vec<ipnet::IpNet>>,
@@ -77,9 +78,11 @@ impl Session {
     ) -> anyhow::Result<End> {
         let device = tunnel.device;
         let mut lookups = Lookups::new(device, names(&self.source.config));
+        let mut path = mtu::Follower::new(device);
         loop {
             tokio::select! {
                 end = service.ended(signals) => return end,
+                never = path.follow(device, tunnel.network, &self.source.config) => match never {},
                 request = control.next() => {
                     let answer = tokio::select! {
                         end = service.ended(signals) => return end,
@@ -120,7 +123,7 @@ impl Session {
     /// # Errors
     /// When the file, or what it asks for, is wrong: then nothing has changed. Or when the network did not take all of it.
     async fn reload(&mut self, tunnel: &mut Running<'_>) -> anyhow::Result<Report> {
-        let Prepared { mut source, mut update, endpoints, wanted, own_table, mark, kill_switch } =
+        let Prepared { mut source, mut update, endpoints, wanted, routing, mark, kill_switch } =
             self.prepare_reload(tunnel).await?;
         // Until the network has followed, rules may lead what has no mark into the tunnel: its own datagrams keep theirs.
         let passing = if mark == 0 { tunnel.in_force.mark } else { mark };
@@ -129,12 +132,20 @@ impl Session {
             difference::difference(&self.source.config, &source.config, update, &tunnel.device.status());
         let asked = kill_switch.as_ref();
 
-        let switch = tunnel.kill_switch.tighten(asked, passing, session::remembered(&endpoints)).await?;
+        let switch = match tunnel.kill_switch.tighten(asked, passing, session::remembered(&endpoints)).await {
+            Ok(switch) => switch,
+            Err(error) => {
+                routing.give_back(tunnel.journal);
+                return Err(error);
+            }
+        };
         let Running { name, network, .. } = *tunnel;
-        let mut place = Place { name, network, undo: tunnel.undo, errors: Vec::new() };
-        let ways = tunnel.in_force.open_ways(passing, &mut place).await;
+        let mut place = Place { name, network, journal: tunnel.journal, errors: Vec::new() };
+        let ways = tunnel.in_force.open_ways(passing, &routing, &mut place).await;
+        let said = Said::of(&update);
         if let Err(error) = tunnel.device.apply(update) {
             tunnel.in_force.close_ways(ways, &mut place).await;
+            routing.give_back(tunnel.journal);
             tunnel.kill_switch.back(switch).await;
             return Err(error).context("cannot apply the configuration: nothing is changed");
         }
@@ -151,7 +162,7 @@ impl Session {
         source.forget_keys();
         self.source = source;
         tunnel.in_force.endpoints = endpoints;
-        tunnel.in_force.own_table = own_table;
+        tunnel.in_force.own_table = Some(routing.table).filter(|_| !session::has_mark(self.interface()));
 
         tunnel.in_force.change(&wanted, &mut place).await;
         tunnel.in_force.close_ways(ways, &mut place).await;
@@ -166,6 +177,7 @@ impl Session {
             tunnel.device.apply(Update { fwmark: Some(mark), ..Update::default() })?;
             tunnel.in_force.mark = mark;
         }
+        tunnel.baseline.renew(tunnel.device.status(), tunnel.in_force.addresses.clone(), &said);
         match all(errors) {
             None => Ok(Report { changes, warnings }),
             Some(error) => Err(error),
@@ -173,9 +185,8 @@ impl Session {
     }
 
     /// Looks, before anything is changed, for what would make a reload fail, and what it is to do.
-    async fn prepare_reload(&self, tunnel: &Running<'_>) -> anyhow::Result<Prepared> {
+    async fn prepare_reload(&self, tunnel: &mut Running<'_>) -> anyhow::Result<Prepared> {
         let source = Source::read(&self.source.path)?;
-        defense::check(&source)?;
         let interface = &source.config.interface;
         let kill_switch = tunnel.kill_switch.asked(interface)?;
         let dns = Dns::of(interface)?;
@@ -185,20 +196,22 @@ impl Session {
         let endpoints = self.endpoints(&source.config, tunnel.in_force).await?;
         let update = session::update(&source, &endpoints)?;
 
-        let table = match tunnel.in_force.own_table.filter(|_| !session::has_mark(interface)) {
-            Some(table) => table,
-            None => plan::own_table(interface.fwmark.unwrap_or(0), &tunnel.network.tables_in_use().await?),
-        };
-        let plan = Plan::new(interface.table, &interface.addresses, session::allowed_ips(&source.config), table);
-        if plan.needs_honoured_marks() {
-            sysctl::honour_marks()?;
+        let mtu = self.mtu(&source.config, &update, tunnel).await;
+        let in_force = &tunnel.in_force;
+        let there = There { rules: &in_force.plan.rules, own_table: in_force.own_table };
+        let routing = Routing::of(&source.config, tunnel.name, tunnel.network, there, tunnel.journal).await?;
+        let plan = routing.plan.clone();
+        if plan.needs_honoured_marks()
+            && let Err(error) = sysctl::honour_marks()
+        {
+            routing.give_back(tunnel.journal);
+            return Err(error);
         }
         let mark = session::mark(&plan, interface, kill_switch.is_some(), tunnel.network);
-        let mtu = self.mtu(&source.config, &update, tunnel).await;
         Ok(Prepared {
             update,
             endpoints,
-            own_table: Some(table).filter(|_| !session::has_mark(interface)),
+            routing,
             mark,
             kill_switch,
             wanted: Wanted { addresses: interface.addresses.clone(), dns, plan, mtu },

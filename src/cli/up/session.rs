@@ -5,26 +5,27 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use anyhow::Context as _;
-use ipnet::IpNet;
-use maybetun::config::{Config, Endpoint, Interface};
+use maybetun::config::{Endpoint, Interface};
 use maybetun::settings::Update;
 
+use super::baseline::Baseline;
 use super::hooks::{Hooks, Moment};
 use super::in_force::{Dns, InForce};
 use super::kill_switch::KillSwitch;
 use super::reload::Running;
 use super::resolve::{Host, resolve};
-use super::save::{self, Snapshot, save};
-use super::undo::{Step, Undo};
+use super::routing::{Routing, There};
+use super::save::{self, save};
+use super::undo::undo;
 use crate::cli::control::Control;
 use crate::cli::defense;
 use crate::cli::detach;
 use crate::cli::exit::{Exit, OrExit as _};
+use crate::cli::leftovers::{Journal, Step};
 use crate::cli::locate::Source;
 use crate::cli::logging::Log;
 use crate::cli::network::kill_switch::Addresses;
-use crate::cli::network::plan::{self, Plan};
-use crate::cli::network::rule::Added;
+use crate::cli::network::plan::Plan;
 use crate::cli::network::{Network, firewall, mtu, sysctl};
 use crate::cli::runtime::StopSignals;
 use crate::cli::service::{End, Service};
@@ -43,11 +44,13 @@ impl Session {
     /// Looks, before anything is changed, for what would make it fail.
     ///
     /// # Errors
-    /// When DNS cannot be set on this host, the port is taken, or a defense is not there or not valid.
+    /// When DNS cannot be set on this host, or the port is taken.
     pub(super) fn prepare(source: Source, hooks: Hooks) -> anyhow::Result<Self> {
-        defense::check(&source)?;
         let interface = &source.config.interface;
         let dns = Dns::of(interface)?;
+        if interface.private_key.is_none() && !interface.has_hooks() {
+            tracing::warn!("there is no PrivateKey: nothing crosses the tunnel until `wg set` gives it one");
+        }
         if let Some(port) = interface.listen_port.filter(|&port| port != 0) {
             probe_port(port)?;
         }
@@ -69,6 +72,7 @@ impl Session {
     pub(super) async fn run(
         &mut self,
         service: &mut Service,
+        journal: &mut Journal,
         kill_switch: &mut KillSwitch,
         signals: &mut StopSignals,
         control: &mut Control,
@@ -76,20 +80,19 @@ impl Session {
     ) -> anyhow::Result<End> {
         let name = service.name().to_owned();
         let network = Network::open(&name)?;
-        let mut undo = Undo::default();
         let device = service.device().clone();
         let up = async {
-            let in_force = self.set_up(&name, &device, &network, kill_switch, &mut undo).await?;
+            let up = self.set_up(&name, &device, &network, kill_switch, journal).await?;
             detach::ready(detach::role(), log)?;
             kill_switch.came_up();
-            anyhow::Ok(in_force)
+            anyhow::Ok(up)
         };
         let up = tokio::select! {
             up = up => up.map(Ok),
             end = service.ended(signals) => end.map(Err),
         };
         let outcome = match up {
-            Ok(Ok(mut in_force)) => {
+            Ok(Ok((mut in_force, mut baseline))) => {
                 self.source.forget_keys();
                 tracing::info!("{name} is up");
                 let tunnel = Running {
@@ -98,18 +101,22 @@ impl Session {
                     network: &network,
                     kill_switch,
                     in_force: &mut in_force,
-                    undo: &mut undo,
+                    baseline: &mut baseline,
+                    journal,
                 };
                 let end = self.serve(tunnel, service, signals, control).await;
                 if matches!(end, Ok(End::Signal(_) | End::SocketRemoved)) {
-                    self.save(&device, &network, own_mark(self.interface(), in_force.mark)).await;
+                    self.save(&device, &network, &baseline).await;
                 }
                 end
             }
             Ok(Err(end)) => Ok(end),
             Err(error) => Err(error),
         };
-        undo.run(&name, &network, &self.hooks).await;
+        if self.hooks.has(Moment::PreDown) {
+            service.answer_again();
+        }
+        undo(journal, &name, &network, &self.hooks).await;
         outcome
     }
 
@@ -120,27 +127,31 @@ impl Session {
         }
     }
 
-    /// Sets everything up, and returns what is in force then.
+    /// Sets everything up, and returns what is in force then, and what the device was set to.
     async fn set_up(
         &self,
         name: &str,
         device: &maybetun::device::Device,
         network: &Network,
         kill_switch: &mut KillSwitch,
-        undo: &mut Undo,
-    ) -> anyhow::Result<InForce> {
+        journal: &mut Journal,
+    ) -> anyhow::Result<(InForce, Baseline)> {
         let interface = self.interface();
+        if self.hooks.has(Moment::PostDown) {
+            journal.record([Step::PostDown])?;
+        }
         self.hooks.run(Moment::PreUp, name).await?;
 
         let addresses = self.resolved(kill_switch).await?;
         let mut update = update(&self.source, &addresses)?;
-        let own_table = plan::own_table(interface.fwmark.unwrap_or(0), &network.tables_in_use().await?);
-        let plan = Plan::new(interface.table, &interface.addresses, allowed_ips(&self.source.config), own_table);
+        let Routing { plan, table, .. } =
+            Routing::of(&self.source.config, name, network, There::default(), journal).await?;
         let mark = mark(&plan, interface, kill_switch.is_wanted(), network);
         update.fwmark = Some(mark);
         kill_switch.close(mark, &remembered(&addresses)).await?;
         let endpoints: Vec<SocketAddr> = update.peers.iter().filter_map(|peer| peer.endpoint).collect();
         device.apply(update).context("cannot apply the configuration")?;
+        let baseline = Baseline::new(device.status(), interface.addresses.clone());
 
         for &address in &interface.addresses {
             network.add_address(address).await?;
@@ -151,42 +162,46 @@ impl Session {
         };
         network.bring_up(mtu).await?;
         if let Some(dns) = &self.dns {
-            undo.record(Step::Dns(dns.manager));
+            journal.record([Step::Dns(dns.manager.clone())])?;
             dns.set(name).await.context("cannot set DNS")?;
         }
-        self.route(name, network, &plan, undo).await?;
+        let is_filtered = self.route(name, network, &plan, journal).await?;
 
-        undo.record(Step::PreDown);
+        if self.hooks.has(Moment::PreDown) {
+            journal.record([Step::PreDown])?;
+        }
         self.hooks.run(Moment::PostUp, name).await?;
-        Ok(InForce {
+        let in_force = InForce {
             addresses: interface.addresses.clone(),
             mtu: interface.mtu,
             dns: self.dns.clone(),
-            firewall: plan.mark.map(|mark| (interface.addresses.clone(), mark)),
+            firewall: plan.mark.filter(|_| is_filtered).map(|mark| (interface.addresses.clone(), mark)),
             plan,
             mark,
-            own_table: Some(own_table).filter(|_| !has_mark(interface)),
+            own_table: Some(table).filter(|_| !has_mark(interface)),
             endpoints: addresses,
-        })
+        };
+        Ok((in_force, baseline))
     }
 
-    async fn route(&self, name: &str, network: &Network, plan: &Plan, undo: &mut Undo) -> anyhow::Result<()> {
+    /// Adds routes and rules, and what guards the addresses then; tells whether the packet filter is there.
+    async fn route(&self, name: &str, network: &Network, plan: &Plan, journal: &mut Journal) -> anyhow::Result<bool> {
         for route in &plan.routes {
             network.add_route(route).await?;
         }
-        let Some(mark) = plan.mark else { return Ok(()) };
-        undo.record(Step::Firewall);
-        firewall::add(name, &self.interface().addresses, mark).await;
+        let Some(mark) = plan.mark else { return Ok(false) };
+        journal.record([Step::Firewall])?;
+        let is_filtered = firewall::add(name, &self.interface().addresses, mark).await;
+        if !is_filtered {
+            journal.strike(&Step::Firewall)?;
+        }
         if plan.needs_honoured_marks() {
             sysctl::honour_marks()?;
         }
-        for &rule in &plan.rules {
-            undo.record(Step::Rule(rule));
-            if network.add_rule(&rule).await? == Added::ByOthers {
-                undo.forget(Step::Rule(rule));
-            }
+        for rule in &plan.rules {
+            network.add_rule(rule).await?;
         }
-        Ok(())
+        Ok(is_filtered)
     }
 
     /// Returns the address of every endpoint that is none itself. What the kill switch remembers is not looked up.
@@ -203,16 +218,13 @@ impl Session {
         Ok(addresses)
     }
 
-    /// Writes the state back to the file, if it asks for that.
-    async fn save(&self, device: &maybetun::device::Device, network: &Network, own_mark: Option<u32>) {
+    /// Saves to the file what changed, if it asks for that.
+    async fn save(&self, device: &maybetun::device::Device, network: &Network, baseline: &Baseline) {
         if !self.interface().save_config {
             return;
         }
         let saved = match network.addresses().await {
-            Ok(addresses) => {
-                let snapshot = Snapshot { source: &self.source, status: &device.status(), addresses, own_mark };
-                save(&self.source.path, &snapshot)
-            }
+            Ok(addresses) => save(&self.source.path, baseline, &device.status(), &addresses),
             Err(error) => Err(error),
         };
         if let Err(error) = saved {
@@ -249,11 +261,6 @@ pub(super) fn mark(plan: &Plan, interface: &Interface, has_kill_switch: bool, ne
     }
 }
 
-/// Returns the mark if it is none of the file's.
-fn own_mark(interface: &Interface, mark: u32) -> Option<u32> {
-    Some(mark).filter(|mark| *mark != 0 && !has_mark(interface))
-}
-
 /// Returns what is to be resolved; `None` of an address.
 pub(super) fn host(endpoint: &Endpoint) -> Option<Host> {
     match endpoint {
@@ -276,10 +283,6 @@ fn key((name, port): &Host) -> String {
 pub(super) fn remembered(addresses: &HashMap<Host, SocketAddr>) -> Addresses {
     let names = addresses.iter().filter(|(host, _)| is_name(host));
     names.map(|(host, &address)| (key(host), address)).collect()
-}
-
-pub(super) fn allowed_ips(config: &Config) -> impl Iterator<Item = IpNet> {
-    config.peers.iter().flat_map(|peer| peer.allowed_ips.iter().copied())
 }
 
 /// Makes sure that the UDP port is free. The device opens it only when the interface is up, where a failure is too late
