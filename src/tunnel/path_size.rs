@@ -285,7 +285,8 @@ impl PathSize {
             return false;
         }
         if kind == PROBE {
-            self.owed = Some((number, size));
+            // Nothing larger than both ends' MTU takes ever leaves, whatever was asked.
+            self.owed = Some((number, size.min(full)));
         }
         if !self.can_probe {
             // The peer may know of the agreement first.

@@ -236,6 +236,19 @@ fn a_peer_may_ask_for_less_but_not_for_less_than_the_floor() {
 }
 
 #[test]
+fn no_probe_is_answered_by_more_than_both_ends_take() {
+    let mut world = World::new([FULL; 2], 0, 1);
+    world.agree();
+    let mut probe = [PROBE; BODY];
+    probe[1..5].copy_from_slice(&7_u32.to_be_bytes());
+    for (asked, answered) in [(65_475, FULL), (FULL, FULL), (FULL - 1, FULL - 1)] {
+        assert!(world.ends[0].receive(&probe, asked, FULL, world.now));
+        let echo = world.ends[0].next_frame(FULL, world.now, &mut world.rng).unwrap();
+        assert_eq!((echo.body[0], echo.size), (ECHO, answered));
+    }
+}
+
+#[test]
 fn an_idle_tunnel_has_nothing_to_do() {
     let mut world = World::new([1_320; 2], 0, 1);
     world.hint(0, 1_320);
