@@ -219,6 +219,30 @@ fn hooks_of_the_way_down_are_those_of_the_new_file_and_no_hook_runs_meanwhile() 
 }
 
 #[test]
+fn hooks_of_the_way_down_may_come_and_go_with_a_reload() {
+    let marks = tempfile::tempdir().unwrap();
+    let hook = |moment: &str| format!("{moment} = touch {}/{moment}\n", marks.path().display());
+    let with_hooks = format!("MTU = 1400\n{}{}", hook("PreDown"), hook("PostDown"));
+    let file = ClientFile::new(INNER, "");
+    let _daemon = up(&file, &["--allow-hooks"]);
+    // What a dead tunnel's hooks are known by.
+    let journal = file.client.tunnels().join(format!("{}.journal", file.interface));
+    let is_due = || fs::read_to_string(&journal).unwrap_or_default().matches("_down").count();
+    for _ in 0..2 {
+        edit(&file, "MTU = 1400\n", &with_hooks);
+        reload(&file).success();
+        assert_eq!(is_due(), 2);
+        edit(&file, &with_hooks, "MTU = 1400\n");
+        reload(&file).success();
+        assert_eq!(is_due(), 0);
+    }
+    edit(&file, "MTU = 1400\n", &with_hooks);
+    reload(&file).success();
+    down(&file);
+    assert!(["PreDown", "PostDown"].iter().all(|moment| marks.path().join(moment).exists()));
+}
+
+#[test]
 fn a_hook_is_not_waited_for_by_the_tunnel_that_waits_for_it() {
     let marks = tempfile::tempdir().unwrap();
     let program = maybetun_program().canonicalize().unwrap();

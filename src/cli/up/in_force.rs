@@ -105,6 +105,15 @@ impl Place<'_> {
         self.check(struck);
     }
 
+    /// Writes down whether hooks are due at the end.
+    pub(super) fn set_due(&mut self, hooks: Step, is_due: bool) {
+        if is_due {
+            self.record(hooks);
+        } else {
+            self.strike(&hooks);
+        }
+    }
+
     /// Adds a rule; tells whether it is there.
     async fn add_rule(&mut self, rule: &Rule) -> bool {
         if !self.record(Step::Rule(*rule)) {

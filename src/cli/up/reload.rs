@@ -17,6 +17,7 @@ use maybetun::settings::{PeerAction, PeerUpdate, Update};
 
 use super::baseline::{Baseline, Said};
 use super::difference::{self, Difference};
+use super::hooks::Moment;
 use super::in_force::{Dns, InForce, Place, Wanted};
 use super::kill_switch::KillSwitch;
 use super::lookups::{Found, Lookups};
@@ -26,7 +27,7 @@ use super::save;
 use super::session::{self, Session};
 use crate::cli::control::{Answer, Control, Request};
 use crate::cli::exit::{self, Exit, Failure};
-use crate::cli::leftovers::Journal;
+use crate::cli::leftovers::{Journal, Step};
 use crate::cli::locate::Source;
 use crate::cli::network::{Network, mtu, sysctl};
 use crate::cli::notify;
@@ -164,6 +165,9 @@ impl Session {
         tunnel.in_force.endpoints = endpoints;
         tunnel.in_force.own_table = Some(routing.table).filter(|_| !session::has_mark(self.interface()));
 
+        for (moment, step) in [(Moment::PostDown, Step::PostDown), (Moment::PreDown, Step::PreDown)] {
+            place.set_due(step, self.hooks.has(moment));
+        }
         tunnel.in_force.change(&wanted, &mut place).await;
         tunnel.in_force.close_ways(ways, &mut place).await;
         let mut errors = place.errors;
