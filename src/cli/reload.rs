@@ -69,7 +69,7 @@ fn ask(name: &str, file: Option<&Path>) -> anyhow::Result<()> {
         }
         // It was about to die, and its socket with it.
         Err(_)
-            if process.is_some_and(|process| process.has_ended_within(PATIENCE).unwrap_or(false)) && has_died(name) =>
+            if process.is_none_or(|process| process.has_ended_within(PATIENCE).unwrap_or(false)) && has_died(name) =>
         {
             return Err(nobody(name, false));
         }

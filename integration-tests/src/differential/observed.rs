@@ -35,6 +35,12 @@ impl Observed {
         self.0.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// Returns the MTU of the interface, in bytes; `None` if it is not there.
+    pub(super) fn mtu(&self) -> Option<u32> {
+        let line = self.lines("link").first()?.strip_prefix("mtu ")?;
+        line.split(',').next()?.parse().ok()
+    }
+
     /// Returns this without what is called `names`.
     pub(super) fn without(&self, names: &[&str]) -> Self {
         let mut rest = self.clone();

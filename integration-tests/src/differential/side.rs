@@ -15,7 +15,7 @@ use crate::host::Host;
 pub(super) const FILE: &str = "wgdiff.conf";
 
 /// What the host has for links: name, MTU, and the addresses of our end.
-const LINKS: [(&str, u16, &str, &str); 3] = [
+pub(super) const LINKS: [(&str, u16, &str, &str); 3] = [
     ("up0", 1500, "192.0.2.1/24", "2001:db8:1::1/64"),
     ("wide0", 9000, "198.51.100.1/24", "2001:db8:2::1/64"),
     ("narrow0", 1400, "203.0.113.1/24", "2001:db8:3::1/64"),

@@ -2,10 +2,14 @@
 
 use super::grammar::{Line, Mark};
 use super::known::{Difference, Refuser};
-use super::side::{FILE, Outcome};
+use super::side::{FILE, LINKS, Outcome};
 
 /// The exit code for a file that is wrong.
 const CONFIG: i32 = 3;
+
+/// Bytes that a tunnel adds to a packet, over either IP version.
+const OVERHEAD_IPV4: u16 = 60;
+const OVERHEAD_IPV6: u16 = 80;
 
 /// What is compared in its own way, or not at all.
 const APART: [&str; 4] = ["filter", "wg", "calls", "mark"];
@@ -74,7 +78,8 @@ fn nothing_is_left(ours: &Outcome) -> Result<(), String> {
 }
 
 fn is_the_same(lines: &[Line], theirs: &Outcome, ours: &Outcome) -> Result<(), String> {
-    let mut found = theirs.up.without(&APART).difference(&ours.up.without(&APART));
+    let apart = if is_path_followed(theirs, ours) { &[&APART[..], &["link"]].concat()[..] } else { &APART };
+    let mut found = theirs.up.without(apart).difference(&ours.up.without(apart));
     found.extend(theirs.up.difference_of_wg(&ours.up, has_port(lines)));
     found.extend(filters(theirs, ours));
     for name in ["calls", "mark"] {
@@ -84,6 +89,17 @@ fn is_the_same(lines: &[Line], theirs: &Outcome, ours: &Outcome) -> Result<(), S
         }
     }
     if found.is_empty() { Ok(()) } else { Err(format!("{found:#?}")) }
+}
+
+/// Tells whether the file says a larger MTU than the path to the peer takes, and ours is what that does take.
+fn is_path_followed(theirs: &Outcome, ours: &Outcome) -> bool {
+    let [theirs, ours] = [theirs, ours].map(|side| side.up.mtu().unwrap_or_default());
+    ours < theirs
+        && LINKS
+            .iter()
+            .flat_map(|(_, mtu, ..)| [mtu - OVERHEAD_IPV4, mtu - OVERHEAD_IPV6])
+            .map(u32::from)
+            .any(|fits| ours == fits)
 }
 
 /// Tells whether the file says which port to listen on: what is drawn differs.
