@@ -8,8 +8,8 @@ use super::side::{FILE, LINKS, Outcome};
 const CONFIG: i32 = 3;
 
 /// Bytes that a tunnel adds to a packet, over either IP version.
-const OVERHEAD_IPV4: u16 = 60;
-const OVERHEAD_IPV6: u16 = 80;
+const OVERHEAD_IPV4: u32 = 60;
+const OVERHEAD_IPV6: u32 = 80;
 
 /// What is compared in its own way, or not at all.
 const APART: [&str; 4] = ["filter", "wg", "calls", "mark"];
@@ -91,14 +91,14 @@ fn is_the_same(lines: &[Line], theirs: &Outcome, ours: &Outcome) -> Result<(), S
     if found.is_empty() { Ok(()) } else { Err(format!("{found:#?}")) }
 }
 
-/// Tells whether the file says a larger MTU than the path to the peer takes, and ours is what that does take.
+/// Tells whether the file says a larger MTU than the path to the peer takes, and ours is what that does take. Where the file
+/// routes the peer's own address to it, that path is the tunnel itself.
 fn is_path_followed(theirs: &Outcome, ours: &Outcome) -> bool {
     let [theirs, ours] = [theirs, ours].map(|side| side.up.mtu().unwrap_or_default());
+    let paths = LINKS.iter().map(|(_, mtu, ..)| u32::from(*mtu)).chain([theirs]);
     ours < theirs
-        && LINKS
-            .iter()
-            .flat_map(|(_, mtu, ..)| [mtu - OVERHEAD_IPV4, mtu - OVERHEAD_IPV6])
-            .map(u32::from)
+        && paths
+            .flat_map(|path| [OVERHEAD_IPV4, OVERHEAD_IPV6].map(|bytes| path.saturating_sub(bytes)))
             .any(|fits| ours == fits)
 }
 
