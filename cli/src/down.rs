@@ -1,0 +1,184 @@
+//! `down`: asks a running tunnel to stop.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use maybetun::uapi::DIRECTORY;
+
+use super::exit::{Exit, Failure, OrExit as _};
+use super::interface;
+use super::network::kill_switch;
+use super::running::{Claim, Process};
+use super::runtime;
+
+/// How long a tunnel of another program may take to remove its interface.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often to look whether its interface is gone.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How long a tunnel of ours may take before it is said what is waited for.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// How long to wait for the end of a process before its socket is looked for again.
+const ROUND: Duration = Duration::from_millis(200);
+
+/// Asks a running tunnel to stop, and waits until nothing of it is left: interface, port, rules, hooks and process.
+///
+/// The tunnel undoes what it set up: rules, DNS and, if it ran them, hooks, for which there is no limit of time. One that is
+/// stopping already is waited for. Of a tunnel that was killed, the kill switch is left: it is opened.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DownArgs {
+    /// The interface of the tunnel.
+    #[arg(value_name = "IFACE", value_parser = interface::parse_name)]
+    interface: String,
+}
+
+/// Removes the tunnel's configuration socket, which it takes as a request to stop.
+pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
+    let name = &args.interface;
+    let directory = Path::new(DIRECTORY);
+    let process = Process::of(name).with_context(|| format!("cannot see who runs {name}"))?;
+    let found = stop(directory, name)?;
+    if process.as_ref().is_some_and(Process::is_ancestor) {
+        // It would wait for us as we for it; and its kill switch, if any, is its own to open.
+        tracing::warn!("this is a hook of {name}: its end is not waited for");
+        return Ok(());
+    }
+    let was_running = match (&process, found) {
+        (Some(process), _) => wait_for_end(process, directory, name).map(|()| true)?,
+        (None, Found::Running) => wait_until_gone(name).map(|()| true)?,
+        (None, Found::Dead) => false,
+    };
+    // While the name is ours no tunnel starts whose kill switch it would be.
+    if let Some(_claim) = Claim::of_nobody(name)
+        && is_closed(name)
+    {
+        return open(name);
+    }
+    if was_running { Ok(()) } else { Err(not_running(name)) }
+}
+
+/// Waits until the process that runs the tunnel has ended. It may have been about to make its socket: that is removed when
+/// it comes.
+fn wait_for_end(process: &Process, directory: &Path, name: &str) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let mut is_said = false;
+    while !process.has_ended_within(ROUND).with_context(|| format!("cannot wait for the end of {name}"))? {
+        stop(directory, name)?;
+        if !is_said && start.elapsed() >= SILENCE {
+            tracing::warn!("{name} is still stopping: process {} may be running a hook", process.id());
+            is_said = true;
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether the kill switch is closed for `name`, as far as we may look.
+fn is_closed(name: &str) -> bool {
+    match runtime::run(kill_switch::closed()) {
+        Ok(closed) => closed.iter().any(|other| other == name),
+        Err(error) => {
+            tracing::debug!("cannot look at the kill switch: {error:#}");
+            false
+        }
+    }
+}
+
+/// Opens the kill switch that a tunnel has left closed.
+fn open(name: &str) -> anyhow::Result<()> {
+    runtime::run(kill_switch::open(name))?;
+    writeln!(io::stdout(), "{name} is not running; its kill switch had stayed closed and is open now")
+        .context("cannot write to standard output")
+}
+
+/// What there was to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// A tunnel, which was asked to stop.
+    Running,
+    /// None, or what one that was killed has left.
+    Dead,
+}
+
+fn stop(directory: &Path, name: &str) -> anyhow::Result<Found> {
+    let socket = directory.join(format!("{name}.sock"));
+    // A tunnel that was killed leaves its socket behind, and nobody listens.
+    let is_stale = UnixStream::connect(&socket).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    match fs::remove_file(&socket) {
+        Ok(()) if is_stale => Ok(Found::Dead),
+        Ok(()) => Ok(Found::Running),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Dead),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let message =
+                format!("cannot remove {}: run as root, or as the user who runs the tunnel", socket.display());
+            Err(error).or_exit(Exit::Permission, message)
+        }
+        Err(error) => Err(error).or_exit(Exit::Failure, format!("cannot remove {}", socket.display())),
+    }
+}
+
+fn not_running(name: &str) -> anyhow::Error {
+    if interface::exists(name) {
+        let message =
+            format!("interface {name} has no configuration socket in {DIRECTORY}: it is not a userspace tunnel");
+        return Failure::error(Exit::Failure, message);
+    }
+    Failure::error(Exit::NoInterface, format!("no tunnel called {name} is running"))
+}
+
+fn wait_until_gone(name: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while interface::exists(name) {
+        if Instant::now() >= deadline {
+            let message = format!("{name} was asked to stop, but is still there after {} s", PATIENCE.as_secs());
+            return Err(Failure::error(Exit::Failure, message));
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_tunnel_that_is_not_there_has_its_own_exit_code() {
+        let error = run(&DownArgs { interface: "no-such-tunnel".to_owned() }).unwrap_err();
+        assert_eq!(exit::of(&error), Exit::NoInterface);
+        assert!(error.to_string().contains("no-such-tunnel"), "{error}");
+    }
+
+    #[test]
+    fn an_interface_that_is_no_tunnel_is_told_so() {
+        let error = run(&DownArgs { interface: "lo".to_owned() }).unwrap_err();
+        assert_eq!(exit::of(&error), Exit::Failure);
+        assert!(error.to_string().contains("not a userspace tunnel"), "{error}");
+    }
+
+    #[test]
+    fn a_socket_that_listens_is_removed_and_a_stale_one_is_no_tunnel() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("no-such-tunnel.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        assert_eq!(stop(directory.path(), "no-such-tunnel").unwrap(), Found::Running);
+        assert!(!socket.exists());
+        drop(listener);
+
+        drop(UnixListener::bind(&socket).unwrap());
+        assert_eq!(stop(directory.path(), "no-such-tunnel").unwrap(), Found::Dead);
+        assert!(!socket.exists());
+    }
+
+    #[test]
+    fn what_is_gone_needs_no_wait() {
+        wait_until_gone("no-such-tunnel").unwrap();
+    }
+}
