@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::observer::Packet;
-use super::packet::{Direction, Message};
+use maybetun_lab::observer::Packet;
+use maybetun_lab::sighting::{Direction, Kind};
 
 /// Size of every plot, in its own units: they are the pixels of a wide screen.
 const WIDTH: f64 = 960.0;
@@ -38,12 +38,10 @@ pub(super) fn timeline(packets: &[Packet], end_ms: f64) -> String {
     for packet in packets {
         let height = size(f64::from(packet.datagram.bytes)).max(1.0);
         let (class, to) = match (packet.datagram.message, packet.datagram.direction) {
-            (Message::Initiation | Message::Response | Message::Cookie, Direction::Upload) => ("key", MIDDLE - height),
-            (Message::Initiation | Message::Response | Message::Cookie, Direction::Download) => {
-                ("key", MIDDLE + height)
-            }
-            (Message::Data | Message::Keepalive | Message::Unknown, Direction::Upload) => ("up", MIDDLE - height),
-            (Message::Data | Message::Keepalive | Message::Unknown, Direction::Download) => ("down", MIDDLE + height),
+            (Kind::Initiation | Kind::Response | Kind::Cookie, Direction::Upload) => ("key", MIDDLE - height),
+            (Kind::Initiation | Kind::Response | Kind::Cookie, Direction::Download) => ("key", MIDDLE + height),
+            (Kind::Data | Kind::Keepalive | Kind::Unknown, Direction::Upload) => ("up", MIDDLE - height),
+            (Kind::Data | Kind::Keepalive | Kind::Unknown, Direction::Download) => ("down", MIDDLE + height),
         };
         let x = time.at(milliseconds(packets, packet));
         let _ = write!(strokes.entry(class).or_default(), "M{x:.1} {MIDDLE}V{to:.1}");

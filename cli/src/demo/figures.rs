@@ -1,7 +1,9 @@
 //! The numbers of the runs as rows for people: a name, a value for each run, and what it means.
 
-use super::observer::{BURST_GAP_US, SizeCount, Summary};
-use super::packet::Direction;
+use maybetun_lab::observer::{BURST_GAP_US, SizeCount, Summary};
+use maybetun_lab::sighting::Direction;
+
+use super::browser::PageLoad;
 use super::run::{Run, ServerPlace};
 
 /// How many of the most frequent sizes are shown.
@@ -60,10 +62,15 @@ pub(super) fn groups(runs: &[Run]) -> Vec<Group> {
         row("handshake", "messages that set up keys: their sizes name the protocol", &|s| count(s.handshake_messages)),
         row("keepalives", "data messages with nothing inside", &|s| count(s.keepalives)),
     ];
+    let row = |name: &str, meaning: &str, value: &dyn Fn(&PageLoad) -> String| Figure {
+        name: name.to_owned(),
+        values: runs.iter().map(|run| value(&run.page)).collect(),
+        meaning: meaning.to_owned(),
+    };
     let page = vec![
-        row("objects", "files that the page load delivered, each byte checked", &|s| count(s.page.objects as u64)),
-        row("bytes", "their size", &|s| count(s.page.bytes)),
-        row("load time", "from the first connection to the last byte", &|s| milliseconds(s.page.ms)),
+        row("objects", "files that the page load delivered, each byte checked", &|page| count(page.objects as u64)),
+        row("bytes", "their size", &|page| count(page.bytes)),
+        row("load time", "from the first connection to the last byte", &|page| milliseconds(page.ms)),
     ];
     let mut groups = vec![
         Group { title: "How much", figures: volume },
@@ -72,25 +79,32 @@ pub(super) fn groups(runs: &[Run]) -> Vec<Group> {
         Group { title: "Not seen by the observer: what the client got", figures: page },
     ];
     if let [plain, _, ..] = runs {
-        groups.push(overhead(runs, &plain.summary));
+        groups.push(overhead(runs, plain));
     }
     groups
 }
 
 /// What each run costs more than the first.
-fn overhead(runs: &[Run], base: &Summary) -> Group {
-    let row = |name: &str, meaning: &str, value: &dyn Fn(&Summary) -> String| Figure {
+fn overhead(runs: &[Run], first: &Run) -> Group {
+    let row = |name: &str, meaning: &str, value: &dyn Fn(&Run) -> String| Figure {
         name: name.to_owned(),
-        values: std::iter::once("-".to_owned()).chain(runs.iter().skip(1).map(|run| value(&run.summary))).collect(),
+        values: std::iter::once("-".to_owned()).chain(runs.iter().skip(1).map(value)).collect(),
         meaning: meaning.to_owned(),
     };
+    let base = &first.summary;
     let more = |value: u64, base: u64| format!("{:+.0} %", (value as f64 / base.max(1) as f64 - 1.0) * 100.0);
     let figures = vec![
-        row("bytes", "more on the wire than without the defense", &|s| more(s.total.bytes, base.total.bytes)),
-        row("  upload", "of that, from the client to the relay", &|s| more(s.upload.bytes, base.upload.bytes)),
-        row("  download", "of that, from the relay to the client", &|s| more(s.download.bytes, base.download.bytes)),
-        row("load time", "longer than without the defense; runs differ by some ms", &|s| {
-            format!("{:+.0} ms", s.page.ms - base.page.ms)
+        row("bytes", "more on the wire than without the defense", &|run| {
+            more(run.summary.total.bytes, base.total.bytes)
+        }),
+        row("  upload", "of that, from the client to the relay", &|run| {
+            more(run.summary.upload.bytes, base.upload.bytes)
+        }),
+        row("  download", "of that, from the relay to the client", &|run| {
+            more(run.summary.download.bytes, base.download.bytes)
+        }),
+        row("load time", "longer than without the defense; runs differ by some ms", &|run| {
+            format!("{:+.0} ms", run.page.ms - first.page.ms)
         }),
     ];
     Group { title: "Overhead", figures }

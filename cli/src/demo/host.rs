@@ -11,14 +11,16 @@ use ipnet::IpNet;
 use maybetun::device::{Device, Options};
 use maybetun::keys::{PrivateKey, PublicKey};
 use maybetun::settings::{AllowedIpChange, DefenseChange, DefenseSettings, PeerUpdate, Role, Update};
+use maybetun_lab::capture::Capture;
+use maybetun_lab::namespace;
+use maybetun_lab::network::{Address, Network};
+use maybetun_lab::observer::Observation;
+use maybetun_lab::sighting::{Ends, HEADER_BYTES};
 use maybetun_tun::LinuxTun;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{Receiver, channel};
 
-use super::capture::Capture;
-use super::message::{Address, Forwarding, Order, Reply, TunnelOrder};
-use super::namespace;
-use super::wire::Network;
+use super::message::{Forwarding, Order, Reply, TunnelOrder};
 use super::{browser, http};
 
 /// The TUN interface.
@@ -32,7 +34,7 @@ const AFTERMATH: Duration = Duration::from_millis(150);
 /// # Errors
 /// When nobody is there to take the reply. Any other failure is a reply.
 pub(super) fn run() -> anyhow::Result<()> {
-    let lived = namespace::isolate().and_then(|()| {
+    let lived = namespace::isolate().map_err(anyhow::Error::from).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(obey())
     });
@@ -78,7 +80,7 @@ struct Host {
     network: Network,
     key: PrivateKey,
     device: Option<Device>,
-    capture: Option<Capture>,
+    capture: Option<(Capture, Ends)>,
 }
 
 impl Host {
@@ -101,12 +103,15 @@ impl Host {
             Order::Forward => return Ok(Reply::Forwarding { forwarding: forward()? }),
             Order::Serve { address } => serve(address).await?,
             Order::Tunnel(order) => return Ok(Reply::Listening { port: self.tunnel(order).await? }),
-            Order::Observe { link, ends } => self.capture = Some(Capture::start(&link, ends)?),
+            Order::Observe { link, ends } => {
+                self.capture = Some((Capture::start(&link, HEADER_BYTES, |_| true)?, ends));
+            }
             Order::Load { server } => return Ok(Reply::Loaded { page: browser::load(server).await? }),
             Order::Report => {
-                let capture = self.capture.take().context("there is no capture to report")?;
+                let (capture, ends) = self.capture.take().context("there is no capture to report")?;
                 tokio::time::sleep(AFTERMATH).await;
-                let observation = tokio::task::spawn_blocking(|| capture.finish()).await??;
+                let captured = tokio::task::spawn_blocking(|| capture.finish()).await??;
+                let observation = Observation::of(&captured, ends);
                 return Ok(Reply::Observed { observation });
             }
         }

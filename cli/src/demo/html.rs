@@ -100,9 +100,9 @@ fn defended_reading(run: &Run, defense: &str) -> String {
          large bursts still show, and it spreads its padding over seconds, while this page takes {}.",
         count(summary.download.bytes / 1_000),
         count(summary.upload.bytes / 1_000),
-        count(summary.page.bytes / 1_000),
+        count(run.page.bytes / 1_000),
         count(summary.handshake_messages),
-        milliseconds(summary.page.ms),
+        milliseconds(run.page.ms),
     )
 }
 
@@ -125,8 +125,8 @@ fn plain_reading(run: &Run) -> String {
         count(summary.bursts),
         milliseconds(summary.duration_ms),
         count(summary.download.bytes / 1_000),
-        count(summary.page.bytes / 1_000),
-        count(summary.page.objects as u64),
+        count(run.page.bytes / 1_000),
+        count(run.page.objects as u64),
         count(summary.distinct_sizes as u64),
     )
 }

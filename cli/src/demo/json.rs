@@ -1,11 +1,21 @@
 //! The results as one JSON object.
 
+use maybetun_lab::observer::Summary;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
+use super::browser::PageLoad;
 use super::run::Run;
 
 /// Version of the object's shape.
 const VERSION: u32 = 1;
+
+/// The numbers of a run.
+#[derive(serde::Serialize)]
+struct Numbers<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    page: &'a PageLoad,
+}
 
 struct Report<'a>(&'a [Run]);
 
@@ -14,7 +24,7 @@ impl Serialize for Report<'_> {
         let mut object = serializer.serialize_map(Some(1 + self.0.len()))?;
         object.serialize_entry("version", &VERSION)?;
         for run in self.0 {
-            object.serialize_entry(run.label.name(), &run.summary)?;
+            object.serialize_entry(run.label.name(), &Numbers { summary: &run.summary, page: &run.page })?;
         }
         object.end()
     }

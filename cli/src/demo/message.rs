@@ -1,25 +1,13 @@
 //! What the demo and its hosts say to each other: one line of JSON a message, over pipes.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
+use maybetun_lab::network::Address;
+use maybetun_lab::observer::Observation;
+use maybetun_lab::sighting::Ends;
 use serde::{Deserialize, Serialize};
 
 use super::browser::PageLoad;
-use super::observer::Observation;
-use super::packet::Ends;
-
-/// An address with the length of its network's prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Address {
-    pub(super) ip: IpAddr,
-    pub(super) prefix: u8,
-}
-
-impl Address {
-    pub(super) fn new(ip: impl Into<IpAddr>, prefix: u8) -> Self {
-        Self { ip: ip.into(), prefix }
-    }
-}
 
 /// What a host is told to do. Each order gets one [`Reply`].
 #[derive(Debug, Serialize, Deserialize)]

@@ -5,7 +5,6 @@
 //! gone: no interface, no named namespace, no route.
 
 mod browser;
-mod capture;
 mod chart;
 mod figures;
 mod host;
@@ -13,20 +12,18 @@ mod html;
 mod http;
 mod json;
 mod message;
-mod namespace;
-mod observer;
-mod packet;
 mod process;
 mod run;
 mod site;
 mod table;
-mod wire;
+mod tun;
 
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use maybetun_lab::namespace;
 
 use self::process::Role;
 use self::run::{Label, Run};
@@ -57,7 +54,7 @@ pub(crate) fn run(args: DemoArgs) -> anyhow::Result<()> {
     if args.role.is_some() {
         return host::run();
     }
-    namespace::check_tun()?;
+    tun::check()?;
     namespace::gain_capabilities()?;
     let runs = [Run::perform(Label::Plain)?, Run::perform(Label::Defended)?];
 

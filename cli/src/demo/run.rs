@@ -3,9 +3,12 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::message::{Address, Forwarding, Order, Reply, TunnelOrder};
-use super::observer::{Observation, Summary};
-use super::packet::Ends;
+use maybetun_lab::network::Address;
+use maybetun_lab::observer::{Observation, Summary};
+use maybetun_lab::sighting::Ends;
+
+use super::browser::PageLoad;
+use super::message::{Forwarding, Order, Reply, TunnelOrder};
 use super::process::{HostProcess, Role};
 
 /// How long a run may take before it fails.
@@ -80,6 +83,8 @@ pub(super) struct Run {
     pub(super) server_place: ServerPlace,
     pub(super) observation: Observation,
     pub(super) summary: Summary,
+    /// What the client got, which the observer does not see.
+    pub(super) page: PageLoad,
 }
 
 impl Run {
@@ -111,8 +116,8 @@ impl Run {
         let reply = client.ask(&Order::Report)?;
         let Reply::Observed { observation } = reply else { return Err(client.unexpected(&reply)) };
 
-        let summary = Summary::new(&observation, page);
-        Ok(Self { label, server_place, observation, summary })
+        let summary = Summary::new(&observation);
+        Ok(Self { label, server_place, observation, summary, page })
     }
 }
 
@@ -178,29 +183,30 @@ fn client_tunnel(relay_key: String, relay_port: u16, defense: Option<&str>) -> T
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::browser::PageLoad;
-    use super::super::observer::Packet;
-    use super::super::packet::{Datagram, Direction, Message};
+    use maybetun_lab::observer::Packet;
+    use maybetun_lab::sighting::{Direction, Kind, Sighting};
+
     use super::*;
 
     /// A run of four packets: a handshake, a request and an answer.
     pub(in super::super) fn example() -> Run {
         let packet = |at_us, direction, bytes, message| Packet {
             at_us,
-            datagram: Datagram { direction, bytes, ip_bytes: bytes + 28, message },
+            datagram: Sighting { direction, bytes, ip_bytes: bytes + 28, message },
         };
         let observation = Observation {
             packets: vec![
-                packet(1_000, Direction::Upload, 148, Message::Initiation),
-                packet(1_500, Direction::Download, 92, Message::Response),
-                packet(2_000, Direction::Upload, 96, Message::Data),
-                packet(41_000, Direction::Download, 1_452, Message::Data),
+                packet(1_000, Direction::Upload, 148, Kind::Initiation),
+                packet(1_500, Direction::Download, 92, Kind::Response),
+                packet(2_000, Direction::Upload, 96, Kind::Data),
+                packet(41_000, Direction::Download, 1_452, Kind::Data),
             ],
             other_frames: 3,
             missed_frames: 0,
         };
-        let summary = Summary::new(&observation, PageLoad { objects: 1, bytes: 1_300, ms: 39.5 });
-        Run { label: Label::Plain, server_place: ServerPlace::BehindRelay, observation, summary }
+        let summary = Summary::new(&observation);
+        let page = PageLoad { objects: 1, bytes: 1_300, ms: 39.5 };
+        Run { label: Label::Plain, server_place: ServerPlace::BehindRelay, observation, summary, page }
     }
 
     #[test]

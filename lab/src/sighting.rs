@@ -1,23 +1,29 @@
 //! One packet on the wire, as an observer without keys reads it.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Bytes of each frame that [`parse`] looks at: Ethernet, the longest IPv4 header, UDP and WireGuard's message type.
-pub(super) const HEADER_BYTES: usize = 14 + 60 + 8 + 4;
+use crate::datagram::{Datagram, ETHERNET, Message};
+
+/// Bytes of each frame that [`Sighting::parse`] looks at: Ethernet, the longest IPv4 header, UDP and WireGuard's message
+/// type.
+pub const HEADER_BYTES: u16 = 14 + 60 + 8 + 4;
 
 /// The two ends of the tunnel on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Ends {
-    pub(super) client: Ipv4Addr,
-    pub(super) relay: Ipv4Addr,
+pub struct Ends {
+    /// Where the client is.
+    pub client: Ipv4Addr,
+    /// Where the relay is.
+    pub relay: Ipv4Addr,
 }
 
 /// Which way a packet goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Direction {
+pub enum Direction {
     /// From the client to the relay.
     Upload,
     /// From the relay to the client.
@@ -27,7 +33,7 @@ pub(super) enum Direction {
 /// What a datagram is by WireGuard's message type, which is not encrypted (whitepaper §5.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Message {
+pub enum Kind {
     /// A handshake's first message.
     Initiation,
     /// A handshake's second message.
@@ -44,73 +50,63 @@ pub(super) enum Message {
 
 /// A datagram of the tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Datagram {
-    pub(super) direction: Direction,
+pub struct Sighting {
+    /// Which way it goes.
+    pub direction: Direction,
     /// Bytes of UDP payload.
-    pub(super) bytes: u32,
+    pub bytes: u32,
     /// Bytes of the IP packet, headers included.
-    pub(super) ip_bytes: u32,
-    pub(super) message: Message,
+    pub ip_bytes: u32,
+    /// What it is.
+    pub message: Kind,
 }
 
-/// Reads an Ethernet frame, of which the end may be missing; `None` unless it holds a whole datagram between `ends`.
-pub(super) fn parse(frame: &[u8], ends: Ends) -> Option<Datagram> {
-    const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
-    const PROTOCOL_UDP: u8 = 17;
-    /// The flag "more fragments" and the fragment's offset.
-    const FRAGMENT: u16 = 0x3fff;
+impl Sighting {
+    /// Reads an Ethernet frame, of which the end may be missing; `None` unless it holds a whole datagram between `ends`.
+    pub fn parse(frame: &[u8], ends: Ends) -> Option<Self> {
+        const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
+        const HEADERS: usize = 20 + 8;
 
-    if frame.get(12..14)? != ETHERTYPE_IPV4 {
-        return None;
-    }
-    let ip = &frame[14..];
-    let version_and_length = *ip.first()?;
-    let header = usize::from(version_and_length & 0x0f) * 4;
-    let total = usize::from(u16_at(ip, 2)?);
-    if version_and_length >> 4 != 4 || header < 20 || total < header + 8 {
-        return None;
-    }
-    if u16_at(ip, 6)? & FRAGMENT != 0 || *ip.get(9)? != PROTOCOL_UDP {
-        return None;
-    }
-    let (source, destination) = (address_at(ip, 12)?, address_at(ip, 16)?);
-    let direction = if (source, destination) == (ends.client, ends.relay) {
-        Direction::Upload
-    } else if (source, destination) == (ends.relay, ends.client) {
-        Direction::Download
-    } else {
-        return None;
-    };
-    let udp = ip.get(header..)?;
-    let length = usize::from(u16_at(udp, 4)?);
-    if length < 8 || length > total - header {
-        return None;
-    }
-    let bytes = length - 8;
-    let message = udp.get(8..12).map_or(Message::Unknown, |start| classify(start, bytes));
-    Some(Datagram { direction, bytes: u32::try_from(bytes).ok()?, ip_bytes: u32::try_from(total).ok()?, message })
-}
-
-/// Names a message by its first four bytes, little endian, and its length in bytes.
-fn classify(start: &[u8], length: usize) -> Message {
-    match (start, length) {
-        ([1, 0, 0, 0], 148) => Message::Initiation,
-        ([2, 0, 0, 0], 92) => Message::Response,
-        ([3, 0, 0, 0], 64) => Message::Cookie,
-        ([4, 0, 0, 0], 32) => Message::Keepalive,
-        ([4, 0, 0, 0], 33..) => Message::Data,
-        _ => Message::Unknown,
+        let (ethernet, packet) = frame.split_at_checked(ETHERNET)?;
+        if !ethernet.ends_with(&ETHERTYPE_IPV4) {
+            return None;
+        }
+        let (datagram, _) = Datagram::parse(Duration::ZERO, packet)?;
+        let direction = ends.direction(datagram.source, datagram.destination)?;
+        if datagram.is_fragment() || datagram.length + HEADERS > datagram.ip.total_length {
+            return None;
+        }
+        let (bytes, ip_bytes) = (datagram.length.try_into().ok()?, datagram.ip.total_length.try_into().ok()?);
+        Some(Self { direction, bytes, ip_bytes, message: Kind::of(&datagram.message, datagram.length) })
     }
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    let (value, _) = bytes.get(at..)?.split_first_chunk()?;
-    Some(u16::from_be_bytes(*value))
+impl Ends {
+    /// Tells which way something goes; `None` if it is not from one to the other.
+    fn direction(self, source: IpAddr, destination: IpAddr) -> Option<Direction> {
+        let (client, relay) = (IpAddr::V4(self.client), IpAddr::V4(self.relay));
+        if (source, destination) == (client, relay) {
+            Some(Direction::Upload)
+        } else if (source, destination) == (relay, client) {
+            Some(Direction::Download)
+        } else {
+            None
+        }
+    }
 }
 
-fn address_at(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
-    let (octets, _) = bytes.get(at..)?.split_first_chunk::<4>()?;
-    Some(Ipv4Addr::from(*octets))
+impl Kind {
+    /// Names a message of `length` bytes by its type and the reserved bytes behind it.
+    fn of(message: &Message, length: usize) -> Self {
+        match (message.kind, message.reserved, length) {
+            (1, [0, 0, 0], 148) => Self::Initiation,
+            (2, [0, 0, 0], 92) => Self::Response,
+            (3, [0, 0, 0], 64) => Self::Cookie,
+            (4, [0, 0, 0], 32) => Self::Keepalive,
+            (4, [0, 0, 0], 33..) => Self::Data,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -145,9 +141,9 @@ mod tests {
 
     #[test]
     fn addresses_tell_the_direction_and_headers_the_size() {
-        let up = parse(&frame(ENDS.client, ENDS.relay, &message(4, 96)), ENDS).unwrap();
-        assert_eq!(up, Datagram { direction: Direction::Upload, bytes: 96, ip_bytes: 124, message: Message::Data });
-        let down = parse(&frame(ENDS.relay, ENDS.client, &message(4, 1452)), ENDS).unwrap();
+        let up = Sighting::parse(&frame(ENDS.client, ENDS.relay, &message(4, 96)), ENDS).unwrap();
+        assert_eq!(up, Sighting { direction: Direction::Upload, bytes: 96, ip_bytes: 124, message: Kind::Data });
+        let down = Sighting::parse(&frame(ENDS.relay, ENDS.client, &message(4, 1452)), ENDS).unwrap();
         assert_eq!(down.direction, Direction::Download);
         assert_eq!((down.bytes, down.ip_bytes), (1452, 1480));
     }
@@ -155,17 +151,17 @@ mod tests {
     #[test]
     fn message_types_are_told_by_type_and_length() {
         let cases = [
-            (1, 148, Message::Initiation),
-            (2, 92, Message::Response),
-            (3, 64, Message::Cookie),
-            (4, 32, Message::Keepalive),
-            (4, 48, Message::Data),
-            (4, 31, Message::Unknown),
-            (1, 147, Message::Unknown),
-            (5, 100, Message::Unknown),
+            (1, 148, Kind::Initiation),
+            (2, 92, Kind::Response),
+            (3, 64, Kind::Cookie),
+            (4, 32, Kind::Keepalive),
+            (4, 48, Kind::Data),
+            (4, 31, Kind::Unknown),
+            (1, 147, Kind::Unknown),
+            (5, 100, Kind::Unknown),
         ];
         for (kind, length, expected) in cases {
-            let datagram = parse(&frame(ENDS.client, ENDS.relay, &message(kind, length)), ENDS).unwrap();
+            let datagram = Sighting::parse(&frame(ENDS.client, ENDS.relay, &message(kind, length)), ENDS).unwrap();
             assert_eq!(datagram.message, expected, "type {kind}, {length} bytes");
         }
     }
@@ -173,19 +169,19 @@ mod tests {
     #[test]
     fn a_frame_cut_after_the_headers_keeps_its_size() {
         let mut cut = frame(ENDS.relay, ENDS.client, &message(4, 1452));
-        cut.truncate(HEADER_BYTES);
-        assert_eq!(parse(&cut, ENDS).unwrap().bytes, 1452);
+        cut.truncate(HEADER_BYTES.into());
+        assert_eq!(Sighting::parse(&cut, ENDS).unwrap().bytes, 1452);
     }
 
     #[test]
     fn what_is_not_the_tunnels_is_none() {
         let stranger = Ipv4Addr::new(192, 0, 2, 3);
-        assert_eq!(parse(&frame(stranger, ENDS.relay, &message(4, 96)), ENDS), None);
+        assert_eq!(Sighting::parse(&frame(stranger, ENDS.relay, &message(4, 96)), ENDS), None);
         let good = frame(ENDS.client, ENDS.relay, &message(4, 96));
         let with = |at: usize, byte: u8| {
             let mut frame = good.clone();
             frame[at] = byte;
-            parse(&frame, ENDS)
+            Sighting::parse(&frame, ENDS)
         };
         assert_eq!(with(13, 0x06), None, "ARP");
         assert_eq!(with(14, 0x65), None, "IP version 6");
@@ -201,7 +197,7 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_bytes_never_panic(frame in prop::collection::vec(any::<u8>(), 0..200)) {
-            parse(&frame, ENDS);
+            Sighting::parse(&frame, ENDS);
         }
 
         #[test]
@@ -214,7 +210,7 @@ mod tests {
                 frame[at] = byte;
             }
             frame.truncate(length);
-            if let Some(datagram) = parse(&frame, ENDS) {
+            if let Some(datagram) = Sighting::parse(&frame, ENDS) {
                 prop_assert!(datagram.bytes + 28 <= datagram.ip_bytes && datagram.ip_bytes <= 65_535);
             }
         }

@@ -12,7 +12,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use smartcore::ensemble::random_forest_regressor::{RandomForestRegressor, RandomForestRegressorParameters};
 use smartcore::linalg::basic::matrix::DenseMatrix;
 
-use crate::capture::Datagram;
+use crate::datagram::Datagram;
 
 /// A transport datagram of one direction.
 #[derive(Debug, Clone, Copy)]

@@ -4,45 +4,65 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::browser::PageLoad;
-use super::packet::{Datagram, Direction, Message};
+use crate::capture::Captured;
+use crate::sighting::{Direction, Ends, Kind, Sighting};
 
 /// Silence, in microseconds, that ends a burst.
-pub(super) const BURST_GAP_US: u64 = 10_000;
+pub const BURST_GAP_US: u64 = 10_000;
 
 /// A datagram of the tunnel, and when it passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Packet {
+pub struct Packet {
     /// Microseconds since the observation began.
-    pub(super) at_us: u64,
+    pub at_us: u64,
+    /// The datagram.
     #[serde(flatten)]
-    pub(super) datagram: Datagram,
+    pub datagram: Sighting,
 }
 
 /// Everything that one capture saw.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Observation {
+pub struct Observation {
     /// The tunnel's datagrams, in order of time.
-    pub(super) packets: Vec<Packet>,
+    pub packets: Vec<Packet>,
     /// Frames that are not the tunnel's: address resolution and the like.
-    pub(super) other_frames: u64,
+    pub other_frames: u64,
     /// Frames that passed while the capture was too slow to take them.
-    pub(super) missed_frames: u64,
+    pub missed_frames: u64,
+}
+
+impl Observation {
+    /// Reads what a capture of [`HEADER_BYTES`](crate::sighting::HEADER_BYTES) of each frame has got, as of the tunnel
+    /// between `ends`.
+    pub fn of(captured: &Captured, ends: Ends) -> Self {
+        let mut observation = Self { missed_frames: captured.missed, ..Self::default() };
+        for frame in &captured.frames {
+            match Sighting::parse(&frame.bytes, ends) {
+                Some(datagram) => {
+                    let at = frame.at.saturating_sub(captured.since);
+                    let at_us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+                    observation.packets.push(Packet { at_us, datagram });
+                }
+                None => observation.other_frames += 1,
+            }
+        }
+        observation
+    }
 }
 
 /// One direction, or both.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Flow {
+pub struct Flow {
     /// Datagrams.
-    pub(super) packets: u64,
+    pub packets: u64,
     /// Bytes of UDP payload.
-    pub(super) bytes: u64,
+    pub bytes: u64,
     /// Bytes of IP packets, headers included.
-    pub(super) ip_bytes: u64,
+    pub ip_bytes: u64,
 }
 
 impl Flow {
-    fn add(&mut self, datagram: &Datagram) {
+    fn add(&mut self, datagram: &Sighting) {
         self.packets += 1;
         self.bytes += u64::from(datagram.bytes);
         self.ip_bytes += u64::from(datagram.ip_bytes);
@@ -51,47 +71,50 @@ impl Flow {
 
 /// How often one size was seen in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) struct SizeCount {
+pub struct SizeCount {
     /// Bytes of UDP payload.
-    pub(super) bytes: u32,
+    pub bytes: u32,
     /// Datagrams of that size.
-    pub(super) packets: u64,
+    pub packets: u64,
     /// Their direction.
-    pub(super) direction: Direction,
+    pub direction: Direction,
 }
 
 /// What the observer has in the end.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Summary {
+pub struct Summary {
     #[serde(flatten)]
-    pub(super) total: Flow,
-    pub(super) upload: Flow,
-    pub(super) download: Flow,
+    /// Both directions.
+    pub total: Flow,
+    /// From the client.
+    pub upload: Flow,
+    /// To the client.
+    pub download: Flow,
     /// The upload's part of all bytes of UDP payload, in percent, to two digits.
-    pub(super) upload_share: f64,
+    pub upload_share: f64,
     /// Number of different sizes, directions apart from each other ignored.
-    pub(super) distinct_sizes: usize,
+    pub distinct_sizes: usize,
     /// Every size of each direction, the most frequent first.
-    pub(super) sizes: Vec<SizeCount>,
+    pub sizes: Vec<SizeCount>,
     /// Handshake messages, cookies included.
-    pub(super) handshake_messages: u64,
+    pub handshake_messages: u64,
     /// Data messages with nothing inside.
-    pub(super) keepalives: u64,
+    pub keepalives: u64,
     /// Runs of packets with less than [`BURST_GAP_US`] between neighbours.
-    pub(super) bursts: u64,
+    pub bursts: u64,
     /// Milliseconds from the first packet to the last.
-    pub(super) duration_ms: f64,
+    pub duration_ms: f64,
     /// IP bits a second over that time, both directions; 0 if it has no length.
-    pub(super) bits_per_second: u64,
-    pub(super) other_frames: u64,
-    pub(super) missed_frames: u64,
-    /// What the client got, which the observer does not see.
-    pub(super) page: PageLoad,
+    pub bits_per_second: u64,
+    /// Frames that are not the tunnel's.
+    pub other_frames: u64,
+    /// Frames that the capture was too slow for.
+    pub missed_frames: u64,
 }
 
 impl Summary {
     /// Counts what `observation` holds.
-    pub(super) fn new(observation: &Observation, page: PageLoad) -> Self {
+    pub fn new(observation: &Observation) -> Self {
         let packets = &observation.packets;
         let (mut total, mut upload, mut download) = (Flow::default(), Flow::default(), Flow::default());
         let mut counts = BTreeMap::<(u32, Direction), u64>::new();
@@ -103,9 +126,9 @@ impl Summary {
                 Direction::Download => download.add(datagram),
             }
             match datagram.message {
-                Message::Initiation | Message::Response | Message::Cookie => handshake_messages += 1,
-                Message::Keepalive => keepalives += 1,
-                Message::Data | Message::Unknown => {}
+                Kind::Initiation | Kind::Response | Kind::Cookie => handshake_messages += 1,
+                Kind::Keepalive => keepalives += 1,
+                Kind::Data | Kind::Unknown => {}
             }
             *counts.entry((datagram.bytes, datagram.direction)).or_default() += 1;
         }
@@ -132,7 +155,6 @@ impl Summary {
             bits_per_second: (total.ip_bytes * 8_000_000).checked_div(duration_us).unwrap_or(0),
             other_frames: observation.other_frames,
             missed_frames: observation.missed_frames,
-            page,
         }
     }
 }
@@ -159,25 +181,23 @@ fn bursts(packets: &[Packet]) -> u64 {
 mod tests {
     use super::*;
 
-    const PAGE: PageLoad = PageLoad { objects: 15, bytes: 700_000, ms: 300.5 };
-
-    fn packet(at_us: u64, direction: Direction, bytes: u32, message: Message) -> Packet {
-        Packet { at_us, datagram: Datagram { direction, bytes, ip_bytes: bytes + 28, message } }
+    fn packet(at_us: u64, direction: Direction, bytes: u32, message: Kind) -> Packet {
+        Packet { at_us, datagram: Sighting { direction, bytes, ip_bytes: bytes + 28, message } }
     }
 
     fn observed(packets: Vec<Packet>) -> Summary {
-        Summary::new(&Observation { packets, other_frames: 2, missed_frames: 0 }, PAGE)
+        Summary::new(&Observation { packets, other_frames: 2, missed_frames: 0 })
     }
 
     fn handshake_and_four_packets() -> Vec<Packet> {
         use Direction::{Download, Upload};
         vec![
-            packet(1_000, Upload, 148, Message::Initiation),
-            packet(1_500, Download, 92, Message::Response),
-            packet(2_000, Upload, 96, Message::Data),
-            packet(30_000, Download, 1452, Message::Data),
-            packet(30_100, Download, 1452, Message::Data),
-            packet(101_000, Upload, 32, Message::Keepalive),
+            packet(1_000, Upload, 148, Kind::Initiation),
+            packet(1_500, Download, 92, Kind::Response),
+            packet(2_000, Upload, 96, Kind::Data),
+            packet(30_000, Download, 1452, Kind::Data),
+            packet(30_100, Download, 1452, Kind::Data),
+            packet(101_000, Upload, 32, Kind::Keepalive),
         ]
     }
 
@@ -208,8 +228,8 @@ mod tests {
     #[test]
     fn one_size_in_both_directions_is_one_distinct_size_and_two_counts() {
         let summary = observed(vec![
-            packet(0, Direction::Upload, 1452, Message::Data),
-            packet(1, Direction::Download, 1452, Message::Data),
+            packet(0, Direction::Upload, 1452, Kind::Data),
+            packet(1, Direction::Download, 1452, Kind::Data),
         ]);
         assert_eq!((summary.distinct_sizes, summary.sizes.len()), (1, 2));
     }
@@ -224,7 +244,7 @@ mod tests {
     #[test]
     fn a_pause_of_the_gap_or_longer_parts_bursts() {
         assert_eq!(observed(handshake_and_four_packets()).bursts, 3);
-        let at = |at_us| packet(at_us, Direction::Upload, 96, Message::Data);
+        let at = |at_us| packet(at_us, Direction::Upload, 96, Kind::Data);
         assert_eq!(observed(vec![at(0), at(BURST_GAP_US - 1)]).bursts, 1);
         assert_eq!(observed(vec![at(0), at(BURST_GAP_US)]).bursts, 2);
     }
@@ -239,7 +259,7 @@ mod tests {
 
     #[test]
     fn one_packet_has_no_duration_and_no_rate() {
-        let summary = observed(vec![packet(7, Direction::Upload, 148, Message::Initiation)]);
+        let summary = observed(vec![packet(7, Direction::Upload, 148, Kind::Initiation)]);
         assert_eq!((summary.duration_ms, summary.bits_per_second, summary.bursts), (0.0, 0, 1));
     }
 }
