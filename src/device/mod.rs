@@ -34,6 +34,7 @@ mod status;
 mod supervise;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod too_big;
 mod workers;
 

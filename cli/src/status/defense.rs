@@ -8,9 +8,10 @@ use maybetun::settings::{
 };
 use serde::Serialize;
 
+use super::block::{Block, bytes, counts, span};
+use super::in_force::in_force;
 use super::json::{Agreement, Defense};
 use super::paint::Paint;
-use super::text::{Block, bytes, counts, span};
 
 /// Grows when a member changes its meaning or goes away; new members may come without.
 const VERSION: u32 = 1;
@@ -185,13 +186,6 @@ fn title(settings: &DefenseSettings) -> String {
     let padding = limit(plan.max_padding_frac, "padding", "packets");
     let blocking = limit(plan.max_blocking_frac, "blocking", "time");
     format!("{}{role}: {machines}{padding}{blocking}", settings.name)
-}
-
-/// Returns the user's limits as they are in force, with a rate.
-pub(super) fn in_force(settings: &DefenseSettings) -> Limits {
-    // A tunnel of another implementation, which tells no role, has no limit that it does not tell.
-    let usual = if settings.role.is_some() { settings.limits.padding_rate() } else { 0 };
-    Limits { max_padding_rate: Some(settings.limits.max_padding_rate.unwrap_or(usual)), ..settings.limits }
 }
 
 /// Returns the user's limits in words; `None` if there are none.

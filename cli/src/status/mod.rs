@@ -1,6 +1,8 @@
 //! `status`: the state of running tunnels.
 
+mod block;
 mod defense;
+mod in_force;
 mod json;
 mod paint;
 #[cfg(test)]

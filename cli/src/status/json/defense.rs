@@ -3,7 +3,7 @@
 use maybetun::settings::{self, DefenseStatistics, DefenseStatus, Fraction};
 use serde::Serialize;
 
-use crate::status::defense;
+use crate::status::in_force::in_force;
 
 /// A defense that runs.
 #[derive(Serialize)]
@@ -95,7 +95,7 @@ impl Defense {
             max_padding_frac: settings.plan.max_padding_frac,
             max_blocking_frac: settings.plan.max_blocking_frac,
             max_actions_per_second: settings.plan.max_actions_per_second,
-            limits: Limits::of(defense::in_force(settings)),
+            limits: Limits::of(in_force(settings)),
             normal_received_bytes,
             normal_sent_bytes,
             constant_size_received_bytes,
