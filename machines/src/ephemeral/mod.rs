@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_draws_the_same_defense() {
-        let vectors = include_str!("ephemeral/vectors.txt");
+        let vectors = include_str!("vectors.txt");
         let mut lines = vectors.lines();
         for seed in [0, 1, 255] {
             for (tier, strength) in TIERS.into_iter().flat_map(|tier| Strength::ALL.map(|strength| (tier, strength))) {
