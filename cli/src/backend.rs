@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use super::detach::{self, Role};
 use super::exit::{Exit, Failure};
 use super::interface;
+use super::leftovers;
 use super::logging::Log;
 use super::running::Claim;
 use super::runtime::{self, StopSignals};
@@ -45,12 +46,14 @@ pub(crate) fn run(args: BackendArgs, speed: Speed, log: &Log) -> anyhow::Result<
         Role::Foreground => {}
         Role::Background => detach::enter_background()?,
     }
-    let _claim = Claim::new(&name)?;
-    runtime::run(serve(&name, speed, args.cost, log))
+    let claim = Claim::new(&name)?;
+    runtime::run(serve(&claim, speed, args.cost, log))
 }
 
-async fn serve(name: &str, speed: Speed, cost: Cost, log: &Log) -> anyhow::Result<()> {
+async fn serve(claim: &Claim, speed: Speed, cost: Cost, log: &Log) -> anyhow::Result<()> {
+    let name = claim.name();
     let mut signals = StopSignals::new().context("cannot watch for signals")?;
+    leftovers::adopt(claim).await?;
     let mut service = Service::start(name, speed, cost)?;
     tracing::info!("interface {name} is there: `wg` configures it, and `maybetun down {name}` takes it away");
     let result = match detach::ready(detach::role(), log) {

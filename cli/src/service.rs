@@ -1,15 +1,18 @@
 //! A running tunnel: its interface, its device and its configuration socket.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use maybetun::config::Interface;
 use maybetun::device::{Device, Options, StopReason};
-use maybetun::uapi::{BindError, ServeEnd, Server};
+use maybetun::uapi::{BindError, DIRECTORY, ServeEnd, Server};
 use maybetun_tun::{CreateError, LinuxTun, LinuxTunOptions, Tun as _};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
 use super::exit::{self, Exit, Failure};
 use super::network;
+use super::place;
 use super::runtime::StopSignals;
 
 /// Whether the system is asked to move many packets at once.
@@ -126,7 +129,7 @@ impl Service {
             anyhow::Error::new(error).context(Failure::because(exit, format!("cannot start {name}")))
         })?;
         let name = tun.name().to_owned();
-        let server = Server::bind(&name).map_err(|error| {
+        let server = bind(&name).map_err(|error| {
             let exit = exit_of_bind(&error);
             anyhow::Error::new(error).context(Failure::because(exit, format!("cannot start {name}")))
         })?;
@@ -171,6 +174,19 @@ impl Service {
         self.device.stop().await;
         self.server.shutdown().await;
     }
+}
+
+/// Makes the socket: in the directory of the network namespace, and where `wg` looks for it, unless a tunnel of the same name
+/// is there that runs in another namespace.
+fn bind(name: &str) -> Result<Server, BindError> {
+    let mut server = Server::bind_in(&place::directory(), name)?;
+    match server.link_in(Path::new(DIRECTORY), name) {
+        Err(BindError::InUse(_)) if place::is_elsewhere(name) => {
+            tracing::warn!("a tunnel called {name} runs in another network namespace: `wg` sees that one, not this");
+        }
+        linked => linked?,
+    }
+    Ok(server)
 }
 
 fn end_of_server(end: Option<ServeEnd>) -> anyhow::Result<End> {

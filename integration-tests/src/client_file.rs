@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::daemon::Implementation;
 use crate::host::Host;
-use crate::names::interface_name;
+use crate::names::{self, interface_name};
 use crate::pair::End;
 use crate::tunnel::{Config, Keys, PeerConfig};
 use crate::wait::eventually;
@@ -103,5 +103,12 @@ impl ClientFile {
         assert_eq!(self.client.ip("-4 rule").lines().count(), 3, "{}", self.client.ip("-4 rule"));
         assert_eq!(self.client.ip("-6 rule").lines().count(), 2, "{}", self.client.ip("-6 rule"));
         assert_eq!(self.client.run("nft list ruleset").success(), "");
+    }
+}
+
+impl Drop for ClientFile {
+    fn drop(&mut self) {
+        // What a process that was killed has left. One that runs still dies with its host.
+        names::remove_files(&self.interface, true);
     }
 }

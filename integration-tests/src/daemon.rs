@@ -188,8 +188,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
-        fs::remove_file(self.socket()).ok();
-        fs::remove_file(self.socket().with_extension("running")).ok();
+        crate::names::remove_files(&self.interface, false);
         if thread::panicking() {
             eprintln!("log of {}:", self.interface);
             // Of each packet there may be a line.

@@ -1,7 +1,9 @@
 //! Hosts: network namespaces, and what runs inside them.
 
 use std::error::Error as _;
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -52,6 +54,15 @@ impl Host {
     /// Returns the name of the namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// Returns the directory in which the tunnels of this host have their files, beside their sockets. It is there while there
+    /// are any.
+    #[track_caller]
+    pub fn tunnels(&self) -> PathBuf {
+        let namespace = format!("/run/netns/{}", self.namespace);
+        let metadata = fs::metadata(&namespace).unwrap_or_else(|error| panic!("cannot look at {namespace}: {error}"));
+        format!("/var/run/wireguard/netns-{}", metadata.ino()).into()
     }
 
     /// Returns a command that runs `program` on this host. The process started is `program` itself, under the same id.

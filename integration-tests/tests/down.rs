@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use maybetun_integration_tests::Implementation::Maybetun;
@@ -34,9 +35,8 @@ fn assert_nothing_left(file: &ClientFile) {
     assert_eq!(file.client.processes(), Vec::<i32>::new(), "a process is left");
     assert!(!file.client.ip("-o link").contains(&file.interface), "the interface is left");
     assert_eq!(file.client.run("ss -Hulpn").success(), "", "a port is left");
-    for end in ["sock", "running"] {
-        let path = format!("/var/run/wireguard/{}.{end}", file.interface);
-        assert!(!fs::exists(&path).unwrap(), "{path} is left");
+    for path in [PathBuf::from(format!("/var/run/wireguard/{}.sock", file.interface)), file.client.tunnels()] {
+        assert!(!path.exists(), "{} is left", path.display());
     }
     file.assert_gone();
 }
@@ -162,14 +162,16 @@ fn a_hook_that_asks_its_own_tunnel_to_stop_neither_waits_for_itself_nor_opens_it
 }
 
 #[test]
-fn what_a_killed_tunnel_left_is_no_tunnel_and_is_tidied_up() {
+fn what_a_killed_backend_left_is_tidied_up() {
     let host = Host::new();
     let interface = interface_name();
     let mut killed = Daemon::start(Maybetun, &host, &interface);
     killed.signal(Signal::SIGKILL);
     killed.wait_for_exit();
-    let left = |end: &str| format!("/var/run/wireguard/{interface}.{end}");
-    assert!(fs::exists(left("running")).unwrap() && fs::exists(left("sock")).unwrap());
-    assert_eq!(maybetun(&host, &format!("down {interface}")).code, Some(6));
-    assert!(!fs::exists(left("running")).unwrap() && !fs::exists(left("sock")).unwrap());
+    assert!(killed.socket().exists() && host.tunnels().exists());
+    let line = format!("down {interface}");
+    let said = maybetun(&host, &line).success();
+    assert!(said.contains("had died"), "{said}");
+    assert!(!killed.socket().exists() && !host.tunnels().exists());
+    assert_eq!(maybetun(&host, &line).code, Some(6));
 }

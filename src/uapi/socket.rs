@@ -69,6 +69,8 @@ impl Identity {
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
+    /// Where it is too.
+    other: Option<PathBuf>,
     identity: Identity,
 }
 
@@ -77,19 +79,52 @@ impl SocketFile {
         &self.path
     }
 
-    /// Tells whether the path still leads to this very file.
+    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.path].into_iter().chain(&self.other)
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        Identity::of(path).is_ok_and(|identity| identity == self.identity)
+    }
+
+    /// Tells whether every path still leads to this very file.
     pub(super) fn is_in_place(&self) -> bool {
-        Identity::of(&self.path).is_ok_and(|identity| identity == self.identity)
+        self.paths().all(|path| self.is_at(path))
+    }
+
+    /// Gives the file a second name, that of `interface` in `directory`, which must be of the same file system.
+    pub(super) fn link_in(&mut self, directory: &Path, interface: &str) -> Result<(), BindError> {
+        let path = socket_path(directory, interface).ok_or_else(|| BindError::Name(interface.to_owned()))?;
+        let failed = |source| BindError::Socket { path: path.clone(), source };
+        match fs::hard_link(&self.path, &path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                refuse_unless_stale(&path)?;
+                let temporary = temporary_name(&self.path, interface, TEMPORARY_NAMES);
+                // Of a process that had the number before.
+                let _ = fs::remove_file(&temporary);
+                fs::hard_link(&self.path, &temporary).map_err(failed)?;
+                fs::rename(&temporary, &path).map_err(failed)?;
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        self.other = Some(path);
+        Ok(())
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.is_in_place() {
+        for path in self.paths().filter(|path| self.is_at(path)) {
             // Nobody is left to tell, and the next start replaces a stale socket.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(path);
         }
     }
+}
+
+/// Returns a name beside `path` that no client looks for.
+fn temporary_name(path: &Path, interface: &str, attempt: u32) -> PathBuf {
+    path.with_file_name(format!(".{interface}.{}.{attempt}", std::process::id()))
 }
 
 /// Listens on the socket of `interface` in `directory`, which is made if it is not there.
@@ -118,7 +153,7 @@ pub(super) fn listen(directory: &Path, interface: &str) -> Result<(UnixListener,
 
 fn listen_under_temporary_name(directory: &Path, interface: &str) -> io::Result<(UnixListener, SocketFile)> {
     for attempt in 0..TEMPORARY_NAMES {
-        let path = directory.join(format!(".{interface}.{}.{attempt}", std::process::id()));
+        let path = temporary_name(&directory.join(interface), interface, attempt);
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         // Linux gives the file the mode of the socket, less the umask: it is never more open than this.
         fchmod(socket.as_fd(), Mode::S_IRUSR | Mode::S_IWUSR)?;
@@ -126,7 +161,7 @@ fn listen_under_temporary_name(directory: &Path, interface: &str) -> io::Result<
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => continue,
             bound => bound?,
         }
-        let file = SocketFile { identity: Identity::of(&path)?, path };
+        let file = SocketFile { identity: Identity::of(&path)?, path, other: None };
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         return Ok((socket.into(), file));

@@ -19,8 +19,8 @@ use maybetun::uapi::{ResponseError, renew_errno};
 use maybetun_machines::{Strength, Tier};
 
 use super::exit::{Exit, Failure, OrExit as _};
-use super::interface;
 use super::status::{self, Paint};
+use super::{interface, place, running};
 pub(crate) use load::{check, load};
 
 /// Switches the defense of a running tunnel on and off, and shows it.
@@ -140,7 +140,8 @@ pub(crate) fn run(args: &DefenseArgs) -> anyhow::Result<()> {
         }
         DefenseCommand::Off | DefenseCommand::Renew | DefenseCommand::Status { .. } => None,
     };
-    let status = answered(name, client::get(name))?;
+    let directory = place::of_socket(name)?;
+    let status = answered(name, client::get_in(&directory, name))?;
     let output = match (&args.command, found) {
         (DefenseCommand::Status { json }, _) => {
             let peers = chosen(name, &status, args.peer)?;
@@ -159,7 +160,7 @@ pub(crate) fn run(args: &DefenseArgs) -> anyhow::Result<()> {
                 DefenseChange::On(settings) => as_role(&settings.name, settings.role),
                 DefenseChange::Ephemeral(settings) => as_role(maybetun_machines::EPHEMERAL, settings.role),
             };
-            let answer = client::set(name, &update(peer.public_key, change));
+            let answer = client::set_in(&directory, name, &update(peer.public_key, change));
             if let Some(error) = why_not_renewed(&answer) {
                 return Err(error).or_exit(Exit::Failure, "not renewed");
             }
@@ -275,6 +276,7 @@ fn why_not_renewed(answer: &Result<(), ClientError>) -> Option<RenewError> {
 /// Adds what the exit code needs to the answer of a tunnel.
 fn answered<T>(name: &str, answer: Result<T, ClientError>) -> anyhow::Result<T> {
     match answer {
+        Err(_) if running::has_died(name) => Err(Failure::error(Exit::NoInterface, status::died(name))),
         Err(error @ ClientError::NotRunning(_)) => Err(error).or_exit(Exit::NoInterface, format!("no tunnel {name}")),
         Err(error @ ClientError::Denied(_)) => Err(error).or_exit(Exit::Permission, format!("cannot see {name}")),
         answer => answer.with_context(|| format!("cannot reach {name}")),

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use super::leash;
 use crate::detach;
 
 /// Where administration programs live when `PATH` does not say, as in a bare service.
@@ -29,14 +30,9 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
 pub(crate) async fn run_program(program: &str, arguments: &[String], input: &str) -> anyhow::Result<()> {
     let file = find_program(program).with_context(|| format!("{program} is not installed"))?;
     let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
-    let mut child = Command::new(file)
-        .args(arguments)
-        .env_remove(detach::VARIABLE)
-        .stdin(stdin)
-        .stdout(std::io::stderr())
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("cannot run {program}"))?;
+    let mut command = Command::new(file);
+    command.args(arguments).env_remove(detach::VARIABLE).stdin(stdin).stdout(std::io::stderr()).kill_on_drop(true);
+    let mut child = leash::on(|| command.spawn()).with_context(|| format!("cannot run {program}"))?;
     if let Some(mut stdin) = child.stdin.take() {
         // A program that does not read its input says so by its exit code.
         let _ = stdin.write_all(input.as_bytes()).await;
@@ -55,14 +51,11 @@ pub(crate) async fn run_program(program: &str, arguments: &[String], input: &str
 /// When it cannot be started or reports failure.
 pub(crate) async fn output_of(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
     let file = find_program(program).with_context(|| format!("{program} is not installed"))?;
-    let output = Command::new(file)
-        .args(arguments)
-        .env_remove(detach::VARIABLE)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .with_context(|| format!("cannot run {program}"))?;
+    let mut command = Command::new(file);
+    command.args(arguments).env_remove(detach::VARIABLE).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let child = leash::off(|| command.spawn()).with_context(|| format!("cannot run {program}"))?;
+    let output = child.wait_with_output().await.with_context(|| format!("cannot run {program}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("`{program} {}` failed ({}): {}", arguments.join(" "), output.status, said.trim());

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::{find_program, run_program};
 use crate::exit::{Exit, Failure};
 
@@ -10,10 +12,13 @@ use crate::exit::{Exit, Failure};
 const INTERFACE_ORDER: &str = "/etc/resolvconf/interface-order";
 
 /// The program that manages DNS on this host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Manager {
-    /// `resolvconf`, told to rank interfaces by a prefix of their name, or not.
-    Resolvconf { prefix: &'static str },
+    /// `resolvconf`.
+    Resolvconf,
+    /// Debian's `resolvconf`, which ranks interfaces by a prefix of their name.
+    RankedResolvconf,
     /// systemd-resolved's `resolvectl`.
     Resolvectl,
 }
@@ -33,8 +38,7 @@ impl Manager {
     /// When neither is installed.
     pub(crate) fn find() -> anyhow::Result<Self> {
         if find_program("resolvconf").is_some() {
-            let prefix = if Path::new(INTERFACE_ORDER).exists() { "tun." } else { "" };
-            return Ok(Self::Resolvconf { prefix });
+            return Ok(if Path::new(INTERFACE_ORDER).exists() { Self::RankedResolvconf } else { Self::Resolvconf });
         }
         if find_program("resolvectl").is_some() {
             return Ok(Self::Resolvectl);
@@ -60,16 +64,36 @@ impl Manager {
         run(self.unsetting(interface)).await
     }
 
+    /// Takes back what [`set`](Self::set) did for an interface that is gone. systemd-resolved has forgotten it with the
+    /// interface.
+    ///
+    /// # Errors
+    /// When the program fails.
+    pub(crate) async fn unset_gone(self, interface: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Resolvconf | Self::RankedResolvconf => self.unset(interface).await,
+            Self::Resolvectl => Ok(()),
+        }
+    }
+
+    /// Returns what resolvconf calls what it is told for `interface`.
+    fn record(self, interface: &str) -> String {
+        match self {
+            Self::RankedResolvconf => format!("tun.{interface}"),
+            Self::Resolvconf | Self::Resolvectl => interface.to_owned(),
+        }
+    }
+
     fn setting(self, interface: &str, servers: &[IpAddr], domains: &[String]) -> Vec<Invocation> {
         let servers = servers.iter().map(ToString::to_string);
         match self {
-            Self::Resolvconf { prefix } => {
+            Self::Resolvconf | Self::RankedResolvconf => {
                 let mut input: String = servers.map(|server| format!("nameserver {server}\n")).collect();
                 if !domains.is_empty() {
                     input.push_str(&format!("search {}\n", domains.join(" ")));
                 }
                 // `-m 0 -x`: the most preferred, and exclusively so.
-                let arguments = words(&["-a", &format!("{prefix}{interface}"), "-m", "0", "-x"]);
+                let arguments = words(&["-a", &self.record(interface), "-m", "0", "-x"]);
                 vec![Invocation { program: "resolvconf", arguments, input }]
             }
             Self::Resolvectl => {
@@ -83,8 +107,8 @@ impl Manager {
 
     fn unsetting(self, interface: &str) -> Vec<Invocation> {
         match self {
-            Self::Resolvconf { prefix } => {
-                let arguments = words(&["-d", &format!("{prefix}{interface}"), "-f"]);
+            Self::Resolvconf | Self::RankedResolvconf => {
+                let arguments = words(&["-d", &self.record(interface), "-f"]);
                 vec![Invocation { program: "resolvconf", arguments, input: String::new() }]
             }
             Self::Resolvectl => vec![resolvectl(words(&["revert", interface]))],
@@ -121,11 +145,12 @@ mod tests {
 
     #[test]
     fn resolvconf_is_told_on_its_standard_input() {
-        let manager = Manager::Resolvconf { prefix: "tun." };
+        let manager = Manager::RankedResolvconf;
         let set = manager.setting("wg0", &servers(), &["corp.example".to_owned(), "example".to_owned()]);
         assert_eq!(lines(&set), ["resolvconf -a tun.wg0 -m 0 -x"]);
         assert_eq!(set[0].input, "nameserver 10.0.0.1\nnameserver fd00::1\nsearch corp.example example\n");
         assert_eq!(lines(&manager.unsetting("wg0")), ["resolvconf -d tun.wg0 -f"]);
+        assert_eq!(lines(&Manager::Resolvconf.unsetting("wg0")), ["resolvconf -d wg0 -f"]);
     }
 
     #[test]

@@ -6,29 +6,35 @@
 
 use std::fmt::Write as _;
 
+use anyhow::Context as _;
 use ipnet::IpNet;
 
 use super::nft;
 
-/// Adds the filter. A host without a working `nft` gets a warning: the tunnel runs without it.
-pub(crate) async fn add(interface: &str, addresses: &[IpNet], mark: u32) {
+/// Adds the filter, and tells whether it is there. A host without a working `nft` gets a warning: the tunnel runs without it.
+pub(crate) async fn add(interface: &str, addresses: &[IpNet], mark: u32) -> bool {
     if !nft::is_installed() {
         tracing::warn!("nft is not installed: no packet filter protects the tunnel's addresses");
-        return;
+        return false;
     }
-    if let Err(error) = nft::load(&script(interface, addresses, mark)).await {
-        tracing::warn!("no packet filter protects the tunnel's addresses: {error:#}");
+    match nft::load(&script(interface, addresses, mark)).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!("no packet filter protects the tunnel's addresses: {error:#}");
+            false
+        }
     }
 }
 
 /// Removes the filter, if it is there.
-pub(crate) async fn remove(interface: &str) {
+///
+/// # Errors
+/// When `nft` or the kernel refuses.
+pub(crate) async fn remove(interface: &str) -> anyhow::Result<()> {
     if !nft::is_installed() {
-        return;
+        return Ok(());
     }
-    if let Err(error) = nft::load(&removal(interface)).await {
-        tracing::debug!("cannot remove the packet filter: {error:#}");
-    }
+    nft::load(&removal(interface)).await.context("cannot remove the packet filter")
 }
 
 fn table(interface: &str) -> String {

@@ -4,7 +4,9 @@ mod command;
 pub(crate) mod dns;
 pub(crate) mod firewall;
 pub(crate) mod kill_switch;
+pub(crate) mod leash;
 mod link;
+pub(crate) mod lock;
 pub(crate) mod mtu;
 mod nft;
 pub(crate) mod plan;
@@ -42,6 +44,18 @@ impl Network {
     /// When there is no such interface, or no netlink socket can be opened.
     pub(crate) fn open(name: &str) -> anyhow::Result<Self> {
         let index = nix::net::if_::if_nametoindex(name).with_context(|| format!("cannot find interface {name}"))?;
+        Self::of(index)
+    }
+
+    /// Connects to the kernel on behalf of an interface that is gone: only rules can be asked for.
+    ///
+    /// # Errors
+    /// When no netlink socket can be opened.
+    pub(crate) fn without_interface() -> anyhow::Result<Self> {
+        Self::of(0)
+    }
+
+    fn of(index: u32) -> anyhow::Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection().context("cannot open a netlink socket")?;
         Ok(Self { handle, connection: tokio::spawn(connection), index })
     }

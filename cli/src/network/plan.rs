@@ -5,6 +5,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 use maybetun::config::Table;
+use serde::{Deserialize, Serialize};
 
 /// `RT_TABLE_MAIN` of Linux: where ordinary routes are.
 pub(crate) const MAIN_TABLE: u32 = 254;
@@ -13,7 +14,8 @@ pub(crate) const MAIN_TABLE: u32 = 254;
 const FIRST_OWN_TABLE: u32 = 51_820;
 
 /// An address family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Family {
     V4,
     V6,
@@ -35,27 +37,33 @@ pub(crate) struct Route {
     pub(crate) table: u32,
 }
 
-/// A routing policy rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A routing policy rule. No two tunnels of a network namespace have the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rule {
     pub(crate) family: Family,
+    /// Rules of a lower priority come first.
+    pub(crate) priority: u32,
+    /// What is the tunnel's own has this mark, and the rule is not for it.
+    pub(crate) mark: u32,
     pub(crate) kind: RuleKind,
 }
 
 /// What a rule says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum RuleKind {
-    /// What is not the tunnel's own, so does not have `mark`, is routed by `table`.
-    Unmarked { mark: u32, table: u32 },
+    /// All is routed by this table.
+    Table(u32),
     /// The main table's routes come first, but for its default route.
     MainWithoutDefault,
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: not fwmark {:#x} lookup ", self.priority, self.mark)?;
         match self.kind {
-            RuleKind::Unmarked { mark, table } => write!(f, "not fwmark {mark:#x} lookup {table}"),
-            RuleKind::MainWithoutDefault => write!(f, "lookup main suppress_prefixlength 0"),
+            RuleKind::Table(table) => write!(f, "{table}"),
+            RuleKind::MainWithoutDefault => write!(f, "main suppress_prefixlength 0"),
         }
     }
 }
@@ -108,11 +116,22 @@ impl Plan {
     }
 
     fn add_default(&mut self, destination: IpNet, own_table: u32) {
-        let family = Family::of(&destination);
-        self.mark = Some(own_table);
+        let (family, mark, priority) = (Family::of(&destination), own_table, 0);
+        self.mark = Some(mark);
         self.routes.push(Route { destination, table: own_table });
-        self.rules.push(Rule { family, kind: RuleKind::Unmarked { mark: own_table, table: own_table } });
-        self.rules.push(Rule { family, kind: RuleKind::MainWithoutDefault });
+        self.rules.push(Rule { family, priority, mark, kind: RuleKind::Table(own_table) });
+        self.rules.push(Rule { family, priority, mark, kind: RuleKind::MainWithoutDefault });
+    }
+
+    /// Gives each rule a priority of its own, before all that there are: `first` is the lowest of those of a family.
+    /// Returns false if there is none left.
+    pub(crate) fn rank(&mut self, family: Family, mut first: u32) -> bool {
+        for rule in self.rules.iter_mut().filter(|rule| rule.family == family) {
+            // 0 is the local table's.
+            let Some(priority) = first.checked_sub(1).filter(|&priority| priority > 0) else { return false };
+            (rule.priority, first) = (priority, priority);
+        }
+        true
     }
 }
 
@@ -171,15 +190,16 @@ mod tests {
 
     #[test]
     fn a_default_route_has_its_own_table_and_two_rules_for_its_family() {
-        let plan = Plan::new(Table::Auto, &[], nets(&["0.0.0.0/0", "10.0.0.0/8"]), 51_820);
+        let mut plan = Plan::new(Table::Auto, &[], nets(&["0.0.0.0/0", "10.0.0.0/8"]), 51_820);
+        assert!(plan.rank(Family::V4, 32_766));
         assert_eq!(routes(&plan), [route("10.0.0.0/8", MAIN_TABLE), route("0.0.0.0/0", 51_820)]);
         assert_eq!(plan.mark, Some(51_820));
         let rules: Vec<_> = plan.rules.iter().map(|rule| (rule.family, rule.to_string())).collect();
         assert_eq!(
             rules,
             [
-                (Family::V4, "not fwmark 0xca6c lookup 51820".to_owned()),
-                (Family::V4, "lookup main suppress_prefixlength 0".to_owned()),
+                (Family::V4, "32765: not fwmark 0xca6c lookup 51820".to_owned()),
+                (Family::V4, "32764: not fwmark 0xca6c lookup main suppress_prefixlength 0".to_owned()),
             ]
         );
     }
@@ -190,6 +210,15 @@ mod tests {
         assert_eq!(routes(&plan), [route("0.0.0.0/0", 7), route("::/0", 7)]);
         let families: Vec<_> = plan.rules.iter().map(|rule| rule.family).collect();
         assert_eq!(families, [Family::V4, Family::V4, Family::V6, Family::V6]);
+    }
+
+    #[test]
+    fn rules_have_priorities_of_their_own_for_each_family_while_there_are_any() {
+        let mut plan = Plan::new(Table::Auto, &[], nets(&["0.0.0.0/0", "::/0"]), 7);
+        assert!(plan.rank(Family::V4, 100) && plan.rank(Family::V6, 3));
+        let priorities: Vec<_> = plan.rules.iter().map(|rule| rule.priority).collect();
+        assert_eq!(priorities, [99, 98, 2, 1]);
+        assert!(!plan.rank(Family::V4, 2) && !plan.rank(Family::V6, 0));
     }
 
     #[test]

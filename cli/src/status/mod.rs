@@ -17,9 +17,8 @@ use maybetun::settings::Status;
 use maybetun::uapi::client::{self, ClientError};
 
 use crate::exit::{self, Exit, Failure, OrExit as _};
-use crate::interface;
 use crate::network::kill_switch;
-use crate::runtime;
+use crate::{interface, place, running, runtime};
 pub(super) use defense::{HELP as DEFENSE_HELP, render_json as defense_json, render_text as defense_text};
 pub(super) use paint::Paint;
 
@@ -51,6 +50,9 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<()> {
         Some(name) => vec![read(name)?],
         None => read_all()?,
     };
+    if args.interface.is_none() {
+        running::dead().iter().for_each(|name| tracing::warn!("{}", died(name)));
+    }
     match runtime::run(kill_switch::closed()) {
         Ok(closed) => {
             note_kill_switch(&mut interfaces, &closed);
@@ -68,8 +70,29 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<()> {
     io::stdout().write_all(output.as_bytes()).context("cannot write to standard output")
 }
 
+/// Says that the process that ran a tunnel is dead, and what to do about it.
+pub(super) fn died(name: &str) -> String {
+    format!("the process that ran {name} has died: `maybetun down {name}` removes what it left, and `maybetun up` too")
+}
+
+/// Returns the names of the tunnels of this network namespace, and of those that other programs run, in order.
+fn list_interfaces() -> io::Result<Vec<String>> {
+    let mut names = client::list_interfaces_in(&place::directory())?;
+    let others = client::list_interfaces()?;
+    let (elsewhere, others): (Vec<_>, Vec<_>) = others
+        .into_iter()
+        .filter(|name| !names.contains(name))
+        .partition(|name| !interface::exists(name) && place::is_elsewhere(name));
+    names.extend(others);
+    if names.is_empty() && !elsewhere.is_empty() {
+        tracing::warn!("there are tunnels in other network namespaces only: {}", elsewhere.join(", "));
+    }
+    names.sort();
+    Ok(names)
+}
+
 fn read_all() -> anyhow::Result<Vec<Named>> {
-    let names = match client::list_interfaces() {
+    let names = match list_interfaces() {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let tuns = interface::tun_names();
             return Err(denied(if tuns.is_empty() { "which tunnels run".to_owned() } else { tuns.join(", ") }));
@@ -117,8 +140,10 @@ fn warn_of_leftovers(interfaces: &[Named], closed: &[String]) {
 }
 
 fn read(name: &str) -> anyhow::Result<Named> {
-    match client::get(name) {
+    match client::get_in(&place::of_socket(name)?, name) {
         Ok(status) => Ok(Named { name: name.to_owned(), status, kill_switch: None }),
+        // Whatever it said in dying.
+        Err(_) if running::has_died(name) => Err(Failure::error(Exit::NoInterface, died(name))),
         Err(error @ ClientError::NotRunning(_)) => Err(error).or_exit(Exit::NoInterface, format!("no tunnel {name}")),
         Err(error @ ClientError::Denied(_)) => Err(error).or_exit(Exit::Permission, format!("cannot see {name}")),
         Err(error) => Err(error).with_context(|| format!("cannot read the state of {name}")),

@@ -9,6 +9,7 @@ use maybetun::config::{Hook, Interface};
 use tokio::process::Command;
 
 use crate::detach;
+use crate::network::leash;
 
 /// Whether hooks may run. They run with every right of the tunnel, so a file from elsewhere should not decide it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,11 @@ impl Hooks {
         Self { file: file.to_owned(), hooks }
     }
 
+    /// Tells whether there are hooks of one moment.
+    pub(super) fn has(&self, moment: Moment) -> bool {
+        self.hooks.iter().any(|(when, _)| *when == moment)
+    }
+
     /// Runs the hooks of one moment, in order, each with `%i` replaced by the interface name.
     ///
     /// # Errors
@@ -86,15 +92,11 @@ impl Hooks {
         for (_, hook) in self.hooks.iter().filter(|(when, _)| *when == moment) {
             let place = || format!("{}:{}: {moment}", self.file.display(), hook.line);
             tracing::debug!("{}", place());
-            let status = Command::new("sh")
-                .args(["-c", &hook.command.replace("%i", interface)])
-                .env_remove(detach::VARIABLE)
-                .stdin(Stdio::null())
-                .stdout(std::io::stderr())
-                .kill_on_drop(true)
-                .status()
-                .await
-                .with_context(place)?;
+            let mut command = Command::new("sh");
+            command.args(["-c", &hook.command.replace("%i", interface)]).env_remove(detach::VARIABLE);
+            command.stdin(Stdio::null()).stdout(std::io::stderr()).kill_on_drop(true);
+            let mut child = leash::off(|| command.spawn()).with_context(place)?;
+            let status = child.wait().await.with_context(place)?;
             if !status.success() {
                 bail!("{}: failed ({status})", place());
             }

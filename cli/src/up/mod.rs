@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use super::detach::{self, Role};
 use super::exit::{Exit, Failure};
 use super::interface;
+use super::leftovers;
 use super::locate::Source;
 use super::logging::Log;
 use super::running::Claim;
@@ -69,12 +70,12 @@ pub(crate) fn run(args: UpArgs, speed: Speed, log: &Log) -> anyhow::Result<()> {
     let permission = if args.allow_hooks { Permission::Allowed } else { Permission::Skipped };
     let cost = args.cost.or_file(&source.config.interface);
     let hooks = Hooks::new(&source.path, &source.config.interface, permission);
-    let _claim = Claim::new(&name)?;
-    runtime::run(serve(&name, speed, cost, source, &hooks, &args.kill_switch, log))
+    let claim = Claim::new(&name)?;
+    runtime::run(serve(&claim, speed, cost, source, &hooks, &args.kill_switch, log))
 }
 
 async fn serve(
-    name: &str,
+    claim: &Claim,
     speed: Speed,
     cost: Cost,
     source: Source,
@@ -82,12 +83,14 @@ async fn serve(
     kill_switch: &KillSwitchArgs,
     log: &Log,
 ) -> anyhow::Result<()> {
+    let name = claim.name();
     let mut signals = StopSignals::new().context("cannot watch for signals")?;
     let mut session = Session::prepare(source, hooks)?;
     let mut kill_switch = KillSwitch::find(name, kill_switch, session.interface()).await?;
+    let mut journal = leftovers::adopt(claim).await?;
     let mut service = Service::start(name, speed, cost)?;
     tracing::info!("interface {name} is there");
-    let outcome = session.run(&mut service, &mut kill_switch, &mut signals, log).await;
+    let outcome = session.run(&mut service, &mut journal, &mut kill_switch, &mut signals, log).await;
     service.stop().await;
     session.after_down(name).await;
     kill_switch.finish(&outcome).await;

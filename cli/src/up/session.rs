@@ -13,17 +13,18 @@ use super::hooks::{Hooks, Moment};
 use super::kill_switch::KillSwitch;
 use super::resolve::{Host, resolve};
 use super::save::{self, Snapshot, save};
-use super::undo::{Step, Undo};
+use super::undo::undo;
 use crate::defense;
 use crate::detach;
 use crate::exit::{Exit, OrExit as _};
+use crate::leftovers::{Journal, Step, Taken};
 use crate::locate::Source;
 use crate::logging::Log;
 use crate::network::dns::Manager;
 use crate::network::kill_switch::Addresses;
-use crate::network::plan::{self, Plan};
-use crate::network::rule::Added;
-use crate::network::{Network, firewall, mtu, sysctl};
+use crate::network::plan::{self, Family, Plan};
+use crate::network::{Network, firewall, lock, mtu, sysctl};
+use crate::place;
 use crate::runtime::StopSignals;
 use crate::service::{End, Service};
 
@@ -68,16 +69,16 @@ impl<'a> Session<'a> {
     pub(super) async fn run(
         &mut self,
         service: &mut Service,
+        journal: &mut Journal,
         kill_switch: &mut KillSwitch,
         signals: &mut StopSignals,
         log: &Log,
     ) -> anyhow::Result<End> {
         let name = service.name().to_owned();
         let network = Network::open(&name)?;
-        let mut undo = Undo::default();
         let device = service.device().clone();
         let up = async {
-            let marked = self.set_up(&name, &device, &network, kill_switch, &mut undo).await?;
+            let marked = self.set_up(&name, &device, &network, kill_switch, journal).await?;
             detach::ready(detach::role(), log)?;
             kill_switch.came_up();
             anyhow::Ok(marked)
@@ -99,7 +100,7 @@ impl<'a> Session<'a> {
             Ok(Err(end)) => Ok(end),
             Err(error) => Err(error),
         };
-        undo.run(&name, &network, self.hooks).await;
+        undo(journal, &name, &network, self.hooks).await;
         outcome
     }
 
@@ -117,15 +118,17 @@ impl<'a> Session<'a> {
         device: &maybetun::device::Device,
         network: &Network,
         kill_switch: &mut KillSwitch,
-        undo: &mut Undo,
+        journal: &mut Journal,
     ) -> anyhow::Result<Option<u32>> {
         let interface = self.interface();
+        if self.hooks.has(Moment::PostDown) {
+            journal.record([Step::PostDown])?;
+        }
         self.hooks.run(Moment::PreUp, name).await?;
 
         let addresses = self.resolved(kill_switch).await?;
         let mut update = self.update(&addresses)?;
-        let own_table = plan::own_table(interface.fwmark.unwrap_or(0), &network.tables_in_use().await?);
-        let plan = Plan::new(interface.table, &interface.addresses, allowed_ips(&self.source.config), own_table);
+        let plan = self.plan(name, network, journal).await?;
         let mark = match plan.mark {
             // Without a default route only the kill switch wants one.
             None if kill_switch.is_wanted() => {
@@ -149,31 +152,59 @@ impl<'a> Session<'a> {
         };
         network.bring_up(mtu).await?;
         if let Some(manager) = self.dns {
-            undo.record(Step::Dns(manager));
+            journal.record([Step::Dns(manager)])?;
             manager.set(name, &interface.dns_servers, &interface.dns_search).await.context("cannot set DNS")?;
         }
-        self.route(name, network, &plan, undo).await?;
+        self.route(name, network, &plan, journal).await?;
 
-        undo.record(Step::PreDown);
+        if self.hooks.has(Moment::PreDown) {
+            journal.record([Step::PreDown])?;
+        }
         self.hooks.run(Moment::PostUp, name).await?;
         Ok(mark.filter(|_| matches!(interface.fwmark, None | Some(0))))
     }
 
-    async fn route(&self, name: &str, network: &Network, plan: &Plan, undo: &mut Undo) -> anyhow::Result<()> {
+    /// Plans the routing. Table, mark and rules are written down: from then on they are this tunnel's, and no other takes them.
+    async fn plan(&self, name: &str, network: &Network, journal: &mut Journal) -> anyhow::Result<Plan> {
+        let interface = self.interface();
+        let directory = place::directory();
+        let _lock = lock::lock(&directory).await?;
+        let taken = Taken::by_others(&directory, name);
+        let mut in_use = network.tables_in_use().await?;
+        in_use.extend(taken.tables());
+        let own_table = plan::own_table(interface.fwmark.unwrap_or(0), &in_use);
+        let mut plan = Plan::new(interface.table, &interface.addresses, allowed_ips(&self.source.config), own_table);
+        for family in [Family::V4, Family::V6] {
+            if plan.rules.iter().any(|rule| rule.family == family) {
+                let others = taken.rules.iter().filter(|rule| rule.family == family).map(|rule| rule.priority);
+                let first = others.fold(network.first_priority(family).await?, u32::min);
+                anyhow::ensure!(
+                    plan.rank(family, first),
+                    "no priority is left for the rules of a default route: that of another tunnel is {first}, expected 3 or \
+                     more"
+                );
+            }
+        }
+        if !plan.rules.is_empty() {
+            journal.record(plan.rules.iter().copied().map(Step::Rule))?;
+        }
+        Ok(plan)
+    }
+
+    async fn route(&self, name: &str, network: &Network, plan: &Plan, journal: &mut Journal) -> anyhow::Result<()> {
         for route in &plan.routes {
             network.add_route(route).await?;
         }
         let Some(mark) = plan.mark else { return Ok(()) };
-        undo.record(Step::Firewall);
-        firewall::add(name, &self.interface().addresses, mark).await;
+        journal.record([Step::Firewall])?;
+        if !firewall::add(name, &self.interface().addresses, mark).await {
+            journal.strike_latest()?;
+        }
         if plan.needs_honoured_marks() {
             sysctl::honour_marks()?;
         }
-        for &rule in &plan.rules {
-            undo.record(Step::Rule(rule));
-            if network.add_rule(&rule).await? == Added::ByOthers {
-                undo.forget_latest();
-            }
+        for rule in &plan.rules {
+            network.add_rule(rule).await?;
         }
         Ok(())
     }

@@ -64,6 +64,15 @@ impl Server {
         Ok(Self { listener, file, watch, deadline: DEADLINE })
     }
 
+    /// Makes the socket reachable as that of `interface` in `directory` too, which must be of the same file system. To remove
+    /// either name is to remove the socket. A socket there that nobody answers on is replaced.
+    ///
+    /// # Errors
+    /// When another process answers on the socket that is there, or the name cannot be made.
+    pub fn link_in(&mut self, directory: &Path, interface: &str) -> Result<(), BindError> {
+        self.file.link_in(directory, interface)
+    }
+
     /// Returns where the socket is.
     pub fn path(&self) -> &Path {
         self.file.path()

@@ -237,6 +237,35 @@ async fn it_ends_when_the_socket_was_removed_before_it_served() {
 }
 
 #[tokio::test]
+async fn it_ends_when_either_of_its_names_is_removed_and_leaves_none() {
+    for removed in 0..2 {
+        let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let paths = directories.each_ref().map(|directory| directory.path().join("wg0.sock"));
+        // What a dead process left has the second name.
+        drop(StdUnixListener::bind(&paths[1]).unwrap());
+        let mut server = Server::bind_in(directories[0].path(), "wg0").unwrap();
+        server.link_in(directories[1].path(), "wg0").unwrap();
+        assert!(paths.iter().all(|path| std::os::unix::net::UnixStream::connect(path).is_ok()));
+        let task = tokio::spawn(server.serve(Fake::default()));
+        std::fs::remove_file(&paths[removed]).unwrap();
+        assert!(matches!(task.await.unwrap(), ServeEnd::SocketRemoved));
+        assert_eq!(paths.map(|path| path.exists()), [false, false]);
+        assert!(directories.iter().all(|directory| std::fs::read_dir(directory.path()).unwrap().next().is_none()));
+    }
+}
+
+#[test]
+fn a_second_name_that_another_server_answers_on_is_not_taken() {
+    let [own, shared] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let _other = Server::bind_in(shared.path(), "wg0").unwrap();
+    let mut server = Server::bind_in(own.path(), "wg0").unwrap();
+    let error = server.link_in(shared.path(), "wg0").unwrap_err();
+    assert!(matches!(error, BindError::InUse(_)), "{error}");
+    drop(server);
+    assert!(shared.path().join("wg0.sock").exists());
+}
+
+#[tokio::test]
 async fn a_socket_that_replaced_its_own_is_left_alone() {
     let mut server = Running::start(DEADLINE);
     let path = server.directory.path().join("wg0.sock");

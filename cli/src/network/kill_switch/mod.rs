@@ -4,20 +4,18 @@
 //! It is a table of nftables, so it is the kernel's: it stays closed when the process is killed or the interface deleted,
 //! until it is opened. The rules are in `ruleset.rs`.
 
-mod lock;
 mod notices;
 mod remembered;
 mod ruleset;
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use ipnet::IpNet;
-use maybetun::uapi::DIRECTORY;
 
-use super::nft;
+use super::{lock, nft};
 use crate::exit::{Exit, Failure};
+use crate::place;
 pub(crate) use remembered::Addresses;
 
 /// Pause before the switch is closed anew after the kernel refused it.
@@ -66,12 +64,12 @@ pub(crate) async fn closed() -> anyhow::Result<Vec<String>> {
 /// # Errors
 /// When the kernel refuses the rules. Then nothing has changed.
 pub(crate) async fn close(settings: &Settings) -> anyhow::Result<()> {
-    let directory = Path::new(DIRECTORY);
-    let lock = lock::lock(directory).await?;
+    let directory = place::directory();
+    let lock = lock::lock(&directory).await?;
     let Settings { interface, mark, allowed, endpoints } = settings.clone();
     let closing = tokio::spawn(async move {
         let _lock = lock;
-        remembered::write(directory, &interface, &endpoints)?;
+        remembered::write(&directory, &interface, &endpoints)?;
         let closed = closed().await?;
         nft::load(&ruleset::closing(&interface, mark, &allowed, &closed)).await
     });
@@ -111,18 +109,28 @@ async fn close_if_open(settings: &Settings) -> anyhow::Result<()> {
 /// # Errors
 /// When the kernel refuses.
 pub(crate) async fn open(interface: &str) -> anyhow::Result<bool> {
-    let directory = Path::new(DIRECTORY);
-    let _lock = lock::lock(directory).await?;
+    let directory = place::directory();
+    let _lock = lock::lock(&directory).await?;
     let closed = closed().await?;
     let is_ours = closed.iter().any(|other| other == interface);
     if is_ours {
         nft::load(&ruleset::opening(interface, &closed)).await.context("cannot open the kill switch")?;
     }
-    remembered::forget(directory, interface);
+    remembered::forget(&directory, interface);
     Ok(is_ours)
 }
 
 /// Returns the addresses that the endpoints of `interface` had when it closed the switch.
 pub(crate) fn endpoints(interface: &str) -> Addresses {
-    remembered::read(Path::new(DIRECTORY), interface)
+    remembered::read(&place::directory(), interface)
+}
+
+/// Forgets the addresses of endpoints that were about to be remembered when the process died, unless the switch is closed
+/// for `interface`.
+pub(crate) async fn forget_unless_closed(interface: &str) -> anyhow::Result<()> {
+    let directory = place::directory();
+    if remembered::is_there(&directory, interface) && !closed().await?.iter().any(|other| other == interface) {
+        remembered::forget(&directory, interface);
+    }
+    Ok(())
 }

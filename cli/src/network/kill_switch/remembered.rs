@@ -25,6 +25,16 @@ fn path(directory: &Path, interface: &str) -> PathBuf {
     directory.join(format!("{interface}{SUFFIX}"))
 }
 
+/// Returns the path of the file while it is being written.
+fn temporary(directory: &Path, interface: &str) -> PathBuf {
+    directory.join(format!("{interface}{SUFFIX}.tmp"))
+}
+
+/// Tells whether there are any addresses, also if they are not all written.
+pub(super) fn is_there(directory: &Path, interface: &str) -> bool {
+    path(directory, interface).exists() || temporary(directory, interface).exists()
+}
+
 /// Returns the addresses; none if there are none, or the file is not what [`write`] wrote.
 pub(super) fn read(directory: &Path, interface: &str) -> Addresses {
     let path = path(directory, interface);
@@ -55,7 +65,7 @@ pub(super) fn write(directory: &Path, interface: &str, addresses: &Addresses) ->
         return Ok(());
     }
     let path = path(directory, interface);
-    let temporary = path.with_extension("endpoints.tmp");
+    let temporary = temporary(directory, interface);
     let text = serde_json::to_string(addresses).context("cannot write JSON")?;
     let options = File::options().write(true).create(true).truncate(true).mode(0o600).clone();
     let written = options.open(&temporary).and_then(|mut file| file.write_all(text.as_bytes()));
@@ -64,12 +74,13 @@ pub(super) fn write(directory: &Path, interface: &str, addresses: &Addresses) ->
 
 /// Removes the addresses, if there are any.
 pub(super) fn forget(directory: &Path, interface: &str) {
-    let path = path(directory, interface);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!("cannot remove {}: {error}", path.display());
+    for path in [path(directory, interface), temporary(directory, interface)] {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!("cannot remove {}: {error}", path.display());
+            }
+            Ok(()) | Err(_) => {}
         }
-        Ok(()) | Err(_) => {}
     }
 }
 
@@ -94,6 +105,7 @@ mod tests {
         write(directory.path(), "wg.0", &Addresses::new()).unwrap();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
         write(directory.path(), "wg.0", &addresses).unwrap();
+        fs::write(temporary(directory.path(), "wg.0"), "cut short").unwrap();
         forget(directory.path(), "wg.0");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
         forget(directory.path(), "wg.0");
