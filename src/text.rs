@@ -23,6 +23,17 @@ pub(crate) fn decimal_or_hex(text: &str) -> Option<u32> {
     if hexadecimal { u32::from_str_radix(digits, 16).ok() } else { None }
 }
 
+/// Parses a 32-bit number as strtoul(3) does without a base: hexadecimal after `0x`, octal after `0`, else decimal.
+pub(crate) fn any_base(text: &str) -> Option<u32> {
+    match text.strip_prefix('0') {
+        Some(digits) if digits.starts_with(|first: char| first.is_ascii_digit()) => {
+            decimal::<u64>(digits)?;
+            u32::from_str_radix(digits, 8).ok()
+        }
+        Some(_) | None => decimal_or_hex(text),
+    }
+}
+
 /// Parses `ADDRESS/LENGTH`; host bits are kept.
 pub(crate) fn prefix(text: &str) -> Option<IpNet> {
     let (address, length) = text.split_once('/')?;
@@ -32,24 +43,6 @@ pub(crate) fn prefix(text: &str) -> Option<IpNet> {
 /// Parses `ADDRESS/LENGTH` or `ADDRESS`, which stands for the prefix of this one address; host bits are kept.
 pub(crate) fn address_or_prefix(text: &str) -> Option<IpNet> {
     if text.contains('/') { prefix(text) } else { text.parse::<IpAddr>().ok().map(IpNet::from) }
-}
-
-/// Splits `HOST:PORT` and `[HOST]:PORT`. A host with a colon must stand in brackets, and only such a one may.
-pub(crate) fn host_and_port(text: &str) -> Option<(&str, u16)> {
-    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let (host, port) = rest.split_once("]:")?;
-        if !host.contains(':') {
-            return None;
-        }
-        (host, port)
-    } else {
-        let (host, port) = text.split_once(':')?;
-        (host, port)
-    };
-    if host.is_empty() {
-        return None;
-    }
-    Some((host, decimal(port)?))
 }
 
 /// Returns `name` as a message may repeat it. What does not look like a name is held back: it could be a key that was
@@ -84,6 +77,16 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_any_base_says_which_by_how_it_starts() {
+        for (text, number) in [("0", 0), ("00", 0), ("017", 15), ("17", 17), ("0x17", 23), ("037777777777", u32::MAX)] {
+            assert_eq!(any_base(text), Some(number), "{text}");
+        }
+        for text in ["", "08", "0x", "040000000000", "+1", "-1", "0-1", "0o7", "1 "] {
+            assert_eq!(any_base(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
     fn prefix_needs_a_length_that_fits_the_family() {
         assert_eq!(prefix("10.1.2.3/8").unwrap().to_string(), "10.1.2.3/8");
         assert_eq!(prefix("::/0").unwrap().to_string(), "::/0");
@@ -93,17 +96,6 @@ mod tests {
         }
         assert_eq!(address_or_prefix("10.0.0.1").unwrap().to_string(), "10.0.0.1/32");
         assert_eq!(address_or_prefix("fd00::1").unwrap().to_string(), "fd00::1/128");
-    }
-
-    #[test]
-    fn host_and_port_wants_brackets_exactly_around_colons() {
-        assert_eq!(host_and_port("192.0.2.1:51820"), Some(("192.0.2.1", 51820)));
-        assert_eq!(host_and_port("[fe80::1%eth0]:1"), Some(("fe80::1%eth0", 1)));
-        for text in
-            ["", ":1", "host", "host:", "host:x", "host:65536", "::1:51820", "[::1]", "[::1]1", "[host]:1", "[]:1"]
-        {
-            assert_eq!(host_and_port(text), None, "{text:?}");
-        }
     }
 
     #[test]

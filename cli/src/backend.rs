@@ -8,7 +8,7 @@ use super::interface;
 use super::leftovers;
 use super::logging::Log;
 use super::running::Claim;
-use super::runtime::{self, StopSignals};
+use super::runtime::{self, Hangup, StopSignals};
 use super::service::{Cost, Service, Speed};
 
 /// wireguard-go's environment variable that keeps it in the foreground when it is `1`.
@@ -52,7 +52,7 @@ pub(crate) fn run(args: BackendArgs, speed: Speed, log: &Log) -> anyhow::Result<
 
 async fn serve(claim: &Claim, speed: Speed, cost: Cost, log: &Log) -> anyhow::Result<()> {
     let name = claim.name();
-    let mut signals = StopSignals::new().context("cannot watch for signals")?;
+    let mut signals = StopSignals::new(Hangup::without_reload()).context("cannot watch for signals")?;
     leftovers::adopt(claim).await?;
     let mut service = Service::start(name, speed, cost)?;
     tracing::info!("interface {name} is there: `wg` configures it, and `maybetun down {name}` takes it away");

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let was_running = match (&process, found) {
-        (Some(process), _) => wait_for_end(process, name).map(|()| true)?,
+        (Some(process), found) => wait_for_end(process, found, name).map(|()| true)?,
         (None, Found::Running) => wait_until_gone(name).map(|()| true)?,
         (None, Found::Dead) => false,
     };
@@ -104,12 +104,14 @@ async fn clean(claim: &Claim) -> anyhow::Result<Cleaned> {
 }
 
 /// Waits until the process that runs the tunnel has ended. It may have been about to make its socket: that is removed when
-/// it comes.
-fn wait_for_end(process: &Process, name: &str) -> anyhow::Result<()> {
+/// it comes. One that was removed may come again, for hooks.
+fn wait_for_end(process: &Process, mut found: Found, name: &str) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut is_said = false;
     while !process.has_ended_within(ROUND).with_context(|| format!("cannot wait for the end of {name}"))? {
-        stop(Path::new(DIRECTORY), &place::directory(), name)?;
+        if found == Found::Dead {
+            found = stop(Path::new(DIRECTORY), &place::directory(), name)?;
+        }
         if !is_said && start.elapsed() >= SILENCE {
             tracing::warn!("{name} is still stopping: process {} may be running a hook", process.id());
             is_said = true;

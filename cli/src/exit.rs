@@ -38,6 +38,24 @@ pub(crate) enum Exit {
     Tun = 7,
 }
 
+impl Exit {
+    const ALL: [Self; 8] = [
+        Self::Success,
+        Self::Failure,
+        Self::Usage,
+        Self::Config,
+        Self::Permission,
+        Self::InUse,
+        Self::NoInterface,
+        Self::Tun,
+    ];
+
+    /// Returns the exit code that is this number.
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|exit| *exit as u8 == code)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -109,7 +127,7 @@ pub(crate) fn report(error: &anyhow::Error) {
 }
 
 /// Joins an error and its causes; a cause that its parent already spells out is left away.
-fn chain(error: &anyhow::Error) -> String {
+pub(crate) fn chain(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |mut text, cause| {
         if text.is_empty() {
             return cause;

@@ -5,12 +5,13 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use maybetun::config::{self, Config};
-use maybetun::keys::PrivateKey;
+use maybetun::config::{self, Config, Names};
 use zeroize::Zeroizing;
 
+use super::defense::check;
 use super::exit::{Exit, Failure, OrExit as _};
 use super::interface;
+use super::network::tables;
 
 /// Where a configuration that is given by its name is.
 const DIRECTORY: &str = "/etc/wireguard";
@@ -37,6 +38,14 @@ impl Source {
     /// # Errors
     /// When it cannot be read, or is wrong; the message names file, line and key.
     pub(crate) fn read(given: &Path) -> anyhow::Result<Self> {
+        Ok(Self::read_text(given)?.0)
+    }
+
+    /// Does the same, and returns the text too.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn read_text(given: &Path) -> anyhow::Result<(Self, Zeroizing<Vec<u8>>)> {
         let given = locate(given);
         let unreadable = || format!("cannot read {}", given.display());
         let path = std::path::absolute(&given).or_exit(Exit::Config, unreadable())?;
@@ -44,17 +53,18 @@ impl Source {
         if fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & WORLD != 0) {
             tracing::warn!("{} holds keys, but is accessible to everyone: chmod 600 it", path.display());
         }
-        let config = config::parse(&text).map_err(|error| {
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let names = Names { tables: &tables::of_host(), check_defense: &|defense| check(defense, directory) };
+        let config = config::parse_with(&text, names).map_err(|error| {
             let key = error.key.map(|key| format!("{key}: ")).unwrap_or_default();
             Failure::error(Exit::Config, format!("{}:{}: {key}{}", given.display(), error.line, error.message))
         })?;
-        Ok(Self { path, config })
+        Ok((Self { path, config }, text))
     }
 
-    /// Forgets the keys, for when a device has them: those that it forgets are not to stay here. In the place of the private
-    /// key is one that nobody knows.
+    /// Forgets the keys, for when a device has them: those that it forgets are not to stay here.
     pub(crate) fn forget_keys(&mut self) {
-        self.config.interface.private_key = PrivateKey::generate_from_os();
+        self.config.interface.private_key = None;
         for peer in &mut self.config.peers {
             peer.preshared_key = None;
         }
@@ -70,18 +80,26 @@ impl Source {
     /// # Errors
     /// When the file's name gives no interface name.
     pub(crate) fn interface(&self) -> anyhow::Result<String> {
-        let is_named_so = self.path.extension().is_some_and(|extension| extension == EXTENSION);
-        let stem = self.path.file_stem().and_then(|stem| stem.to_str()).filter(|_| is_named_so);
-        let name = stem.map(interface::parse_name);
-        let Some(Ok(name)) = name else {
-            let message = format!(
-                "{} is not named IFACE.conf with at most 15 of a-z A-Z 0-9 _=+.-: say --name IFACE",
-                self.path.display()
-            );
-            return Err(Failure::error(Exit::Usage, message));
-        };
-        Ok(name)
+        interface_of(&self.path)
     }
+}
+
+/// Returns the interface that a file is named for, as `wg0` is `wg0.conf`'s.
+///
+/// # Errors
+/// When the file's name gives no interface name.
+pub(crate) fn interface_of(path: &Path) -> anyhow::Result<String> {
+    let is_named_so = path.extension().is_some_and(|extension| extension == EXTENSION);
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).filter(|_| is_named_so);
+    let name = stem.map(interface::parse_name);
+    let Some(Ok(name)) = name else {
+        let message = format!(
+            "{} is not named IFACE.conf with at most 15 of a-z A-Z 0-9 _=+.-: say --name IFACE",
+            path.display()
+        );
+        return Err(Failure::error(Exit::Usage, message));
+    };
+    Ok(name)
 }
 
 /// Room that a buffer has to have left, in bytes: with less, the standard library reads to the stack, to see whether more
@@ -89,7 +107,7 @@ impl Source {
 const PROBE: usize = 32;
 
 /// Reads a file to its end, or a little beyond the size that the parser takes.
-fn read_bounded(path: &Path) -> io::Result<Zeroizing<String>> {
+pub(crate) fn read_bounded(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let limit = config::MAX_FILE + 1;
     let file = File::open(path)?;
     // Room for all of it at once: a buffer that grew would leave copies of keys behind.
@@ -98,8 +116,8 @@ fn read_bounded(path: &Path) -> io::Result<Zeroizing<String>> {
         .ok()
         .filter(fs::Metadata::is_file)
         .map_or(limit, |metadata| usize::try_from(metadata.len()).unwrap_or(limit));
-    let mut text = Zeroizing::new(String::with_capacity(size.min(limit) + PROBE));
-    file.take(limit as u64).read_to_string(&mut text)?;
+    let mut text = Zeroizing::new(Vec::with_capacity(size.min(limit) + PROBE));
+    file.take(limit as u64).read_to_end(&mut text)?;
     Ok(text)
 }
 

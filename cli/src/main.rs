@@ -3,6 +3,7 @@
 mod backend;
 mod check;
 mod completions;
+mod control;
 mod defense;
 mod demo;
 mod detach;
@@ -19,10 +20,12 @@ mod memory;
 mod network;
 mod notify;
 mod place;
+mod reload;
 mod running;
 mod runtime;
 mod service;
 mod status;
+mod strip;
 mod suggestion;
 mod up;
 
@@ -72,6 +75,7 @@ pub(crate) struct Cli {
 enum Command {
     Up(up::UpArgs),
     Down(down::DownArgs),
+    Reload(reload::ReloadArgs),
     Status(status::StatusArgs),
     /// Draws a private key and prints it in base64.
     Genkey,
@@ -80,6 +84,7 @@ enum Command {
     /// Draws a preshared key and prints it in base64.
     Genpsk,
     Check(check::CheckArgs),
+    Strip(strip::StripArgs),
     Defense(defense::DefenseArgs),
     Machines(machines::MachinesArgs),
     Demo(demo::DemoArgs),
@@ -150,11 +155,13 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         None => backend::run(cli.backend, cli.speed, &log),
         Some(Command::Up(args)) => up::run(args, cli.speed, &log),
         Some(Command::Down(args)) => down::run(&args),
+        Some(Command::Reload(args)) => reload::run(&args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Genkey) => keys::genkey(),
         Some(Command::Pubkey) => keys::pubkey(),
         Some(Command::Genpsk) => keys::genpsk(),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Strip(args)) => strip::run(&args),
         Some(Command::Defense(args)) => defense::run(&args),
         Some(Command::Machines(args)) => machines::run(&args),
         Some(Command::Demo(args)) => demo::run(args),
@@ -196,6 +203,8 @@ mod tests {
         assert_eq!(up.name.as_deref(), Some("wg7"));
         assert!(up.detach && up.allow_hooks);
         assert!(matches!(parse("down wg0").unwrap().command, Some(Command::Down(_))));
+        assert!(matches!(parse("reload wg0").unwrap().command, Some(Command::Reload(_))));
+        assert!(matches!(parse("reload ./wg0.conf").unwrap().command, Some(Command::Reload(_))));
         assert!(matches!(parse("status --json").unwrap().command, Some(Command::Status(_))));
         assert!(matches!(parse("genkey").unwrap().command, Some(Command::Genkey)));
     }

@@ -27,13 +27,53 @@ pub(crate) fn run<T>(tunnel: impl Future<Output = anyhow::Result<T>>) -> anyhow:
     result
 }
 
-/// The signals that ask for a stop: an interrupt, a termination, a closed terminal.
+/// What a hangup (SIGHUP) means to this process.
 ///
-/// Interrupts and closed terminals that the starter has this process ignore stay ignored: `nohup` does so with the latter, a
-/// shell with the former for what it runs in its background.
+/// A terminal that is closed sends it, and so does whoever wants a service to read its file again. Only a process that was
+/// started from a terminal, and still belongs to it, can be sent one by the former.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hangup {
+    /// The starter has it ignored, as `nohup` does.
+    Ignored,
+    /// The terminal is gone: it asks for a stop.
+    Stops,
+    /// There is no terminal: it asks to read the file again.
+    Reloads,
+}
+
+impl Hangup {
+    /// Returns what one means to a process that can reload. To be asked at the start: a terminal that is closed is no
+    /// terminal of anybody's by the time its hangup is looked at.
+    pub(crate) fn of_this_process() -> Self {
+        if Ignored::of_this_process().has(SignalKind::hangup()) {
+            return Self::Ignored;
+        }
+        // Where nothing can be seen there may be one.
+        let has_terminal = std::fs::read_to_string("/proc/self/stat").map_or(true, |stat| has_terminal(&stat));
+        if has_terminal { Self::Stops } else { Self::Reloads }
+    }
+
+    /// Returns what one means to a process that cannot reload.
+    pub(crate) fn without_reload() -> Self {
+        if Ignored::of_this_process().has(SignalKind::hangup()) { Self::Ignored } else { Self::Stops }
+    }
+}
+
+/// Tells whether a process has a controlling terminal, by its line of proc_pid_stat(5): behind the name, which may hold
+/// anything, `tty_nr` is the fifth.
+fn has_terminal(stat: &str) -> bool {
+    let numbers = stat.rsplit_once(')').map(|(_, numbers)| numbers);
+    numbers.and_then(|numbers| numbers.split_whitespace().nth(4)).is_none_or(|terminal| terminal != "0")
+}
+
+/// The signals that ask for a stop: an interrupt, a quit, a termination, a closed terminal.
+///
+/// Interrupts, quits and closed terminals that the starter has this process ignore stay ignored: `nohup` does so with the
+/// last, a shell with the others for what it runs in its background.
 #[derive(Debug)]
 pub(crate) struct StopSignals {
     interrupt: Option<Signal>,
+    quit: Option<Signal>,
     terminate: Signal,
     hangup: Option<Signal>,
 }
@@ -43,13 +83,14 @@ impl StopSignals {
     ///
     /// # Errors
     /// When a handler cannot be installed.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(hangup: Hangup) -> io::Result<Self> {
         let ignored = Ignored::of_this_process();
         let unless_ignored = |kind| if ignored.has(kind) { Ok(None) } else { signal(kind).map(Some) };
         Ok(Self {
             interrupt: unless_ignored(SignalKind::interrupt())?,
+            quit: unless_ignored(SignalKind::quit())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup: unless_ignored(SignalKind::hangup())?,
+            hangup: if hangup == Hangup::Stops { Some(signal(SignalKind::hangup())?) } else { None },
         })
     }
 
@@ -57,9 +98,29 @@ impl StopSignals {
     pub(crate) async fn recv(&mut self) -> &'static str {
         tokio::select! {
             () = received(&mut self.interrupt) => "SIGINT",
+            () = received(&mut self.quit) => "SIGQUIT",
             _ = self.terminate.recv() => "SIGTERM",
             () = received(&mut self.hangup) => "SIGHUP",
         }
+    }
+}
+
+/// The signal that asks to read the file again.
+#[derive(Debug)]
+pub(crate) struct ReloadSignal(Option<Signal>);
+
+impl ReloadSignal {
+    /// Takes the signal over from its default action, if that is what it means.
+    ///
+    /// # Errors
+    /// When a handler cannot be installed.
+    pub(crate) fn new(hangup: Hangup) -> io::Result<Self> {
+        Ok(Self(if hangup == Hangup::Reloads { Some(signal(SignalKind::hangup())?) } else { None }))
+    }
+
+    /// Waits for the signal. May be dropped and called again; several that come meanwhile are one.
+    pub(crate) async fn recv(&mut self) {
+        received(&mut self.0).await;
     }
 }
 
@@ -107,5 +168,12 @@ mod tests {
     #[test]
     fn this_process_ignores_what_every_rust_program_does() {
         assert!(Ignored::of_this_process().has(SignalKind::pipe()));
+    }
+
+    #[test]
+    fn a_terminal_is_known_whatever_the_process_is_called() {
+        assert!(has_terminal("7 (maybetun) S 1 7 7 34816 7 4194304"));
+        assert!(!has_terminal("7 (a) S 1 2 3 4) S 1 7 7 0 -1 4194304"));
+        assert!(has_terminal("") && has_terminal("7 (maybetun) S"), "where it cannot be seen there may be one");
     }
 }

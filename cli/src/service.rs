@@ -151,6 +151,17 @@ impl Service {
         &self.device
     }
 
+    /// Answers on the socket again after it was removed, for commands that run before the end and ask `wg`.
+    pub(crate) fn answer_again(&mut self) {
+        if !self.server.is_empty() {
+            return;
+        }
+        match bind(&self.name) {
+            Ok(server) => drop(self.server.spawn(server.serve(self.device.clone()))),
+            Err(error) => tracing::warn!("hooks cannot ask `wg` about {}: {error}", self.name),
+        }
+    }
+
     /// Waits until something ends the tunnel.
     ///
     /// # Errors

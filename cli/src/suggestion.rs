@@ -1,12 +1,9 @@
 //! Which subcommand a word was meant for that is none: an interface of that name would come as a surprise.
 
-use strsim::osa_distance;
+use maybetun::config::resembling;
 
 /// Letters that the name of a subcommand has at least. What resembles a shorter one is a name of its own, as `us` is.
 const MIN_LETTERS: usize = 4;
-
-/// Letters of a name in which a second mistake still leaves it recognizable.
-const LETTERS_FOR_TWO: usize = 5;
 
 /// Returns the one of `subcommands` that `word` resembles most; `None` if it resembles none, or has anything but letters,
 /// as `wg0` has.
@@ -14,14 +11,7 @@ pub(crate) fn meant<'a>(word: &str, subcommands: impl IntoIterator<Item = &'a st
     if !word.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         return None;
     }
-    let word = word.to_ascii_lowercase();
-    let named = subcommands.into_iter().filter(|name| name.len() >= MIN_LETTERS);
-    let resembling = named.filter_map(|name| {
-        let mistakes = osa_distance(&word, name);
-        let allowed = if name.len() < LETTERS_FOR_TWO { 1 } else { 2 };
-        (mistakes <= allowed).then_some((mistakes, name))
-    });
-    resembling.min_by_key(|(mistakes, _)| *mistakes).map(|(_, name)| name)
+    resembling(word, subcommands.into_iter().filter(|name| name.len() >= MIN_LETTERS))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use maybetun::config::{self, Config};
 
-fuzz_target!(|text: &str| {
+fuzz_target!(|text: &[u8]| {
     let Ok(config) = config::parse(text) else { return };
     let formatted = config::format(&config);
     // Spelled out, lists can outgrow the bound of a file.

@@ -35,6 +35,11 @@ impl<T> Background<T> {
         self.0.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload))
     }
 
+    /// Waits until the thread has ended, however it did.
+    pub(crate) fn wait(self) {
+        self.0.join().ok();
+    }
+
     /// Tells whether the thread has ended.
     pub fn is_finished(&self) -> bool {
         self.0.is_finished()

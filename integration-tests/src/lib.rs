@@ -13,13 +13,16 @@
 //! | `GOTATUN_BIN` | gotatun, built with its feature `daita-uapi` | `target/peers/bin/gotatun` |
 //! | `WIREGUARD_GO_BIN` | wireguard-go | `wireguard-go`, from the path |
 
+mod call;
 mod capture;
 mod client_file;
 mod command;
 mod crowd;
 mod daemon;
 mod defense;
+mod differential;
 mod echo;
+mod etc;
 mod flood;
 mod heavy;
 mod host;
@@ -30,6 +33,7 @@ mod machine;
 mod meddler;
 mod memory;
 mod names;
+mod narrow;
 mod pair;
 mod played;
 pub mod raw;
@@ -42,16 +46,20 @@ mod stream;
 mod tunnel;
 mod uapi;
 mod udp_flood;
+mod uplinks;
 mod wait;
 mod wire;
 
+pub use call::Call;
 pub use capture::Capture;
 pub use client_file::ClientFile;
 pub use command::{Finished, run};
 pub use crowd::{Crowd, Measured, Member};
 pub use daemon::{Daemon, Implementation, maybetun_program};
 pub use defense::{count, defense, enable_machines, shown_defense, shown_peer, transfer};
+pub use differential::Differential;
 pub use echo::{echo_reply, echo_request};
+pub use etc::Etc;
 pub use flood::{Flood, handshake_initiation};
 pub use heavy::{Heavy, alone};
 pub use host::{Background, Host};
@@ -62,6 +70,7 @@ pub use maybetun_lab::datagram::{Datagram, IpFields, Message};
 pub use meddler::{Meddler, Meddling};
 pub use memory::{Copies, copies};
 pub use names::interface_name;
+pub use narrow::Narrow;
 pub use pair::{End, Outer, Pair, Setup};
 pub use played::{Carried, PlayedRelay, Read};
 pub use resident::resident;
@@ -73,6 +82,7 @@ pub use stream::{MEGABYTE, Stream};
 pub use tunnel::{Config, Keys, PeerConfig, preshared_key};
 pub use uapi::{ask, errno, key_in_hex, value_of};
 pub use udp_flood::{Offered, UdpFlood};
+pub use uplinks::{Multihomed, Twofold, Uplinks};
 pub use wait::eventually;
 pub use wire::{Network, Wire};
 

@@ -161,8 +161,14 @@ impl End {
     /// Ends the process and starts another with the same configuration.
     #[track_caller]
     pub fn restart(&mut self) {
+        self.restart_by(Signal::SIGTERM);
+    }
+
+    /// Does the same; the process is ended by a signal of choice.
+    #[track_caller]
+    pub fn restart_by(&mut self, signal: Signal) {
         // The old device's port and addresses must be free before the new one takes them.
-        self.daemon.signal(Signal::SIGTERM);
+        self.daemon.signal(signal);
         self.daemon.wait_for_exit();
         let name = names::interface_name();
         self.daemon = Daemon::start_logging(self.implementation, &self.host, &name, self.more.log);

@@ -1,6 +1,6 @@
 //! IP packets written by hand.
 
-use std::net::{Ipv4Addr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use nix::sys::socket::{
@@ -122,6 +122,55 @@ pub fn udp_between(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<
     packet.extend([0, 0]);
     packet.extend(payload);
     packet
+}
+
+/// Returns an ICMP message to the first of two ends that a datagram of its to the other is too large: of IPv4 "fragmentation
+/// needed" (RFC 1191), of IPv6 "packet too big" (RFC 4443). `from` and both ends have one IP version.
+#[track_caller]
+pub fn packet_too_big(from: IpAddr, [to, peer]: [SocketAddr; 2], mtu: u16) -> Vec<u8> {
+    const UDP: u8 = 17;
+    const LENGTH: u16 = 1_500;
+    let udp = |length: u16| {
+        let fields = [to.port(), peer.port(), length, 0];
+        fields.into_iter().flat_map(u16::to_be_bytes).chain([0; 64]).collect::<Vec<u8>>()
+    };
+    match (from, to.ip(), peer.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to), IpAddr::V4(peer)) => {
+            let mut quoted = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 60, UDP, 0, 0];
+            quoted[2..4].copy_from_slice(&LENGTH.to_be_bytes());
+            quoted.extend([to.octets(), peer.octets()].concat());
+            let checksum = internet_checksum(&quoted);
+            quoted[10..12].copy_from_slice(&checksum.to_be_bytes());
+            quoted.extend(udp(LENGTH - 20));
+            let mut message = vec![3, 4, 0, 0, 0, 0];
+            message.extend(mtu.to_be_bytes());
+            message.extend(quoted);
+            let checksum = internet_checksum(&message);
+            message[2..4].copy_from_slice(&checksum.to_be_bytes());
+            let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 1, 0, 0];
+            packet.extend([from.octets(), to.octets()].concat());
+            packet.extend(message);
+            packet
+        }
+        (IpAddr::V6(from), IpAddr::V6(to), IpAddr::V6(peer)) => {
+            let header = |length: u16, next: u8, from: [u8; 16], to: [u8; 16]| {
+                let mut header = vec![0x60, 0, 0, 0, 0, 0, next, 64];
+                header[4..6].copy_from_slice(&length.to_be_bytes());
+                header.extend([from, to].concat());
+                header
+            };
+            let mut message = vec![2, 0, 0, 0, 0, 0];
+            message.extend(mtu.to_be_bytes());
+            message.extend(header(LENGTH - 40, UDP, to.octets(), peer.octets()));
+            message.extend(udp(LENGTH - 40));
+            let length = message.len() as u16;
+            let [high, low] = length.to_be_bytes();
+            let pseudo = [&from.octets()[..], &to.octets(), &[0, 0, high, low, 0, 0, 0, 58], &message].concat();
+            message[2..4].copy_from_slice(&internet_checksum(&pseudo).to_be_bytes());
+            [header(length, 58, from.octets(), to.octets()), message].concat()
+        }
+        _ => panic!("not one IP version: {from}, {to}, {peer}"),
+    }
 }
 
 /// The checksum over the pseudo-header and a transport segment (RFC 9293, section 3.1).

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use crate::host::{Background, Host};
@@ -30,6 +31,12 @@ impl Stream {
     /// Starts a transfer from `from` to `to`, which is reached at `address`.
     #[track_caller]
     pub fn start(from: &Host, to: &Host, address: SocketAddr) -> Self {
+        Self::start_paced(from, to, address, Duration::ZERO)
+    }
+
+    /// Does the same, with a pause between blocks of a hundred thousand bytes.
+    #[track_caller]
+    pub fn start_paced(from: &Host, to: &Host, address: SocketAddr, pause: Duration) -> Self {
         let listener = to.inside(|| TcpListener::bind(address));
         let listener = listener.unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"));
         let received = Arc::new(AtomicU64::new(0));
@@ -40,7 +47,7 @@ impl Stream {
         };
         let sender = {
             let stop = Arc::clone(&stop);
-            from.spawn(move || send(address, &stop))
+            from.spawn(move || send(address, pause, &stop))
         };
         Self { received, stop, sender, receiver }
     }
@@ -48,11 +55,17 @@ impl Stream {
     /// Waits until `bytes` more than now have arrived.
     #[track_caller]
     pub fn advance(&self, bytes: u64) {
+        self.advance_within(bytes, STANDSTILL);
+    }
+
+    /// Does the same; the transfer may stand still for `patience`, which is less than a minute.
+    #[track_caller]
+    pub fn advance_within(&self, bytes: u64, patience: Duration) {
         let goal = self.received.load(Ordering::Relaxed) + bytes;
         while self.received.load(Ordering::Relaxed) < goal {
             let before = self.received.load(Ordering::Relaxed);
             let moved = || self.received.load(Ordering::Relaxed) > before || self.receiver.is_finished();
-            eventually(&format!("the transfer goes on after {before} bytes"), STANDSTILL, moved);
+            eventually(&format!("the transfer goes on after {before} bytes"), patience, moved);
             assert!(!self.receiver.is_finished(), "the transfer broke off after {before} bytes");
         }
     }
@@ -73,7 +86,7 @@ impl Stream {
     }
 }
 
-fn send(address: SocketAddr, stop: &AtomicBool) -> u64 {
+fn send(address: SocketAddr, pause: Duration, stop: &AtomicBool) -> u64 {
     let pattern = pattern();
     let mut stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
     stream.set_write_timeout(Some(STANDSTILL)).expect("a time-out is set");
@@ -82,6 +95,7 @@ fn send(address: SocketAddr, stop: &AtomicBool) -> u64 {
     while !stop.load(Ordering::Relaxed) {
         stream.write_all(&pattern).unwrap_or_else(|error| panic!("cannot send after {sent} bytes: {error}"));
         sent += pattern.len() as u64;
+        thread::sleep(pause);
     }
     stream.shutdown(std::net::Shutdown::Write).expect("the end is sent");
     // The receiver's end says that it has read everything.

@@ -7,13 +7,18 @@ use crate::command::run;
 use crate::host::Host;
 use crate::names;
 
-/// The addresses of a wire, from the ranges that are set apart for documentation (RFC 5737, RFC 3849).
+/// The addresses of a wire, from the ranges that are set apart for documentation (RFC 5737, RFC 3849) and measurements (RFC
+/// 2544).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
     /// 192.0.2.0/24 and 2001:db8:1::/64.
     First,
     /// 198.51.100.0/24 and 2001:db8:2::/64.
     Second,
+    /// 203.0.113.0/24 and 2001:db8:3::/64.
+    Third,
+    /// 198.18.0.0/24 and 2001:db8:4::/64.
+    Fourth,
 }
 
 impl Network {
@@ -22,6 +27,8 @@ impl Network {
         IpAddr::V4(match self {
             Self::First => Ipv4Addr::new(192, 0, 2, host),
             Self::Second => Ipv4Addr::new(198, 51, 100, host),
+            Self::Third => Ipv4Addr::new(203, 0, 113, host),
+            Self::Fourth => Ipv4Addr::new(198, 18, 0, host),
         })
     }
 
@@ -30,6 +37,8 @@ impl Network {
         let subnet = match self {
             Self::First => 1,
             Self::Second => 2,
+            Self::Third => 3,
+            Self::Fourth => 4,
         };
         IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, subnet, 0, 0, 0, 0, host.into()))
     }
@@ -84,6 +93,13 @@ impl Wire {
     pub fn split_segments(&self, left: &Host, right: &Host) {
         left.ip(&format!("link set dev {} gso_max_segs 1", self.left));
         right.ip(&format!("link set dev {} gso_max_segs 1", self.right));
+    }
+
+    /// Has the default routes of the left host lead over the wire.
+    #[track_caller]
+    pub fn lead_left(&self, left: &Host) {
+        left.ip(&format!("-4 route replace default via {} dev {}", self.network.v4(2), self.left));
+        left.ip(&format!("-6 route replace default via {} dev {}", self.network.v6(2), self.left));
     }
 
     /// Takes the addresses of the left end away and gives it those that end in `number`.

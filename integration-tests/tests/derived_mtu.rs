@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use maybetun_integration_tests::{Background, ClientFile, Finished, Host, maybetun_program, run};
+use maybetun_integration_tests::{Background, ClientFile, Finished, Host, eventually, maybetun_program, run};
 
 const INNER: &str = "10.9.0.0/24, fd09::/64";
 
@@ -145,5 +145,29 @@ fn behind_a_proxy_on_the_loopback_a_narrow_default_route_counts() {
         assert_eq!(mtu(&file), 1_320, "{endpoint}");
         down(&file);
         file.write(&file.read().replace(endpoint, "192.0.2.2:51820"));
+    }
+}
+
+#[test]
+fn the_interface_follows_a_path_that_narrows_and_widens() {
+    for (inner, least) in [("10.9.0.0/24", 1_240), (INNER, 1_280)] {
+        let file = ClientFile::new(inner, "");
+        if inner != INNER {
+            file.write(&file.read().replace(", fd09::1/64", ""));
+        }
+        maybetun(&file, "up -d").success();
+        file.client.reaches(&file.relay.v4());
+        for (wire, expected) in [(1_300, least), (1_500, 1_400), (1_400, 1_340)] {
+            narrow_the_wire(&file, wire);
+            eventually(&format!("the interface takes {expected} bytes"), Duration::from_secs(60), || {
+                file.client.reaches(&file.relay.v4());
+                mtu(&file) == expected
+            });
+        }
+        // What the user sets is what the tunnel goes by.
+        file.client.ip(&format!("link set {} mtu 1330", file.interface));
+        file.client.reaches(&file.relay.v4());
+        assert_eq!(mtu(&file), 1_330);
+        down(&file);
     }
 }

@@ -73,6 +73,33 @@ fn the_hooks_of_a_stop_have_run() {
 }
 
 #[test]
+fn a_hook_on_the_way_down_may_ask_wg() {
+    let marks = tempfile::tempdir().unwrap();
+    let answer = marks.path().join("answer");
+    // As the example of wg-quick's manual does; and later than `down` looks again.
+    let hooks = format!("FwMark = 0x99\nPreDown = sleep 0.5; echo $(wg show %i fwmark) >{}\n", answer.display());
+    let file = ClientFile::new(INNER, &hooks);
+    up_in_the_background(&file);
+    maybetun(&file.client, &format!("down {}", file.interface)).success();
+    assert_eq!(fs::read_to_string(answer).unwrap(), "0x99\n");
+    assert_nothing_left(&file);
+}
+
+#[test]
+fn a_private_key_may_come_from_a_hook() {
+    let file = ClientFile::new(INNER, "");
+    let text = file.read();
+    let line = text.lines().find(|line| line.starts_with("PrivateKey")).expect("the key is there");
+    let key = line.split_once(" = ").expect("a value").1;
+    let hook = format!("PostUp = wg set %i private-key <(echo {key})");
+    file.write(&text.replacen(line, &hook, 1));
+    up_in_the_background(&file);
+    file.assert_up();
+    maybetun(&file.client, &format!("down {}", file.interface)).success();
+    assert_nothing_left(&file);
+}
+
+#[test]
 fn a_tunnel_in_the_foreground_is_gone_also_before_its_starter_looks() {
     let marks = tempfile::tempdir().unwrap();
     let file = ClientFile::new(INNER, &slow_hooks(marks.path()));
@@ -158,6 +185,21 @@ fn a_hook_that_asks_its_own_tunnel_to_stop_neither_waits_for_itself_nor_opens_it
     file.assert_up();
     daemon.terminate();
     assert!(marks.path().join("PreDown").exists() && marks.path().join("PostDown").exists());
+    assert_nothing_left(&file);
+}
+
+#[test]
+fn what_a_killed_tunnel_of_a_file_left_is_tidied_up_too() {
+    let file = ClientFile::new(INNER, "");
+    up_in_the_background(&file);
+    file.client.processes().into_iter().for_each(|id| kill(Pid::from_raw(id), Signal::SIGKILL).unwrap());
+    eventually("it is gone", Duration::from_secs(20), || {
+        file.client.processes().is_empty() && !file.client.ip("-o link").contains(&file.interface)
+    });
+    assert!(file.client.tunnels().join(format!("{}.control", file.interface)).exists());
+    let reload = maybetun(&file.client, &format!("reload {}", file.interface));
+    assert_eq!(reload.code, Some(6), "{reload:#?}");
+    maybetun(&file.client, &format!("down {}", file.interface)).success();
     assert_nothing_left(&file);
 }
 

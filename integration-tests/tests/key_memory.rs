@@ -14,7 +14,7 @@ use std::time::Duration;
 use maybetun_integration_tests::Implementation::Maybetun;
 use maybetun_integration_tests::{
     ClientFile, Copies, Daemon, Host, Keys, Setup, copies, dump, eventually, interface_name, key_in_hex,
-    maybetun_program, preshared_key,
+    maybetun_program, preshared_key, run,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -151,6 +151,40 @@ fn what_a_file_brings_goes_when_it_is_taken_back() {
     assert_gone(&daemon, private, "a private key that was replaced");
     daemon.terminate();
     assert!(file.read().contains(&renewed), "the key in force is saved: {}", file.read());
+}
+
+#[test]
+fn what_a_reload_brings_and_takes_away_stays_nowhere_else() {
+    let file = ClientFile::new("10.9.0.0/24, fd09::/64", "");
+    let keys = [preshared_key(), preshared_key()];
+    let text = file.read();
+    let with = |private: &str, preshared: &str| {
+        let own = text.lines().find(|line| line.starts_with("PrivateKey")).unwrap();
+        file.write(&(text.replace(own, &format!("PrivateKey = {private}")) + &format!("PresharedKey = {preshared}\n")));
+    };
+    let private = [Keys::new().private, Keys::new().private];
+    with(&private[0], &keys[0]);
+    let mut command = file.client.command(maybetun_program());
+    let daemon = Daemon::spawn(command.arg("up").arg(file.path()), &file.interface);
+    eventually("the socket answers", Duration::from_secs(20), || daemon.answers_uapi());
+    let reload = || {
+        let mut command = file.client.command(maybetun_program());
+        run(command.args(["reload", &file.interface]), "").success()
+    };
+    reload();
+    assert_in_use(&daemon, &private[0]);
+    assert_in_use(&daemon, &keys[0]);
+    with(&private[1], &keys[1]);
+    reload();
+    assert_in_use(&daemon, &private[1]);
+    assert_in_use(&daemon, &keys[1]);
+    assert_gone(&daemon, &private[0], "a private key that was replaced");
+    assert_gone(&daemon, &keys[0], "a preshared key that was replaced");
+    file.write(&text.replace("[Peer]", "[Peer]\nNoSuchKey = 1"));
+    let mut command = file.client.command(maybetun_program());
+    run(command.args(["reload", &file.interface]), "").failure();
+    let refused = text.lines().find_map(|line| line.strip_prefix("PrivateKey = ")).unwrap();
+    assert_gone(&daemon, refused, "a private key in a file that was refused");
 }
 
 /// A group that is not root's.

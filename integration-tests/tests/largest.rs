@@ -71,18 +71,18 @@ fn a_datagram_that_may_be_fragmented_arrives() {
 }
 
 #[test]
-fn a_user_is_told_once_which_mtu_the_path_takes() {
+fn a_user_is_told_once_which_mtu_the_link_takes() {
     for (outer, fitting) in [(Outer::V4, 1_340), (Outer::V6, 1_320)] {
         let pair = Setup { outer, ..Setup::between(Maybetun, Maybetun) }.start();
         for (host, interface) in [(&pair.client.host, &pair.wire.left), (&pair.relay.host, &pair.wire.right)] {
             host.ip(&format!("link set {interface} mtu 1400"));
         }
         agree(&pair);
-        let advice = format!("set the tunnel's MTU to {fitting} or less");
+        let advice = format!("the path to the peer takes 1400 bytes: packets in the tunnel have at most {fitting}");
         let told = || pair.client.daemon.log().matches(&advice).count();
         eventually("the user is told", PATIENCE, || told() > 0);
         // Large packets arrive all the same.
-        pair.client.host.ping_sized(&pair.relay.v4(), 1_392);
+        pair.client.host.run(&format!("ping -n -c 1 -W 10 -M dont -s 1392 {}", pair.relay.v4())).success();
         // Another epoch, and changes of the network that are none.
         pair.client.host.ip("addr add 172.16.0.1/32 dev lo");
         defense(&pair.client, "renew").success();
@@ -96,5 +96,5 @@ fn nobody_is_told_of_a_path_that_takes_what_is_sent() {
     let pair = Setup::between(Maybetun, Maybetun).start();
     agree(&pair);
     pair.client.host.reaches(&pair.relay.v4());
-    assert!(!pair.client.daemon.log().contains("set the tunnel's MTU"), "{}", pair.client.daemon.log());
+    assert!(!pair.client.daemon.log().contains("the path to the peer takes"), "{}", pair.client.daemon.log());
 }

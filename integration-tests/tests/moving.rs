@@ -7,19 +7,11 @@ use std::time::{Duration, Instant};
 
 use maybetun_integration_tests::Implementation::Maybetun;
 use maybetun_integration_tests::{
-    ClientFile, Config, Daemon, End, Host, Keys, Network, Pair, PeerConfig, Setup, Star, Wire, dump, eventually,
-    maybetun_program, shown_peer, status_json,
+    ClientFile, Daemon, End, Network, Pair, Setup, Star, dump, eventually, maybetun_program, shown_peer, status_json,
 };
 
 /// A guard against hanging.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Where the relay is, whichever wire leads there.
-const RELAY: &str = "203.0.113.5";
-
-/// How many of 30 pings, ten a second, may be lost over a change: those of one second.
-const PINGS: usize = 30;
-const LOST: usize = 10;
 
 fn handshakes(end: &End) -> u64 {
     let peer = shown_peer(end);
@@ -51,89 +43,6 @@ fn drawn_port() -> Pair {
     pair.client.wg("set", "listen-port 0").success();
     pair.client.host.reaches(&pair.relay.v4());
     pair
-}
-
-/// A client with two wires to a relay that is behind both; the default route leads over the first.
-struct Multihomed {
-    client: End,
-    relay: End,
-    wires: [Wire; 2],
-}
-
-impl Multihomed {
-    #[track_caller]
-    fn start() -> Self {
-        let (client, relay) = (Host::new(), Host::new());
-        let wires = [Network::First, Network::Second].map(|network| Wire::between(&client, &relay, network, 1_500));
-        relay.ip(&format!("addr add {RELAY}/32 dev lo"));
-        client.ip(&format!("route add default via {}", Network::First.v4(2)));
-        // As behind two providers: neither takes what has the other's address.
-        let rules = wires.iter().map(|wire| {
-            let network = wire.network.v4(0);
-            format!("iifname {} ip saddr != {network}/24 drop;", wire.right)
-        });
-        let rules = rules.collect::<String>();
-        let table = format!("table inet providers {{ chain input {{ type filter hook input priority 0; {rules} }}; }}");
-        relay.run_with_input("nft -f -", &table).success();
-
-        let [client_keys, relay_keys] = [Keys::new(), Keys::new()];
-        let peer = |public_key: &str, endpoint: Option<&str>, allowed_ips: &str| PeerConfig {
-            public_key: public_key.to_owned(),
-            preshared_key: None,
-            endpoint: endpoint.map(|address| format!("{address}:51820").parse().expect("an address")),
-            allowed_ips: allowed_ips.to_owned(),
-        };
-        let config = |keys: &Keys, listen_port, peer| Config {
-            private_key: keys.private.clone(),
-            listen_port,
-            peers: vec![peer],
-        };
-        let at_relay = config(&relay_keys, 51820, peer(&client_keys.public, None, "10.9.0.1/32, fd09::1/128"));
-        let at_client = config(&client_keys, 0, peer(&relay_keys.public, Some(RELAY), "10.9.0.0/24, fd09::/64"));
-        let relay = End::start(relay, Maybetun, at_relay, relay_keys.public, 2, 1_420);
-        let client = End::start(client, Maybetun, at_client, client_keys.public, 1, 1_420);
-        client.host.reaches(&relay.v4());
-        Self { client, relay, wires }
-    }
-}
-
-#[test]
-fn traffic_goes_on_within_a_second_when_the_default_route_moves_and_the_old_address_stays() {
-    let Multihomed { client, relay, wires } = Multihomed::start();
-    let [before, first] = [port(&client), handshakes(&client)];
-    client.host.ip(&format!("route replace default via {}", Network::Second.v4(2)));
-    let replies = client.host.count_replies(&relay.v4(), PINGS);
-    assert!(replies >= PINGS - LOST, "{replies} of {PINGS}");
-    assert!(handshakes(&client) > first);
-    assert_ne!(port(&client), before);
-    assert_eq!(heard_at(&relay), format!("{}:{}", Network::Second.v4(1), port(&client)));
-    drop(wires);
-}
-
-#[test]
-fn traffic_goes_on_within_a_second_when_the_first_network_is_gone() {
-    let Multihomed { client, relay, wires } = Multihomed::start();
-    // A second default route, which takes over when the first goes with its link.
-    client.host.ip(&format!("route add default via {} metric 100", Network::Second.v4(2)));
-    let first = handshakes(&client);
-    client.host.ip(&format!("link set {} down", wires[0].left));
-    let replies = client.host.count_replies(&relay.v4(), PINGS);
-    assert!(replies >= PINGS - LOST, "{replies} of {PINGS}");
-    assert!(handshakes(&client) > first);
-    assert!(heard_at(&relay).starts_with(&Network::Second.v4(1).to_string()));
-}
-
-#[test]
-fn a_route_that_leads_where_it_led_disturbs_nothing() {
-    let Multihomed { client, relay, .. } = Multihomed::start();
-    let before = [port(&client), handshakes(&client)];
-    for metric in 10..20 {
-        client.host.ip(&format!("route add default via {} metric {metric}", Network::Second.v4(2)));
-        client.host.ip("addr add 172.16.0.1/32 dev lo");
-        client.host.ip("addr del 172.16.0.1/32 dev lo");
-    }
-    client.host.reaches(&relay.v4());
-    assert_eq!([port(&client), handshakes(&client)], before);
 }
 
 #[test]

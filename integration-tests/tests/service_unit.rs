@@ -69,6 +69,18 @@ fn a_name_with_a_dash_is_taken_as_it_stands() {
 }
 
 #[test]
+fn a_reload_waits_for_the_answer_and_the_unit_may_reach_whoever_gives_it() {
+    let unit = packaging(UNIT);
+    let settings = settings(&unit);
+    assert!(settings.contains(&("ExecReload", &format!("{INSTALLED} reload %i"))), "{settings:?}");
+    // The tunnel tells of its own start and reload; the socket that is asked is of the one family, in the unit's directory.
+    assert!(settings.contains(&("Type", "notify")), "{settings:?}");
+    assert!(settings.contains(&("RuntimeDirectory", "wireguard")), "{settings:?}");
+    let families = settings.iter().find(|(key, _)| *key == "RestrictAddressFamilies").unwrap().1;
+    assert!(families.split(' ').any(|family| family == "AF_UNIX"), "{families}");
+}
+
+#[test]
 fn a_tunnel_writes_nothing_that_root_runs_but_with_the_drop_in() {
     let (unit, drop_in) = (packaging(UNIT), packaging(DROP_IN));
     assert!(settings(&unit).contains(&("ProtectSystem", "strict")));

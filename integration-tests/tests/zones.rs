@@ -88,17 +88,27 @@ fn in_a_file_by_number_or_name_and_at_the_peer_that_learns_it() {
 }
 
 #[test]
-fn in_the_file_that_is_saved_by_the_name_that_outlives_a_boot() {
+fn in_the_file_that_is_saved_as_it_stands_there_or_by_the_name_that_outlives_a_boot() {
     let links = Links::new("SaveConfig = true\n");
     let file = &links.file;
-    let daemon = links.up(&index(&file.client, &file.wire.left));
+    for zone in [&index(&file.client, &file.wire.left), &file.wire.left] {
+        let before = file.read();
+        let daemon = links.up(zone);
+        let written = file.read();
+        file.assert_up();
+        daemon.terminate();
+        assert_eq!(file.read(), written);
+        file.write(&before);
+    }
+    // One that was set is a number to the device. Nothing more is heard that would have it roam.
+    let daemon = links.up(&file.wire.left);
     file.assert_up();
+    file.relay.host.ip(&format!("link set {} down", file.wire.right));
+    let change = format!("peer {} endpoint {}", file.relay.public_key, links.endpoint().replace("51820", "51821"));
+    daemon.wg(&file.client, "set", &change).success();
     daemon.terminate();
-    let saved = format!("Endpoint = [fe80::2%{}]:51820\n", file.wire.left);
+    let saved = format!("Endpoint = [fe80::2%{}]:51821\n", file.wire.left);
     assert!(file.read().contains(&saved), "{}", file.read());
-    let again = links.up(&file.wire.left);
-    file.assert_up();
-    again.terminate();
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use maybetun_machines::EPHEMERAL;
 
+use super::error::ask;
+use super::suggestion::resembling;
 use crate::settings::is_defense_name;
 
 /// How the name of a file that holds a defense ends.
@@ -46,7 +48,10 @@ impl Defense {
     pub fn in_catalogue(&self) -> io::Result<maybetun_machines::Defense> {
         match self {
             Self::Named(name) => maybetun_machines::find(name).cloned().ok_or_else(|| {
-                io::Error::new(io::ErrorKind::NotFound, format!("no defense {name:?} in the catalogue"))
+                let names = maybetun_machines::catalogue().iter().map(maybetun_machines::Entry::name);
+                let meant = resembling(name, names.chain(["off", EPHEMERAL])).map(|name| format!("{name:?}"));
+                let message = ask(format!("no defense {name:?} in the catalogue"), meant);
+                io::Error::new(io::ErrorKind::NotFound, message)
             }),
             Self::Off | Self::File(_) | Self::Ephemeral => {
                 let message = format!("{self}: expected the name of a defense in the catalogue");
@@ -86,6 +91,14 @@ mod tests {
         for text in ["", "Front", "two words", "front.tom", "-é"] {
             assert_eq!(Defense::from_text(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_mistyped_name_is_recognized() {
+        let error = |name: &str| Defense::Named(name.to_owned()).in_catalogue().unwrap_err().to_string();
+        assert_eq!(error("fornt"), "no defense \"fornt\" in the catalogue: did you mean \"front\"?");
+        assert_eq!(error("ephemral"), "no defense \"ephemral\" in the catalogue: did you mean \"ephemeral\"?");
+        assert_eq!(error("unheard-of"), "no defense \"unheard-of\" in the catalogue");
     }
 
     #[test]

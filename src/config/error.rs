@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::suggestion;
 use super::value::Invalid;
 
 /// Values longer than this, in characters, are not repeated whole.
@@ -33,9 +34,20 @@ impl ConfigError {
     }
 
     pub(super) fn invalid(line: usize, key: &'static str, invalid: Invalid<'_>) -> Self {
+        Self::invalid_among(line, key, invalid, &[])
+    }
+
+    /// Does the same of a value that may have been meant for one of `names`.
+    pub(super) fn invalid_among(line: usize, key: &'static str, invalid: Invalid<'_>, names: &[&str]) -> Self {
         let message = match invalid {
             Invalid::Secret { expected } => format!("expected {expected}"),
-            Invalid::Plain { expected, found } => format!("expected {expected}, found {}", shown_value(found)),
+            Invalid::Plain { expected, found } => {
+                // What may be a word of its own stands in quotes.
+                let words = expected.split('"').skip(1).step_by(2);
+                let words: Vec<&str> = words.chain(names.iter().copied()).collect();
+                let meant = suggestion::meant(found, &words).map(|word| format!("{word:?}"));
+                ask(format!("expected {expected}, found {}", shown_value(found)), meant)
+            }
         };
         Self::on_key(line, key, message)
     }
@@ -52,6 +64,14 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Returns `message`, and asks whether something was meant if there is anything that may have been.
+pub(super) fn ask(message: String, meant: Option<impl fmt::Display>) -> String {
+    match meant {
+        Some(meant) => format!("{message}: did you mean {meant}?"),
+        None => message,
+    }
+}
 
 /// Returns `value` as a message may repeat it.
 fn shown_value(value: &str) -> String {

@@ -12,17 +12,21 @@ use crate::secret::SecretBuffer;
 /// dropped. The lines of hooks are those of the new text.
 pub fn format(config: &Config) -> Zeroizing<String> {
     let mut text = SecretBuffer::with_capacity(4096);
-    format_interface(&mut text, &config.interface);
+    text.line("", "", Section::Interface);
+    say_interface(&config.interface, |key, value| text.line(key.name(), " = ", value));
     for peer in &config.peers {
-        format_peer(&mut text, peer);
+        text.push(b"\n");
+        text.line("", "", Section::Peer);
+        say_peer(peer, |key, value| text.line(key.name(), " = ", value));
     }
     text.into_text()
 }
 
-fn format_interface(text: &mut SecretBuffer, interface: &super::Interface) {
-    text.line("", "", Section::Interface);
-    let mut line = |key: InterfaceKey, value: &dyn Display| text.line(key.name(), " = ", value);
-    line(InterfaceKey::PrivateKey, &Zeroizing::new(interface.private_key.to_base64()).as_str());
+/// Hands each key of the section that is said to `line`, with its value; what is a list, item by item.
+pub(super) fn say_interface(interface: &super::Interface, mut line: impl FnMut(InterfaceKey, &dyn Display)) {
+    if let Some(key) = &interface.private_key {
+        line(InterfaceKey::PrivateKey, &Zeroizing::new(key.to_base64()).as_str());
+    }
     if let Some(port) = interface.listen_port {
         line(InterfaceKey::ListenPort, &port);
     }
@@ -73,10 +77,8 @@ fn format_interface(text: &mut SecretBuffer, interface: &super::Interface) {
     }
 }
 
-fn format_peer(text: &mut SecretBuffer, peer: &Peer) {
-    text.push(b"\n");
-    text.line("", "", Section::Peer);
-    let mut line = |key: PeerKey, value: &dyn Display| text.line(key.name(), " = ", value);
+/// Hands each key of the section that is said to `line`, as [`say_interface`] does.
+pub(super) fn say_peer(peer: &Peer, mut line: impl FnMut(PeerKey, &dyn Display)) {
     line(PeerKey::PublicKey, &peer.public_key);
     if let Some(key) = &peer.preshared_key {
         line(PeerKey::PresharedKey, &Zeroizing::new(key.to_base64()).as_str());

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::suggestion;
+
 /// A section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
@@ -15,7 +17,7 @@ impl Section {
         [Self::Interface, Self::Peer].into_iter().find(|section| section.name().eq_ignore_ascii_case(name))
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Interface => "Interface",
             Self::Peer => "Peer",
@@ -53,6 +55,9 @@ macro_rules! keys {
             }
         )*
 
+        /// Every key as the documentation spells it.
+        pub(super) const NAMES: &[&str] = &[$($($text),*),*];
+
         /// Finds the section that a key belongs to, and the spelling of the key.
         pub(super) fn section_of(name: &str) -> Option<(Section, &'static str)> {
             $(
@@ -63,6 +68,15 @@ macro_rules! keys {
             None
         }
     };
+}
+
+/// What some keys are called elsewhere: in the files of systemd-networkd.
+const ELSEWHERE: [(&str, &str); 3] = [("FirewallMark", "FwMark"), ("RouteTable", "Table"), ("Domains", "DNS")];
+
+/// Returns the key that was meant by `name`, which is none.
+pub(super) fn meant(name: &str) -> Option<&'static str> {
+    let elsewhere = ELSEWHERE.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, key)| *key);
+    elsewhere.or_else(|| suggestion::meant(name, NAMES))
 }
 
 keys! {
@@ -104,49 +118,28 @@ keys! {
 }
 
 impl InterfaceKey {
-    /// Tells whether the key may stand more than once, each time adding to the last.
-    pub(super) fn is_list(self) -> bool {
-        match self {
-            Self::Address
-            | Self::Dns
-            | Self::PreUp
-            | Self::PostUp
-            | Self::PreDown
-            | Self::PostDown
-            | Self::KillSwitchAllow => true,
-            Self::PrivateKey
-            | Self::ListenPort
-            | Self::FwMark
-            | Self::Mtu
-            | Self::Table
-            | Self::MaxPaddingRate
-            | Self::HandshakesPerSecond
-            | Self::SaveConfig
-            | Self::KillSwitch => false,
-        }
+    /// Tells whether `wg` reads the key, and not `wg-quick`. Spaces count for nothing in it, nor in its value.
+    pub(super) fn is_of_wg(self) -> bool {
+        [Self::PrivateKey, Self::ListenPort, Self::FwMark].contains(&self)
+    }
+
+    /// Tells whether the key may stand but once. Of a key that is no list, the last counts for `wg` and `wg-quick`; of one
+    /// that only we have, two are a slip.
+    pub(super) fn stands_once(self) -> bool {
+        [Self::MaxPaddingRate, Self::HandshakesPerSecond, Self::KillSwitch].contains(&self)
     }
 }
 
 impl PeerKey {
-    /// Tells whether the key may stand more than once, each time adding to the last.
-    pub(super) fn is_list(self) -> bool {
-        match self {
-            Self::AllowedIps => true,
-            Self::PublicKey
-            | Self::PresharedKey
-            | Self::Endpoint
-            | Self::PersistentKeepalive
-            | Self::Defense
-            | Self::DefenseMaxPaddingFrac
-            | Self::DefenseMaxBlockingFrac
-            | Self::DefenseMaxPaddingRate
-            | Self::DefenseRole
-            | Self::DefenseTier
-            | Self::DefenseStrength
-            | Self::Negotiation
-            | Self::Bundling
-            | Self::DefenseRenewal => false,
-        }
+    /// Tells whether `wg` reads the key, as [`InterfaceKey::is_of_wg`] does.
+    pub(super) fn is_of_wg(self) -> bool {
+        [Self::PublicKey, Self::PresharedKey, Self::AllowedIps, Self::Endpoint, Self::PersistentKeepalive]
+            .contains(&self)
+    }
+
+    /// Tells whether the key may stand but once, as [`InterfaceKey::stands_once`] does.
+    pub(super) fn stands_once(self) -> bool {
+        !self.is_of_wg()
     }
 
     /// Tells whether the key has a meaning only beside `Defense = ephemeral`.
@@ -173,5 +166,19 @@ mod tests {
         assert_eq!(InterfaceKey::from_name("dns"), Some(InterfaceKey::Dns));
         assert_eq!(section_of("allowedips"), Some((Section::Peer, "AllowedIPs")));
         assert_eq!(section_of("AllowedIP"), None);
+    }
+
+    #[test]
+    fn a_mistyped_key_and_that_of_another_program_are_recognized() {
+        for (name, key) in [
+            ("AllowedIP", Some("AllowedIPs")),
+            ("Adress", Some("Address")),
+            ("keepalive", Some("PersistentKeepalive")),
+            ("FirewallMark", Some("FwMark")),
+            ("Defence", Some("Defense")),
+            ("Unheard", None),
+        ] {
+            assert_eq!(meant(name), key, "{name}");
+        }
     }
 }

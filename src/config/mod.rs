@@ -1,27 +1,41 @@
-//! wg-quick files: what they can say, [`parse`] and [`format`](format()).
+//! wg-quick files: what they can say, [`parse`] and [`format`](format()); [`edit()`], which changes a file, and [`strip()`].
 //!
-//! The files are those of `wg-quick(8)`, read strictly: what `wg-quick` would pass over in silence, or hand on to fail
-//! later, is an error that names the line.
+//! The files are those of `wg-quick(8)`: what it takes is taken, and means the same, but for what `docs/wg-quick.md` lists.
+//! What it would hand on to fail later is an error that names the line.
 
 mod defense;
+mod dns;
+mod document;
+mod domain;
+mod edit;
+mod endpoint;
 mod error;
 mod format;
 mod key;
+mod marker;
 mod parse;
+mod strip;
+mod suggestion;
+mod tables;
 mod value;
 
-use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use maybetun_machines::{Strength, Tier};
 
 pub use defense::Defense;
+pub use dns::DnsServer;
+pub use edit::{EditError, edit};
+pub use endpoint::Endpoint;
 pub use error::ConfigError;
 pub use format::format;
-pub use parse::{MAX_FILE, parse};
+pub use parse::{MAX_FILE, Names, parse, parse_with};
+pub use strip::strip;
+pub use suggestion::resembling;
+pub use tables::Tables;
 pub use value::MIN_MTU_IPV6;
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
@@ -40,10 +54,10 @@ pub struct Config {
 }
 
 /// The `[Interface]` section.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// `PrivateKey`.
-    pub private_key: PrivateKey,
+    /// `PrivateKey`; `None` if it comes from elsewhere, as from a hook.
+    pub private_key: Option<PrivateKey>,
     /// `ListenPort`; `None` or 0 asks for any free one.
     pub listen_port: Option<u16>,
     /// `FwMark`; `None` if the file does not say, 0 if it says `off`.
@@ -51,8 +65,8 @@ pub struct Interface {
     /// `Address`: the addresses of the interface, with their host bits.
     pub addresses: Vec<IpNet>,
     /// `DNS`, as far as it lists servers.
-    pub dns_servers: Vec<IpAddr>,
-    /// `DNS`, as far as it lists search domains.
+    pub dns_servers: Vec<DnsServer>,
+    /// `DNS`, as far as it lists search domains; one with a `~` before it is only for routing, as systemd-resolved has it.
     pub dns_search: Vec<String>,
     /// `MTU`, 576 to 65535 bytes, and at least 1280 if there is an IPv6 address.
     pub mtu: Option<u16>,
@@ -72,7 +86,7 @@ pub struct Interface {
     pub pre_down: Vec<Hook>,
     /// `PostDown`: commands to run after the interface is down.
     pub post_down: Vec<Hook>,
-    /// `SaveConfig`: whether the file is written anew from the state of the interface when it goes down.
+    /// `SaveConfig`: whether what changed while the interface was up is saved to the file when it goes down.
     pub save_config: bool,
     /// `KillSwitch`: whether nothing but the tunnel may leave the machine, while it is up and after it died.
     pub kill_switch: bool,
@@ -84,25 +98,7 @@ pub struct Interface {
 impl Interface {
     /// Returns a section that says nothing but the private key.
     pub fn new(private_key: PrivateKey) -> Self {
-        Self {
-            private_key,
-            listen_port: None,
-            fwmark: None,
-            addresses: Vec::new(),
-            dns_servers: Vec::new(),
-            dns_search: Vec::new(),
-            mtu: None,
-            table: Table::Auto,
-            max_padding_rate: None,
-            handshakes_per_second: None,
-            pre_up: Vec::new(),
-            post_up: Vec::new(),
-            pre_down: Vec::new(),
-            post_down: Vec::new(),
-            save_config: false,
-            kill_switch: false,
-            kill_switch_allow: Vec::new(),
-        }
+        Self { private_key: Some(private_key), ..Self::default() }
     }
 
     /// Tells whether the file asks for any command to be run.
@@ -240,30 +236,6 @@ impl Peer {
     }
 }
 
-/// Where a peer is, as the file says it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
-    /// An address.
-    Address(SocketAddr),
-    /// What has to be resolved first.
-    Host {
-        /// A domain name, or an IPv6 address whose zone is the name of an interface (`fe80::1%eth0`).
-        name: String,
-        /// The UDP port, 1 to 65535.
-        port: u16,
-    },
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Host { name, port } if name.contains(':') => write!(f, "[{name}]:{port}"),
-            Self::Host { name, port } => write!(f, "{name}:{port}"),
-        }
-    }
-}
-
 /// Explains which endpoint has no address, or which defense there is not.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
@@ -308,7 +280,7 @@ impl Config {
     ) -> Result<Update, ResolveError> {
         let peers = self.peers.iter().map(|peer| peer.to_update(&mut resolve, &mut find)).collect::<Result<_, _>>()?;
         Ok(Update {
-            private_key: Some(Some(self.interface.private_key.clone())),
+            private_key: Some(self.interface.private_key.clone()),
             listen_port: Some(self.interface.listen_port.unwrap_or(0)),
             fwmark: Some(self.interface.fwmark.unwrap_or(0)),
             replace_peers: true,
@@ -359,7 +331,7 @@ mod tests {
     fn an_update_replaces_everything() {
         let config = two_peers();
         let update = config.to_update(|_| Ok("192.0.2.1:51820".parse().unwrap()), Defense::in_catalogue).unwrap();
-        assert_eq!(update.private_key, Some(Some(config.interface.private_key.clone())));
+        assert_eq!(update.private_key, Some(config.interface.private_key.clone()));
         assert_eq!((update.listen_port, update.fwmark, update.replace_peers), (Some(0), Some(0), true));
         let [first, second] = &update.peers[..] else { panic!("two peers") };
         assert_eq!(first.endpoint, Some("192.0.2.1:51820".parse().unwrap()));
@@ -412,7 +384,8 @@ mod tests {
         let error = config.to_update(|_| Ok("192.0.2.1:51820".parse().unwrap()), Defense::in_catalogue).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "Defense of peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=: no defense \"fornt\" in the catalogue"
+            "Defense of peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=: no defense \"fornt\" in the catalogue: did you mean \
+             \"front\"?"
         );
     }
 }

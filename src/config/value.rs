@@ -1,14 +1,16 @@
 //! The values of a configuration file's keys.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use maybetun_machines::{Strength, Tier};
 
-use super::{Defense, Endpoint, Table};
+use super::dns::{DnsServer, is_search_domain};
+use super::tables::Tables;
+use super::{Defense, Endpoint, Table, endpoint};
 use crate::keys::{KeyError, PresharedKey, PrivateKey, PublicKey};
-use crate::settings::{self, Fraction, NegotiationPolicy, Role, role_from_name};
+use crate::settings::{self, AllowedIpChange, Fraction, NegotiationPolicy, Role, role_from_name};
 use crate::text;
 
 /// Smallest MTU: what every IPv4 host has to accept (RFC 791 §3.1).
@@ -17,12 +19,6 @@ const MIN_MTU: u16 = 576;
 /// Smallest MTU of a link that carries IPv6 (RFC 8200 §5), in bytes. Linux takes the IPv6 addresses off an interface with
 /// less, and says nothing.
 pub const MIN_MTU_IPV6: u16 = 1280;
-
-/// Longest domain name, in bytes (RFC 1035 §2.3.4, in its text form without the final dot).
-const MAX_DOMAIN: usize = 253;
-
-/// Longest label of a domain name, in bytes (RFC 1035 §2.3.4).
-const MAX_LABEL: usize = 63;
 
 /// Explains why a value is none of its key's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,22 +117,25 @@ pub(super) fn on_or_off(value: &str) -> Result<bool, Invalid<'_>> {
     }
 }
 
-pub(super) fn mtu(value: &str) -> Result<u16, Invalid<'_>> {
-    let mtu = text::decimal(value).filter(|mtu| *mtu >= MIN_MTU);
-    mtu.ok_or(Invalid::Plain { expected: "a size in bytes, 576 to 65535", found: value })
+/// Parses a size, which may be in any base; nothing is the size that follows from the path.
+pub(super) fn mtu(value: &str) -> Result<Option<u16>, Invalid<'_>> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let mtu = text::any_base(value).and_then(|mtu| u16::try_from(mtu).ok()).filter(|mtu| *mtu >= MIN_MTU);
+    mtu.map(Some).ok_or(Invalid::Plain { expected: "a size in bytes, 576 to 65535", found: value })
 }
 
-pub(super) fn table(value: &str) -> Result<Table, Invalid<'_>> {
-    if value.eq_ignore_ascii_case("auto") {
+/// Parses a table, by its number in any base or by its name; nothing is `auto`.
+pub(super) fn table<'a>(value: &'a str, tables: &Tables) -> Result<Table, Invalid<'a>> {
+    if value.is_empty() || value.eq_ignore_ascii_case("auto") {
         return Ok(Table::Auto);
     }
     if value.eq_ignore_ascii_case("off") {
         return Ok(Table::Off);
     }
-    // Number 0 is RT_TABLE_UNSPEC: no table.
-    let number = text::decimal_or_hex(value).filter(|number| *number != 0).map(Table::Number);
-    number
-        .ok_or(Invalid::Plain { expected: "\"auto\", \"off\" or the number of a table, 1 to 4294967295", found: value })
+    let expected = "\"auto\", \"off\", or a table by its name or number, 0 to 4294967295";
+    tables.find(value).map(Table::Number).ok_or(Invalid::Plain { expected, found: value })
 }
 
 pub(super) fn save_config(value: &str) -> Result<bool, Invalid<'_>> {
@@ -154,45 +153,65 @@ fn items(value: &str) -> impl Iterator<Item = &str> {
     value.split(|c: char| c == ',' || c.is_ascii_whitespace()).filter(|item| !item.is_empty())
 }
 
+/// Parses a list of addresses, which may be empty; host bits are kept.
 pub(super) fn addresses(value: &str) -> Result<Vec<IpNet>, Invalid<'_>> {
     let expected = "an IP address with an optional prefix length";
-    let addresses = items(value)
-        .map(|item| text::address_or_prefix(item).ok_or(Invalid::Plain { expected, found: item }))
-        .collect::<Result<Vec<_>, _>>()?;
-    if addresses.is_empty() { Err(Invalid::Plain { expected, found: "" }) } else { Ok(addresses) }
+    items(value).map(|item| address(item).ok_or(Invalid::Plain { expected, found: item })).collect()
+}
+
+/// Reads an address as ip-address(8) takes it: its length in any base, or as a mask.
+fn address(item: &str) -> Option<IpNet> {
+    let Some((address, length)) = item.split_once('/') else { return item.parse::<IpAddr>().ok().map(IpNet::from) };
+    let address: IpAddr = address.parse().ok()?;
+    if let Some(length) = text::any_base(length) {
+        return IpNet::new(address, u8::try_from(length).ok()?).ok();
+    }
+    let mask: Ipv4Addr = length.parse().ok()?;
+    IpNet::with_netmask(address, mask.into()).ok().filter(|_| address.is_ipv4())
 }
 
 /// One item of `DNS`.
 pub(super) enum Dns {
-    Server(IpAddr),
+    Server(DnsServer),
     Search(String),
 }
 
+/// Parses a list of servers and search domains, which may be empty.
 pub(super) fn dns(value: &str) -> Result<Vec<Dns>, Invalid<'_>> {
     let expected = "the IP address of a server, or a search domain";
-    let read = |item: &str| match item.parse() {
-        Ok(server) => Some(Dns::Server(server)),
-        Err(_) => is_domain(item).then(|| Dns::Search(item.to_owned())),
+    let read = |item: &str| match DnsServer::from_text(item) {
+        Some(server) => Some(Dns::Server(server)),
+        None => is_search_domain(item).then(|| Dns::Search(item.to_owned())),
     };
-    let dns = items(value)
-        .map(|item| read(item).ok_or(Invalid::Plain { expected, found: item }))
-        .collect::<Result<Vec<_>, _>>()?;
-    if dns.is_empty() { Err(Invalid::Plain { expected, found: "" }) } else { Ok(dns) }
+    items(value).map(|item| read(item).ok_or(Invalid::Plain { expected, found: item })).collect()
 }
 
-/// Parses a list of prefixes, which may be empty; host bits are cleared.
-pub(super) fn allowed_ips(value: &str) -> Result<Vec<IpNet>, Invalid<'_>> {
+/// Whether allowed IPs are all that a peer has, or change what it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AllowedIps {
+    Whole,
+    Changes,
+}
+
+/// Parses a list of prefixes, which may be empty; host bits are cleared. With a `+` or `-` before one, the list changes
+/// what there is.
+pub(super) fn allowed_ips(value: &str) -> Result<(AllowedIps, Vec<AllowedIpChange>), Invalid<'_>> {
     if value.is_empty() {
-        return Ok(Vec::new());
+        return Ok((AllowedIps::Whole, Vec::new()));
     }
     let expected = "IP addresses with optional prefix lengths, with commas between them";
-    value
-        .split(',')
-        .map(str::trim)
-        .map(|item| {
-            text::address_or_prefix(item).map(|prefix| prefix.trunc()).ok_or(Invalid::Plain { expected, found: item })
-        })
-        .collect()
+    let mut kind = AllowedIps::Whole;
+    let changes = value.split(',').map(|item| {
+        let signed = item.strip_prefix(['+', '-']);
+        if signed.is_some() {
+            kind = AllowedIps::Changes;
+        }
+        let prefix = text::address_or_prefix(signed.unwrap_or(item)).map(|prefix| prefix.trunc());
+        let change = if item.starts_with('-') { AllowedIpChange::Remove } else { AllowedIpChange::Add };
+        prefix.map(change).ok_or(Invalid::Plain { expected, found: item })
+    });
+    let changes = changes.collect::<Result<_, _>>()?;
+    Ok((kind, changes))
 }
 
 /// Parses a list of networks that a kill switch lets through; host bits are cleared. A prefix of length 0 would let all
@@ -209,46 +228,7 @@ pub(super) fn kill_switch_allow(value: &str) -> Result<Vec<IpNet>, Invalid<'_>> 
 
 pub(super) fn endpoint(value: &str) -> Result<Endpoint, Invalid<'_>> {
     let expected = "IPV4:PORT, [IPV6]:PORT or NAME:PORT, the port 1 to 65535";
-    read_endpoint(value).ok_or(Invalid::Plain { expected, found: value })
-}
-
-fn read_endpoint(value: &str) -> Option<Endpoint> {
-    let (host, port) = text::host_and_port(value).filter(|(_, port)| *port != 0)?;
-    if !value.starts_with('[') {
-        return match host.parse::<Ipv4Addr>() {
-            Ok(address) => Some(Endpoint::Address(SocketAddr::new(address.into(), port))),
-            Err(_) => is_domain(host).then(|| Endpoint::Host { name: host.to_owned(), port }),
-        };
-    }
-    // The standard parser takes zones that are numbers.
-    if let Ok(address) = value.parse() {
-        return Some(Endpoint::Address(address));
-    }
-    let (address, zone) = host.split_once('%')?;
-    address.parse::<Ipv6Addr>().ok()?;
-    let is_interface =
-        (1..=15).contains(&zone.len()) && zone.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
-    is_interface.then(|| Endpoint::Host { name: host.to_owned(), port })
-}
-
-/// Tells whether `name` can be a domain name: labels of letters, digits, `-` and `_`. The last is not a number, which
-/// resolvers would take for (part of) an IPv4 address.
-fn is_domain(name: &str) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let is_label = |label: &str| {
-        (1..=MAX_LABEL).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let is_number = |label: &str| label.starts_with(|first: char| first.is_ascii_digit()) && text_is_number(label);
-    name.len() <= MAX_DOMAIN && name.split('.').all(is_label) && !name.rsplit('.').next().is_some_and(is_number)
-}
-
-fn text_is_number(label: &str) -> bool {
-    let hexadecimal = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
-    label.bytes().all(|byte| byte.is_ascii_digit())
-        || hexadecimal.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    endpoint::read(value).ok_or(Invalid::Plain { expected, found: value })
 }
 
 #[cfg(test)]
@@ -278,42 +258,68 @@ mod tests {
 
     #[test]
     fn mtu_is_what_a_link_can_have() {
-        for (value, mtu_read) in
-            [("575", None), ("576", Some(576)), ("65535", Some(65535)), ("65536", None), ("", None)]
-        {
-            assert_eq!(mtu(value).ok(), mtu_read, "{value:?}");
+        for (value, mtu_read) in [
+            ("575", None),
+            ("576", Some(576)),
+            ("65535", Some(65535)),
+            ("65536", None),
+            ("0x578", Some(1400)),
+            ("02604", Some(1412)),
+            ("01400", Some(768)),
+        ] {
+            assert_eq!(mtu(value).ok().flatten(), mtu_read, "{value:?}");
         }
+        assert_eq!(mtu(""), Ok(None));
     }
 
     #[test]
     fn table_is_a_word_or_a_number() {
-        assert_eq!(table("Auto"), Ok(Table::Auto));
-        assert_eq!(table("off"), Ok(Table::Off));
-        assert_eq!(table("51820"), Ok(Table::Number(51820)));
-        for value in ["0", "main", ""] {
-            assert!(table(value).is_err(), "{value:?}");
-        }
+        let table = |value| table(value, &Tables::default()).ok();
+        assert_eq!(table("Auto"), Some(Table::Auto));
+        assert_eq!(table(""), Some(Table::Auto));
+        assert_eq!(table("off"), Some(Table::Off));
+        assert_eq!(table("51820"), Some(Table::Number(51820)));
+        assert_eq!(table("main"), Some(Table::Number(254)));
+        assert_eq!(table("nowhere"), None);
+    }
+
+    fn text(list: Vec<IpNet>) -> Vec<String> {
+        list.iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn addresses_keep_their_host_bits_and_allowed_ips_do_not() {
-        let text = |list: Vec<IpNet>| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    fn addresses_keep_their_host_bits() {
         assert_eq!(
             text(addresses("10.0.0.2/24, fd00::2/64 192.0.2.1").unwrap()),
             ["10.0.0.2/24", "fd00::2/64", "192.0.2.1/32"]
         );
-        assert_eq!(text(allowed_ips("10.0.0.2/24,fd00::2 , ::/0").unwrap()), ["10.0.0.0/24", "fd00::2/128", "::/0"]);
-        assert!(allowed_ips("").unwrap().is_empty());
-        for value in [",", "10.0.0.0/8,", "10.0.0.0/8 10.1.0.0/16", "+10.0.0.0/8", "10.0.0.0/33"] {
+        assert_eq!(
+            text(addresses("10.0.0.2/255.255.0.0,10.0.0.3/0x18,,fd00::3/010").unwrap()),
+            ["10.0.0.2/16", "10.0.0.3/24", "fd00::3/8"]
+        );
+        assert!(addresses("").unwrap().is_empty());
+        for value in
+            ["10.0.0.1/24 foo", "10.0.0.1/33", "10.1/16", "10.0.0.1/255.0.255.0", "fd00::1/255.0.0.0", "10.0.0.1/"]
+        {
+            assert!(addresses(value).is_err(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn allowed_ips_lose_their_host_bits_and_may_be_changes() {
+        use AllowedIpChange::{Add, Remove};
+        let nets = ["10.0.0.0/24", "fd00::2/128", "::/0"].map(|net| Add(net.parse().unwrap()));
+        assert_eq!(allowed_ips("10.0.0.2/024,fd00::2,::/0"), Ok((AllowedIps::Whole, nets.to_vec())));
+        assert_eq!(allowed_ips(""), Ok((AllowedIps::Whole, vec![])));
+        let changes = vec![Add("10.0.0.0/8".parse().unwrap()), Remove("fd00::/8".parse().unwrap())];
+        assert_eq!(allowed_ips("+10.0.0.0/8,-fd00::/8"), Ok((AllowedIps::Changes, changes)));
+        for value in [",", "10.0.0.0/8,", "10.0.0.0/8+10.1.0.0/16", "++10.0.0.0/8", "10.0.0.0/33", "10.0/16"] {
             assert!(allowed_ips(value).is_err(), "{value:?}");
         }
-        assert!(addresses("").is_err());
-        assert!(addresses("10.0.0.1/24 foo").is_err());
     }
 
     #[test]
     fn a_kill_switch_lets_networks_through_but_no_whole_family() {
-        let text = |list: Vec<IpNet>| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(
             text(kill_switch_allow("192.168.1.7/16, fd00::/8 ,192.0.2.1").unwrap()),
             ["192.168.0.0/16", "fd00::/8", "192.0.2.1/32"]
@@ -334,34 +340,9 @@ mod tests {
             (first.to_string(), second.as_str(), third.to_string()),
             ("10.0.0.1".into(), "corp.example", "fd00::1".into())
         );
-        for value in ["", ",", "10.0.0", "10.0.0.256", "a..b", "-a.example", "ex ample;rm"] {
+        assert!(dns("").unwrap().is_empty() && dns(", ,").unwrap().is_empty());
+        for value in ["10.0.0", "10.0.0.256", "a..b", "-a.example", "ex ample;rm"] {
             assert!(dns(value).is_err(), "{value:?}");
-        }
-    }
-
-    #[test]
-    fn endpoints_are_addresses_or_names_with_ports() {
-        for value in ["192.0.2.1:1", "[2001:db8::1]:51820", "[fe80::1%3]:51820"] {
-            assert_eq!(endpoint(value), Ok(Endpoint::Address(value.parse().unwrap())));
-        }
-        for (value, name) in [("relay.example:51820", "relay.example"), ("[fe80::1%eth0]:51820", "fe80::1%eth0")] {
-            assert_eq!(endpoint(value), Ok(Endpoint::Host { name: name.to_owned(), port: 51820 }));
-            assert_eq!(endpoint(value).unwrap().to_string(), value);
-        }
-        for value in [
-            "",
-            "relay",
-            "relay:0",
-            "relay:65536",
-            "relay:http",
-            "1.2.3:1",
-            "0x7f:1",
-            "::1:51820",
-            "[::1]",
-            "[x::y]:1",
-            "a b:1",
-        ] {
-            assert!(endpoint(value).is_err(), "{value:?}");
         }
     }
 

@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use super::registry::{Peer, PeerState};
 use super::sending::{Offload, Segmentation, Sent};
-use super::sending_socket::SendingSocket;
+use super::sending_socket::{Cutting, SendingSocket};
 use super::shared::Shared;
 use super::sockets::Sockets;
-use crate::tunnel::{DATA_OVERHEAD, DatagramBatch, Ecn, Endpoint, Run};
+use crate::tunnel::{DATA_OVERHEAD, DatagramBatch, Endpoint, Mark, Run};
 
 /// Most datagrams that wait in an outbox: those of a whole batch and what others sealed meanwhile. Only handshakes can be
 /// more, and they may be lost.
@@ -46,7 +46,7 @@ pub(super) const SLICE: usize = 32;
 /// What was sealed for a peer and waits for whoever sends, or for room in the socket.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    waiting: VecDeque<(Vec<u8>, Ecn)>,
+    waiting: VecDeque<(Vec<u8>, Mark)>,
     /// The kernel did not take the first of them when it was tried last.
     is_stalled: bool,
     /// Since when the socket is full, and took nothing.
@@ -91,7 +91,7 @@ impl Outbox {
     }
 
     /// Puts what was not sent before what came in meanwhile.
-    fn put_back(&mut self, mut waiting: VecDeque<(Vec<u8>, Ecn)>, out: &DatagramBatch, first: usize) {
+    fn put_back(&mut self, mut waiting: VecDeque<(Vec<u8>, Mark)>, out: &DatagramBatch, first: usize) {
         waiting.extend(out.marked_from(first).map(|(datagram, mark)| (datagram.to_vec(), mark)));
         if !waiting.is_empty() {
             waiting.append(&mut self.waiting);
@@ -141,6 +141,7 @@ pub(super) fn depart<R>(
             let dispatch = Dispatch {
                 socket: socket_of(shared, sockets.as_deref(), peer, &state),
                 is_defended: state.tunnel.is_defended(),
+                leaves_whole: state.tunnel.leaves_whole(),
                 offload: &mut offload,
             };
             let era = state.outbox.era;
@@ -234,6 +235,8 @@ fn note_sent(shared: &Shared, peer: &Peer, state: &mut PeerState, sent: Sent) {
     }
     if sent.local_address_is_stale {
         state.way.lose();
+    }
+    if sent.local_address_is_stale || state.way.is_to_be_asked(Instant::now()) {
         shared.network.ask(peer.id);
     }
 }
@@ -242,6 +245,8 @@ fn note_sent(shared: &Shared, peer: &Peer, state: &mut PeerState, sent: Sent) {
 struct Dispatch<'a> {
     socket: Option<(Arc<SendingSocket>, Endpoint)>,
     is_defended: bool,
+    /// Whether datagrams leave whole, whatever the system takes the path for.
+    leaves_whole: bool,
     offload: &'a mut Offload,
 }
 
@@ -250,9 +255,9 @@ impl Dispatch<'_> {
     /// the others.
     fn send(
         self,
-        mut waiting: VecDeque<(Vec<u8>, Ecn)>,
+        mut waiting: VecDeque<(Vec<u8>, Mark)>,
         out: &DatagramBatch,
-    ) -> (VecDeque<(Vec<u8>, Ecn)>, usize, Sent) {
+    ) -> (VecDeque<(Vec<u8>, Mark)>, usize, Sent) {
         let mut sent = Sent::default();
         let Some((socket, to)) = self.socket else {
             let lengths = waiting.iter().map(|(datagram, _)| datagram.len()).chain(out.iter().map(<[u8]>::len));
@@ -267,9 +272,12 @@ impl Dispatch<'_> {
             true => Segmentation::Sender,
             false => Segmentation::Kernel,
         };
-        let mut send = |run: Run<'_>| socket.send(run, segmentation, to, self.offload, &mut sent);
-        while let Some((datagram, ecn)) = waiting.front() {
-            if send(Run { contents: datagram, segment_size: datagram.len(), ecn: *ecn }) == 0 {
+        let mut send = |run: Run<'_>| {
+            let cutting = if run.mark.is_whole || self.leaves_whole { Cutting::Never } else { Cutting::AsNeeded };
+            socket.send(run, (segmentation, cutting), to, self.offload, &mut sent)
+        };
+        while let Some((datagram, mark)) = waiting.front() {
+            if send(Run { contents: datagram, segment_size: datagram.len(), mark: *mark }) == 0 {
                 return (waiting, 0, sent);
             }
             waiting.pop_front();

@@ -10,6 +10,7 @@ use quinn_udp::RecvMeta;
 
 use super::departing::{Turn, depart};
 use super::handshakes::{COOKIE_REPLY, Verdict};
+use super::mss;
 use super::outbound::Outbound;
 use super::registry::{Identity, Peer, Registry};
 use super::shared::{Shared, count};
@@ -222,18 +223,23 @@ fn open_run(
             let packet = packets.space();
             let length = state.tunnel.receive(datagram.bytes, datagram.from, now, &mut is_allowed, packet, out);
             if let Some(length) = length {
-                commit(shared, packets, length, state.tunnel.pass_mark(datagram.mark));
+                let mark = state.tunnel.pass_mark(datagram.mark);
+                commit(shared, packets, length, mark, state.tunnel.largest_packet());
             }
         }
         taken
     })
 }
 
-/// Takes the first `length` bytes of the batch's space: one IP packet, or those of a bundle.
-fn commit(shared: &Shared, batch: &mut PacketBatch, length: usize, mark: Ecn) {
+/// Takes the first `length` bytes of the batch's space: one IP packet, or those of a bundle. What is sent back has at most
+/// `most` bytes.
+fn commit(shared: &Shared, batch: &mut PacketBatch, length: usize, mark: Ecn, most: Option<usize>) {
     let first = IpHeader::parse(&batch.space()[..length]).map_or(length, |header| header.length);
     let behind = batch.space()[first..length].to_vec();
     let commit_one = |length: usize, batch: &mut PacketBatch| {
+        if let Some(most) = most {
+            mss::clamp(&mut batch.space()[..length], most);
+        }
         if mark.pass_inward(&mut batch.space()[..length]) {
             batch.commit(length);
         } else {

@@ -102,6 +102,12 @@ impl PeerLog {
         self.warn(peer, &text, now);
     }
 
+    /// Says what the path to the peer takes, in bytes.
+    pub(super) fn note_path(&mut self, peer: PublicKey, datagram: usize, packet: usize, now: Instant) {
+        let text = format!("the path to the peer takes {datagram} bytes: packets in the tunnel have at most {packet}");
+        self.note(peer, Line { is_warning: false, text }, now);
+    }
+
     /// Warns of something.
     pub(super) fn warn(&mut self, peer: PublicKey, text: &str, now: Instant) {
         self.note(peer, Line { is_warning: true, text: text.to_owned() }, now);

@@ -16,6 +16,7 @@ mod inbound;
 mod kernel_queue;
 mod lanes;
 mod log;
+mod mss;
 mod network;
 mod opening;
 mod outbound;
@@ -23,6 +24,7 @@ mod pacer;
 mod path;
 mod peers;
 mod registry;
+mod route;
 mod routing_loop;
 mod schedule;
 mod sending;
@@ -36,6 +38,7 @@ mod supervise;
 mod tests;
 mod threads;
 mod too_big;
+mod way;
 mod workers;
 
 use std::io;
@@ -168,7 +171,7 @@ pub enum ApplyError {
 pub enum StopReason {
     /// [`Device::stop`] was called.
     Requested,
-    /// The TUN interface was deleted.
+    /// The TUN interface was deleted, or the other end of its descriptor closed.
     TunGone,
     /// Reading or writing the TUN device failed.
     TunFailed(String),
@@ -219,13 +222,35 @@ impl Device {
     /// Says that addresses or routes of the system have changed, or may have: apps and commands call it when the system
     /// tells of it, as often as it does.
     ///
-    /// If datagrams to a peer would leave from another address than before, or could not leave for a time, or the
-    /// address that the peer talks to is not ours any more, the network is another for that peer, as
-    /// [`network_changed`](Self::network_changed) has it: for that one alone if the port is fixed, else for all, which
-    /// share the sockets. A peer whose endpoint nobody set, that of a relay, is answered from the address that it talks
-    /// to as long as that is ours. What has not changed is not disturbed.
+    /// If datagrams to a peer would leave from another address than before, on Linux also by another interface or
+    /// gateway, or could not leave for a time, or the address that the peer talks to is not ours any more, the network is
+    /// another for that peer, as [`network_changed`](Self::network_changed) has it: for that one alone if the port is
+    /// fixed, else for all, which share the sockets. A peer whose endpoint nobody set, that of a relay, is answered from
+    /// the address that it talks to as long as that is ours. If what it is sent from there, on Linux, left by the
+    /// interface that has the address and would leave by another now, it is called from the address that the system gives.
+    /// What has not changed is not disturbed.
     pub fn routes_changed(&self) {
         network::look_around(&self.shared);
+    }
+
+    /// Returns the MTU that the interface has, in bytes, or had before it was [lent](Self::lend_mtu) another.
+    pub fn mtu(&self) -> u16 {
+        self.shared.mtu()
+    }
+
+    /// Returns the MTU that the interface should have for the sake of the path to the only peer, in bytes, but not less than
+    /// `least`; `None` while the path takes all. [`Event::PathTakes`] tells when to ask again.
+    pub fn fitting_mtu(&self, least: u16) -> Option<u16> {
+        let peer = self.shared.registry.read().only_peer().cloned()?;
+        let tunnel = &peer.state.lock().tunnel;
+        let takes = u16::try_from(tunnel.path_mtu().and(tunnel.largest_packet())?).ok()?;
+        Some(takes.max(least)).filter(|fitting| *fitting < self.shared.mtu())
+    }
+
+    /// Says that the interface is about to be set to this MTU because the path takes no more: the tunnels go on to take what it
+    /// had before, as soon as the path does. Any other MTU that it gets is what it is to have.
+    pub fn lend_mtu(&self, mtu: u16) {
+        self.shared.lend_mtu(mtu);
     }
 
     /// Stops the device and waits until its tasks have ended and its sockets are closed.

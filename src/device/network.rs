@@ -4,11 +4,9 @@
 //! that they saw the same device. So sockets are opened on another port, unless the user asked for the one there is,
 //! and every tunnel begins with a handshake.
 //!
-//! Whether the network is another is asked of the system: from which address would datagrams leave for a peer?
+//! Whether the network is another is asked of the system: how would datagrams leave for a peer?
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -17,12 +15,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::departing::{Turn, depart};
-use super::path::{self, Path};
-use super::registry::{Peer, PeerState};
+use super::registry::Peer;
 use super::shared::Shared;
 use super::sockets::Sockets;
-use crate::settings::{Cause, Role};
-use crate::tunnel::{DATA_OVERHEAD, DatagramBatch, REJECT_AFTER_TIME, V4_HEADERS, V6_HEADERS};
+use super::way::{Change, Occasion, View};
+use crate::tunnel::{DatagramBatch, REJECT_AFTER_TIME};
 
 /// Pause before another port is asked for again, where the system gave none.
 const RETRY: Duration = Duration::from_secs(1);
@@ -90,43 +87,6 @@ impl Network {
     }
 }
 
-/// What is known of the way to one peer.
-#[derive(Debug, Default)]
-pub(super) struct Way {
-    /// Where it led when it was looked at last, whatever the port, and from which of our addresses.
-    last: Option<(SocketAddr, IpAddr)>,
-    /// Whether nothing led there since.
-    was_lost: bool,
-    /// The largest datagram and the path's MTU that the user was warned of, in bytes.
-    warned: Option<(usize, usize)>,
-}
-
-impl Way {
-    /// Notes that our address that the peer talks to is not ours any more.
-    pub(super) fn lose(&mut self) {
-        self.was_lost = true;
-    }
-
-    /// Forgets what the system said before.
-    fn forget(&mut self) {
-        (self.last, self.was_lost) = (None, false);
-    }
-
-    /// Takes what the system says now of the way to `remote`: from which address, if one leads there at all. Tells
-    /// whether that is on another network than before.
-    fn follow(&mut self, mut remote: SocketAddr, source: Option<IpAddr>) -> bool {
-        let Some(source) = source else {
-            self.was_lost = true;
-            return false;
-        };
-        let was_lost = std::mem::take(&mut self.was_lost);
-        remote.set_port(0);
-        let before = self.last.replace((remote, source));
-        // Of a peer that moved, or that was never looked for, there is nothing to compare with.
-        was_lost || before.is_some_and(|(before, from)| before == remote && from != source)
-    }
-}
-
 /// Looks at the ways that somebody asked about, and again for a port that was refused, until the device stops.
 pub(super) async fn follow(shared: &Shared) {
     let network = &shared.network;
@@ -140,7 +100,7 @@ pub(super) async fn follow(shared: &Shared) {
                 let registry = shared.registry.read();
                 let peers: Vec<_> = due.iter().filter_map(|index| registry.by_id(*index).cloned()).collect();
                 drop(registry);
-                look(shared, &peers);
+                look(shared, &peers, Occasion::Peer);
             }
             () = tokio::time::sleep(RETRY), if network.wants_port.load(Ordering::Relaxed) => {
                 retry(shared, open_another);
@@ -172,10 +132,10 @@ pub(super) fn retry(shared: &Shared, open: impl FnOnce(&Shared) -> Option<Socket
 
 /// Looks at the ways to all peers, and takes those to another network that are on one.
 pub(super) fn look_around(shared: &Shared) {
-    look(shared, &shared.peers());
+    look(shared, &shared.peers(), Occasion::Routes);
 }
 
-fn look(shared: &Shared, peers: &[Arc<Peer>]) {
+fn look(shared: &Shared, peers: &[Arc<Peer>], occasion: Occasion) {
     let _turn = shared.network.turn.lock();
     if shared.is_stopping() {
         return;
@@ -184,86 +144,44 @@ fn look(shared: &Shared, peers: &[Arc<Peer>]) {
         let link = shared.link.lock();
         (link.fwmark, link.asked_port != 0)
     };
-    let mut view = View { fwmark, paths: HashMap::new(), foreign: HashMap::new() };
-    let mut moved: Vec<_> = peers.iter().filter(|peer| view.has_moved(peer)).cloned().collect();
-    if moved.is_empty() {
-        return;
+    let mut view = View::new(shared, fwmark, occasion);
+    let (mut moved, mut astray) = (Vec::new(), Vec::new());
+    for peer in peers {
+        match view.look(peer) {
+            Change::None => {}
+            Change::Network => moved.push(Arc::clone(peer)),
+            Change::Astray => astray.push(Arc::clone(peer)),
+        }
     }
-    tracing::debug!(peers = moved.len(), "another network");
-    if !is_port_fixed {
-        // All share the sockets.
-        moved = shared.peers();
+    if !moved.is_empty() {
+        tracing::debug!(peers = moved.len(), "another network");
+        if !is_port_fixed {
+            // All share the sockets, and are called on the others.
+            moved = shared.peers();
+            astray.clear();
+        }
+        let fresh = open_another(shared);
+        move_peers(shared, &moved, fresh);
     }
-    let fresh = open_another(shared);
-    move_peers(shared, &moved, fresh);
+    if !astray.is_empty() {
+        tracing::debug!(peers = astray.len(), "what the peers are answered goes astray");
+        call(shared, &astray);
+    }
 }
 
-/// What the system says; asked once for each address.
-struct View {
-    fwmark: u32,
-    paths: HashMap<SocketAddr, Option<Path>>,
-    foreign: HashMap<SocketAddr, bool>,
-}
-
-impl View {
-    fn has_moved(&mut self, peer: &Peer) -> bool {
-        let state = &mut *peer.state.lock();
-        let Some(endpoint) = state.tunnel.endpoint() else { return false };
-        let local = endpoint.local.filter(|local| {
-            let local = path::on_link(*local, endpoint.remote);
-            let is_foreign = *self.foreign.entry(local).or_insert_with(|| path::is_foreign(local));
-            if is_foreign {
-                state.way.lose();
+/// Calls these peers, which go on with the session that there is, from the address that the system gives. The caller has
+/// the turn.
+fn call(shared: &Shared, peers: &[Arc<Peer>]) {
+    let is_silent = shared.sockets.borrow().is_none() || !shared.has_identity();
+    let mut out = DatagramBatch::new();
+    for peer in peers {
+        depart(shared, peer, &mut out, Turn::Own, |state, now, out| {
+            state.tunnel.forget_local_address();
+            if !is_silent {
+                state.tunnel.call_again(now, out);
             }
-            !is_foreign
         });
-        let path = match self.path_to(endpoint.remote) {
-            Ok(path) => path,
-            Err(error) => {
-                tracing::debug!(%error, "the system does not tell the way to a peer");
-                return false;
-            }
-        };
-        if let Some(path) = path {
-            warn_of_fragments(peer, state, endpoint.remote, path);
-        }
-        if state.role == Role::Relay && local.is_some() {
-            // It answers from the address that it was spoken to, wherever it would begin from by itself.
-            state.way.forget();
-            return false;
-        }
-        state.way.follow(endpoint.remote, path.map(|path| path.source))
     }
-
-    fn path_to(&mut self, remote: SocketAddr) -> io::Result<Option<Path>> {
-        if let Some(path) = self.paths.get(&remote) {
-            return Ok(*path);
-        }
-        let path = path::to(remote, self.fwmark)?;
-        self.paths.insert(remote, path);
-        Ok(path)
-    }
-}
-
-/// Warns, once for each size, when datagrams of the one size are larger than the path takes.
-fn warn_of_fragments(peer: &Peer, state: &mut PeerState, remote: SocketAddr, path: Path) {
-    let PeerState { tunnel, way, log, .. } = state;
-    let Some((size, mtu)) = tunnel.one_size().zip(path.mtu) else { return };
-    // The one size is known when the ends agree, or do not.
-    if tunnel.last_handshake().is_none() || tunnel.protection().cause() == Some(Cause::Negotiating) {
-        return;
-    }
-    let headers = DATA_OVERHEAD + if remote.is_ipv4() { V4_HEADERS } else { V6_HEADERS };
-    let whole = size + headers;
-    if whole <= mtu || way.warned.replace((whole, mtu)) == Some((whole, mtu)) {
-        return;
-    }
-    let fitting = mtu.saturating_sub(headers);
-    let text = format!(
-        "every packet of the defense has {whole} bytes and leaves in fragments, for the path to the peer takes {mtu}: \
-         set the tunnel's MTU to {fitting} or less"
-    );
-    log.warn(peer.public_key, &text, Instant::now());
 }
 
 /// Begins anew with these peers, on fresh sockets if there are any. The caller has the turn.
@@ -360,14 +278,7 @@ fn take(shared: &Shared, sockets: Sockets) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
-
-    const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
-    const OTHER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 9);
-    const HOME: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)));
-    const AWAY: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)));
 
     #[tokio::test]
     async fn who_follows_the_network_is_woken_when_another_port_is_wanted() {
@@ -375,41 +286,5 @@ mod tests {
         assert!(network.want_port() && !network.want_port(), "it is said once");
         let woken = tokio::time::timeout(Duration::from_secs(60), network.is_due.notified());
         woken.await.expect("it is asked for with the next change of a peer, whenever that comes");
-    }
-
-    /// Tells at which of the looks the network is another.
-    fn follow(looks: &[(SocketAddr, Option<IpAddr>)]) -> Vec<bool> {
-        let mut way = Way::default();
-        looks.iter().map(|(remote, source)| way.follow(*remote, *source)).collect()
-    }
-
-    #[test]
-    fn another_source_address_is_another_network_and_the_same_is_not() {
-        let looks = [(PEER, HOME), (PEER, HOME), (PEER, AWAY), (PEER, AWAY)];
-        assert_eq!(follow(&looks), [false, false, true, false]);
-    }
-
-    #[test]
-    fn the_same_address_after_a_time_without_any_is_another_network() {
-        let looks = [(PEER, HOME), (PEER, None), (PEER, None), (PEER, HOME), (PEER, HOME)];
-        assert_eq!(follow(&looks), [false, false, false, true, false]);
-    }
-
-    #[test]
-    fn a_peer_that_moves_takes_us_to_no_other_network() {
-        assert_eq!(follow(&[(PEER, HOME), (OTHER, AWAY), (OTHER, AWAY)]), [false, false, false]);
-        let [here, there] = ["[fe80::1%2]:9", "[fe80::1%3]:9"].map(|peer| peer.parse().unwrap());
-        assert_eq!(follow(&[(here, HOME), (there, AWAY)]), [false, false], "to another link");
-        // Another port is another address translation.
-        let port = SocketAddr::new(PEER.ip(), 10);
-        assert_eq!(follow(&[(PEER, HOME), (port, AWAY)]), [false, true]);
-    }
-
-    #[test]
-    fn an_address_that_was_ours_and_is_not_is_another_network_once() {
-        let mut way = Way::default();
-        way.follow(PEER, HOME);
-        way.lose();
-        assert_eq!([(); 2].map(|()| way.follow(PEER, HOME)), [true, false]);
     }
 }

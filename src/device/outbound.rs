@@ -9,6 +9,7 @@ use maybetun_tun::{PacketBatch, Tun};
 use tokio::sync::{Mutex, Notify, watch};
 
 use super::departing::{Turn, depart, room, slice, socket_of};
+use super::mss;
 use super::registry::{Peer, PeerState};
 use super::routing_loop::came_back;
 use super::shared::{Shared, count};
@@ -165,13 +166,19 @@ impl Work {
                     break;
                 }
                 match packets.next_packet(*next) {
-                    Some(packet) if state.tunnel.one_size().is_some_and(|size| packet.1 > size) => {
-                        let budget = Budget { peer: &mut state.too_big, device: &shared.too_big };
-                        too_big::send(&mut state.tunnel, packet, now, out, (budget, messages));
-                        left -= 1;
-                    }
                     Some((buffer, length)) => {
-                        state.tunnel.send(buffer, length, now, out);
+                        match state.tunnel.largest_packet() {
+                            Some(most) if length > most => {
+                                let budget = Budget { peer: &mut state.too_big, device: &shared.too_big };
+                                too_big::send(&mut state.tunnel, (buffer, length), now, out, (budget, messages));
+                            }
+                            most => {
+                                if let Some(most) = most {
+                                    mss::clamp(&mut buffer[..length], most);
+                                }
+                                state.tunnel.send(buffer, length, now, out);
+                            }
+                        }
                         left -= 1;
                     }
                     None => *next += 1,

@@ -5,12 +5,12 @@ use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use socket2::SockRef;
 
 use super::kernel_queue::{Advice, KernelQueue, charge};
-use super::path;
 use super::sending::{self, Offload, Segmentation, Sent, SystemSocket, Transmit as _};
+use super::{opening, path};
 use crate::tunnel::{Ecn, Endpoint, Run};
 
 /// Longest wait for room in a socket before it is looked at again.
@@ -29,6 +29,16 @@ pub(super) struct SendingSocket {
     buffer: usize,
     is_limited: AtomicBool,
     queue: Mutex<Queue>,
+    /// What is set on the socket: held to read by whoever sends under it.
+    cutting: RwLock<Cutting>,
+}
+
+/// Whether the system cuts datagrams that it takes for larger than the path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cutting {
+    AsNeeded,
+    /// Whatever it takes the path for: they leave whole.
+    Never,
 }
 
 /// What the kernel may hold unsent.
@@ -45,7 +55,14 @@ impl SendingSocket {
     pub(super) fn new(socket: SystemSocket, buffer: usize, offload: bool) -> Self {
         let max_segments = if offload { socket.max_segments() } else { 1 };
         let queue = Mutex::new(Queue { books: KernelQueue::new(buffer), applied: 0 });
-        Self { socket, max_segments, buffer, is_limited: AtomicBool::new(false), queue }
+        Self {
+            socket,
+            max_segments,
+            buffer,
+            is_limited: AtomicBool::new(false),
+            queue,
+            cutting: RwLock::new(Cutting::AsNeeded),
+        }
     }
 
     /// Returns the socket as the system has it.
@@ -160,11 +177,12 @@ impl SendingSocket {
     pub(super) fn send(
         &self,
         run: Run<'_>,
-        segmentation: Segmentation,
+        (segmentation, cutting): (Segmentation, Cutting),
         to: Endpoint,
         offload: &mut Offload,
         sent: &mut Sent,
     ) -> usize {
+        let _set = self.set_cutting(cutting, to);
         let (before, now) = (*sent, Instant::now());
         let done = sending::send(&self.socket, run, segmentation, to, offload, sent, now);
         if self.is_limited() && sent.charged > before.charged {
@@ -178,9 +196,28 @@ impl SendingSocket {
         done
     }
 
+    /// Sees to it that the system cuts datagrams, or does not, while what it returns is kept: peers without a lane share a
+    /// socket.
+    fn set_cutting(&self, cutting: Cutting, to: Endpoint) -> RwLockReadGuard<'_, Cutting> {
+        let set = self.cutting.read();
+        if *set == cutting {
+            return set;
+        }
+        drop(set);
+        let mut set = self.cutting.write();
+        if *set != cutting {
+            if let Err(error) = opening::set_cutting(&self.socket.0, to.remote.ip(), cutting) {
+                tracing::debug!(%error, ?cutting, "datagrams are cut as before");
+            }
+            // It is not tried again for each datagram.
+            *set = cutting;
+        }
+        RwLockWriteGuard::downgrade(set)
+    }
+
     /// Sends one datagram by itself, if the socket takes it now.
     pub(super) fn send_one(&self, datagram: &[u8], to: Endpoint) -> io::Result<()> {
-        let run = Run { contents: datagram, segment_size: datagram.len(), ecn: Ecn::NotCapable };
+        let run = Run { contents: datagram, segment_size: datagram.len(), mark: Ecn::NotCapable.into() };
         self.socket.send_each(run, to).map(drop)
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Shared {
     /// What tunnels tell, for whoever listens.
     pub(super) events: broadcast::Sender<DeviceEvent>,
     mtu: AtomicU16,
+    /// The MTU that the interface has for the path's sake; 0 for none.
+    lent_mtu: AtomicU16,
     stop: watch::Sender<Option<StopReason>>,
 }
 
@@ -105,6 +107,7 @@ impl Shared {
             has_several_peers: AtomicBool::new(false),
             events: broadcast::Sender::new(MAX_WAITING_EVENTS),
             mtu: AtomicU16::new(DEFAULT_MTU),
+            lent_mtu: AtomicU16::new(0),
             stop: watch::Sender::new(None),
         }
     }
@@ -113,7 +116,15 @@ impl Shared {
         self.mtu.load(Ordering::Relaxed)
     }
 
+    pub(super) fn lend_mtu(&self, mtu: u16) {
+        self.lent_mtu.store(mtu, Ordering::Relaxed);
+    }
+
+    /// Takes the MTU that the interface has now, unless it was lent.
     pub(super) fn set_mtu(&self, mtu: u16) {
+        if mtu == self.lent_mtu.load(Ordering::Relaxed) && mtu < self.mtu() {
+            return;
+        }
         self.mtu.store(mtu, Ordering::Relaxed);
         for peer in self.peers() {
             peer.state.lock().tunnel.set_mtu(mtu);
@@ -184,7 +195,7 @@ impl Shared {
             peer.drained.notify_waiters();
         }
         while let Some(event) = state.tunnel.poll_event() {
-            if matches!(event, Event::SessionStarted | Event::Protection(_)) {
+            if matches!(event, Event::SessionStarted | Event::Protection(_) | Event::EndpointChanged(_)) {
                 self.network.ask(peer.id);
             }
             match event {
@@ -206,6 +217,9 @@ impl Shared {
                     tracing::debug!(peer = ?peer.public_key, %endpoint, "endpoint changed")
                 }
                 Event::Protection(protection) => log_protection(peer, state, protection),
+                Event::PathTakes { datagram, packet } => {
+                    state.log.note_path(peer.public_key, datagram, packet, Instant::now());
+                }
             }
             // Nobody may be listening.
             let _ = self.events.send(DeviceEvent { peer: peer.public_key, event });

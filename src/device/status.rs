@@ -62,5 +62,6 @@ fn peer_status(peer: &Peer, allowed_ips: Vec<IpNet>, now: Instant, clock: System
             .map(|(settings, statistics)| DefenseStatus { settings, statistics }),
         negotiation: tunnel.negotiation_status(now),
         protection: Some(tunnel.protection()),
+        path_mtu: tunnel.path_mtu().and_then(|mtu| u32::try_from(mtu).ok()),
     }
 }

@@ -76,11 +76,5 @@ where
 }
 
 fn reason_of(error: &io::Error) -> StopReason {
-    use rustix::io::Errno;
-    let gone = [Errno::BADFD, Errno::BADF, Errno::NODEV].map(|errno| Some(errno.raw_os_error()));
-    if error.kind() == io::ErrorKind::BrokenPipe || gone.contains(&error.raw_os_error()) {
-        StopReason::TunGone
-    } else {
-        StopReason::TunFailed(error.to_string())
-    }
+    if maybetun_tun::is_gone(error) { StopReason::TunGone } else { StopReason::TunFailed(error.to_string()) }
 }

@@ -237,6 +237,9 @@ impl Capabilities {
     /// The client agrees anew when the relay asks it to.
     pub const RENEWAL: Self = Self(8);
 
+    /// A probe of the path's size is answered by an echo of the same size, and both ends use what both found.
+    pub const SIZES: Self = Self(16);
+
     /// Returns these and the others.
     pub fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)

@@ -143,6 +143,8 @@ pub struct PeerStatus {
     pub negotiation: Option<NegotiationStatus>,
     /// How far the traffic is protected; `None` if the device does not say.
     pub protection: Option<Protection>,
+    /// The largest IP packet that the peer is sent, in bytes, where the path takes less than the MTU asks for.
+    pub path_mtu: Option<u32>,
 }
 
 impl PeerStatus {

@@ -69,6 +69,12 @@ impl<T: Copy + Eq + Hash> AllowedIps<T> {
         self.owned.get(&owner).into_iter().flatten().copied().collect()
     }
 
+    /// Tells whether any prefix of `owner` is of IPv6.
+    pub fn has_v6(&self, owner: T) -> bool {
+        let last = self.owned.get(&owner).and_then(|prefixes| prefixes.last());
+        matches!(last, Some(IpNet::V6(_)))
+    }
+
     fn disown(&mut self, prefix: IpNet, owner: T) {
         if let Some(prefixes) = self.owned.get_mut(&owner) {
             prefixes.remove(&prefix.trunc());

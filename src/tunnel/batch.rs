@@ -14,6 +14,21 @@ const MAX_RUN: usize = 65_507;
 const _: () = assert!(CAPACITY >= MAX_DATAGRAMS * 1_500);
 const _: () = assert!(MAX_RUN <= MAX_DATAGRAM);
 
+/// How a datagram leaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The mark of its outer header.
+    pub ecn: Ecn,
+    /// Whether it leaves whole or not at all, whatever the system takes the path for: it is to show that it passes.
+    pub is_whole: bool,
+}
+
+impl From<Ecn> for Mark {
+    fn from(ecn: Ecn) -> Self {
+        Self { ecn, is_whole: false }
+    }
+}
+
 /// Up to 128 datagrams for one peer, in one buffer of 256 KiB.
 ///
 /// A tunnel seals straight into the buffer; the driver sends [runs](Self::runs) of equal size with one system call each.
@@ -21,8 +36,8 @@ const _: () = assert!(MAX_RUN <= MAX_DATAGRAM);
 pub struct DatagramBatch {
     buffer: Box<[u8]>,
     lengths: Vec<usize>,
-    /// The mark of each one's outer header.
-    marks: Vec<Ecn>,
+    /// How each one leaves.
+    marks: Vec<Mark>,
     end: usize,
     /// Most datagrams with normal packets in them, and with padding: see [`set_room`](Self::set_room).
     room: usize,
@@ -106,11 +121,16 @@ impl DatagramBatch {
 
     /// Takes the first `len` bytes of the space as the next datagram.
     pub(super) fn commit(&mut self, len: usize) {
-        self.commit_marked(len, Ecn::NotCapable);
+        self.commit_marked(len, Mark::default());
     }
 
-    /// Does the same for a datagram whose outer header says `mark`.
-    pub(super) fn commit_marked(&mut self, len: usize, mark: Ecn) {
+    /// Does the same for a datagram that leaves whole or not at all.
+    pub(super) fn commit_whole(&mut self, len: usize) {
+        self.commit_marked(len, Mark { is_whole: true, ..Mark::default() });
+    }
+
+    /// Does the same for a datagram that leaves as `mark` says.
+    pub(super) fn commit_marked(&mut self, len: usize, mark: Mark) {
         self.lengths.push(len);
         self.marks.push(mark);
         self.end += len;
@@ -126,8 +146,8 @@ impl DatagramBatch {
         })
     }
 
-    /// Returns the datagrams from the one at `first` on, in order, each with the mark of its outer header.
-    pub fn marked_from(&self, first: usize) -> impl Iterator<Item = (&[u8], Ecn)> {
+    /// Returns the datagrams from the one at `first` on, in order, and how each leaves.
+    pub fn marked_from(&self, first: usize) -> impl Iterator<Item = (&[u8], Mark)> {
         self.iter().zip(self.marks.iter().copied()).skip(first)
     }
 
@@ -145,8 +165,8 @@ pub struct Run<'a> {
     pub contents: &'a [u8],
     /// The size of each but the last, in bytes.
     pub segment_size: usize,
-    /// The mark of every one's outer header.
-    pub ecn: Ecn,
+    /// How every one leaves.
+    pub mark: Mark,
 }
 
 impl<'a> Run<'a> {
@@ -179,10 +199,10 @@ impl<'a> Iterator for Runs<'a> {
         let lengths = &self.batch.lengths[self.next..];
         let &segment_size = lengths.first()?;
         let marks = &self.batch.marks[self.next..];
-        let ecn = marks[0];
+        let first = marks[0];
         let (mut segments, mut bytes) = (0, 0);
         for (&len, &mark) in lengths.iter().zip(marks).take(self.max_segments) {
-            if mark != ecn || len > segment_size || (segments > 0 && bytes + len > MAX_RUN) {
+            if mark != first || len > segment_size || (segments > 0 && bytes + len > MAX_RUN) {
                 break;
             }
             segments += 1;
@@ -194,7 +214,7 @@ impl<'a> Iterator for Runs<'a> {
         let contents = &self.batch.buffer[self.start..self.start + bytes];
         self.next += segments;
         self.start += bytes;
-        Some(Run { contents, segment_size, ecn })
+        Some(Run { contents, segment_size, mark: first })
     }
 }
 

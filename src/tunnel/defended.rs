@@ -374,16 +374,29 @@ impl Tunnel {
 
     /// Seals a control frame in the newest session; it counts as padding. One that the MTU has no room for is dropped.
     pub(super) fn seal_control(&mut self, body: &[u8], now: Instant, out: &mut DatagramBatch) {
-        let frame = [&Frame::header(FrameKind::Control, self.size()), body].concat();
-        if frame.len() <= self.size() {
+        let size = self.path.size_to_agree_in(self.full_size());
+        let frame = [&Frame::header(FrameKind::Control, size), body].concat();
+        if frame.len() <= size {
             self.padding.note_other();
-            self.seal_frame(&frame, Content::Control, now, out);
+            self.note_control_sent();
+            self.seal_frame_of(size, &frame, Content::Control, now, out);
         }
     }
 
     /// Seals a frame that carries nothing of the user's.
     fn seal_frame(&mut self, frame: &[u8], content: Content, now: Instant, out: &mut DatagramBatch) {
-        let size = self.size();
+        self.seal_frame_of(self.size(), frame, content, now, out);
+    }
+
+    /// Seals such a frame at a size of its own: where that is not the one size, it leaves whole or not at all.
+    pub(super) fn seal_frame_of(
+        &mut self,
+        size: usize,
+        frame: &[u8],
+        content: Content,
+        now: Instant,
+        out: &mut DatagramBatch,
+    ) {
         if self.session.is_none() || out.is_full() {
             self.drop_padding(|drops| &mut drops.no_session);
             return;
@@ -409,7 +422,10 @@ impl Tunnel {
             return;
         };
         sealed::trace(frame, out.space());
-        out.commit(length);
+        match Frame::kind_of(frame) {
+            Some(FrameKind::Path) => out.commit_whole(length),
+            _ => out.commit(length),
+        }
         if let Some(defended) = &mut self.defended {
             defended.statistics.padding_sent_packets += 1;
             defended.statistics.padding_sent_bytes += size as u64;

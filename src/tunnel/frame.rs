@@ -27,6 +27,8 @@ pub(super) enum FrameKind {
     Control,
     /// Nothing, and no answer is due: a keepalive between ends whose timers are alike.
     Keepalive,
+    /// A probe of the path's size, or its echo: see [`path_size`](super::path_size).
+    Path,
     /// A kind of a later version, to be ignored.
     Unknown(u8),
 }
@@ -60,6 +62,7 @@ impl From<u8> for FrameKind {
             1 => Self::Bundle,
             2 => Self::Control,
             3 => Self::Keepalive,
+            4 => Self::Path,
             other => Self::Unknown(other),
         }
     }
@@ -72,6 +75,7 @@ impl From<FrameKind> for u8 {
             FrameKind::Bundle => 1,
             FrameKind::Control => 2,
             FrameKind::Keepalive => 3,
+            FrameKind::Path => 4,
             FrameKind::Unknown(other) => other,
         }
     }

@@ -58,6 +58,15 @@ impl Tunnel {
         }
     }
 
+    /// Begins a handshake at once if there is a session, or a handshake under way, though what the peer was sent may be lost:
+    /// the way to it is another. The session goes on until the peer answers.
+    pub fn call_again(&mut self, now: Instant, out: &mut DatagramBatch) {
+        self.run_defense(now, out);
+        if self.session.is_some() || self.attempt.is_some() {
+            self.initiate(now, out);
+        }
+    }
+
     /// Notes that this end is on another network: nothing of a session that the old network saw may be seen on the new
     /// one, nor what is in `out`. A handshake comes first, under indices that nobody has seen; packets wait for it. It begins
     /// at once if there was a session, or if something waits; else with the next packet.
@@ -68,6 +77,7 @@ impl Tunnel {
         let had_session = self.session.is_some() || self.paused.is_some();
         let is_wanted = had_session || self.attempt.is_some() || self.answered.is_some();
         self.forget_local_address();
+        self.path.moved(self.full_size());
         self.noise.forget_sessions();
         self.drop_held();
         (self.attempt, self.answered) = (None, None);
@@ -175,6 +185,8 @@ impl Tunnel {
         self.push_event(Event::SessionStarted);
         self.note_proof();
         self.open_negotiation(now);
+        self.path.session_started(self.full_size());
+        self.run_sizing(now, out);
         self.flush(now, out);
     }
 

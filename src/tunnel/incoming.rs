@@ -18,6 +18,8 @@ enum Accepted {
     Packets { bytes: usize, count: usize },
     /// A control frame.
     Control,
+    /// A probe of the path, or its echo.
+    Path,
     /// A keepalive, bare or a frame.
     Keepalive,
     /// Padding, or nothing that may come from this peer.
@@ -109,7 +111,7 @@ impl Tunnel {
         };
         let (normal, packets) = match accepted {
             Accepted::Packets { bytes, count } => (bytes, count),
-            Accepted::Control | Accepted::Keepalive | Accepted::Nothing => (0, 0),
+            Accepted::Control | Accepted::Path | Accepted::Keepalive | Accepted::Nothing => (0, 0),
         };
         if self.is_answered(accepted) {
             self.await_answer(now);
@@ -119,7 +121,7 @@ impl Tunnel {
         }
         match accepted {
             Accepted::Packets { .. } | Accepted::Nothing => self.note_traffic(now),
-            Accepted::Control | Accepted::Keepalive => {}
+            Accepted::Control | Accepted::Path | Accepted::Keepalive => {}
         }
         self.note_received(payload, normal, packets, now);
         if opened.session == Which::New {
@@ -127,8 +129,13 @@ impl Tunnel {
             self.start_session(Role::Responder, now, out);
         }
         self.rekey_if_older(REKEY_ON_RECEIVE, now, out);
-        if accepted == Accepted::Control {
-            self.receive_control(&packet[HEADER..opened.length], opened.bits, now, out);
+        self.unanswered = 0;
+        match accepted {
+            Accepted::Control => self.receive_control(&packet[HEADER..opened.length], opened.bits, now, out),
+            Accepted::Path => {
+                self.receive_path_frame(&packet[HEADER..opened.length], payload, opened.bits, now, out);
+            }
+            Accepted::Packets { .. } | Accepted::Keepalive | Accepted::Nothing => {}
         }
         self.run_defense(now, out);
         (packets > 0).then_some(normal)
@@ -139,10 +146,10 @@ impl Tunnel {
         match accepted {
             Accepted::Keepalive => false,
             Accepted::Packets { .. } => true,
-            Accepted::Control | Accepted::Nothing if self.has_alike_timers() => true,
+            Accepted::Control | Accepted::Path | Accepted::Nothing if self.has_alike_timers() => true,
             // One padding packet may be a keepalive that a defense hides: two sides that answered those would never be
             // silent again. Several are answered, for a peer may count them as data.
-            Accepted::Control | Accepted::Nothing => self.padding_since_sent > 0,
+            Accepted::Control | Accepted::Path | Accepted::Nothing => self.padding_since_sent > 0,
         }
     }
 
@@ -174,6 +181,7 @@ impl Tunnel {
                 Accepted::Nothing
             }
             Some(FrameKind::Control) => Accepted::Control,
+            Some(FrameKind::Path) => Accepted::Path,
             Some(FrameKind::Keepalive) => Accepted::Keepalive,
             Some(FrameKind::Padding | FrameKind::Unknown(_)) => Accepted::Nothing,
             None => {

@@ -47,8 +47,10 @@ mod outgoing;
 mod padding;
 mod padding_actions;
 mod passing;
+mod path_size;
 mod queue;
 mod sealed;
+mod sizing;
 mod talk;
 #[cfg(test)]
 mod tests;
@@ -57,7 +59,7 @@ mod timers;
 mod truth_tables;
 
 pub use allowed_ips::AllowedIps;
-pub use batch::{DatagramBatch, Run, Runs};
+pub use batch::{DatagramBatch, Mark, Run, Runs};
 pub use boringtun::noise::rate_limiter::RateLimiter;
 pub use bundle::{MAX_BUNDLED, packets};
 pub use ecn::Ecn;
@@ -86,6 +88,7 @@ use handshake::{Attempt, Paused};
 use negotiated::Negotiated;
 use noise::Noise;
 use padding::Padding;
+use path_size::PathSize;
 use queue::Queue;
 use talk::Talk;
 use timers::{Timer, Timers};
@@ -196,6 +199,13 @@ pub enum Event {
     EndpointChanged(SocketAddr),
     /// The traffic is protected in another way than before.
     Protection(Protection),
+    /// The path to the peer takes other datagrams than before, and the tunnel other packets.
+    PathTakes {
+        /// The largest IP packet that the peer is sent, in bytes.
+        datagram: usize,
+        /// The largest packet inside the tunnel, in bytes.
+        packet: usize,
+    },
 }
 
 /// One peer of a WireGuard device.
@@ -215,6 +225,11 @@ pub struct Tunnel {
     told: Protection,
     /// Packets received since one was sent last that held no normal packet, and were no bare keepalives.
     padding_since_sent: u32,
+    path: PathSize,
+    /// The size of packets, and what both MTUs allow, as they were when they were looked at last.
+    told_size: Option<(usize, usize)>,
+    /// Control frames that were sent since the peer was heard from in a session.
+    unanswered: u32,
     /// When the age of the session was last compared with a clock that runs while the system sleeps.
     checked: Option<Instant>,
     session: Option<Session>,
@@ -282,6 +297,9 @@ impl Tunnel {
             talk: None,
             told: Protection::NotProtected(Cause::Off),
             padding_since_sent: 0,
+            path: PathSize::default(),
+            told_size: None,
+            unanswered: 0,
             checked: None,
             session: None,
             answered: None,

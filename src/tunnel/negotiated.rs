@@ -11,6 +11,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
 use super::departure::{Agreement, Class};
+use super::frame::HEADER;
 use super::timers::{AGREEMENT_TIME, SETTLE_TIME, Timer};
 use super::{DatagramBatch, Ecn, Tunnel};
 use crate::defense::{Plan, PlanError};
@@ -117,7 +118,11 @@ impl Tunnel {
             private_key: self.noise.private_key().clone(),
             peer: self.noise.peer(),
             preshared_key: self.noise.preshared_key().cloned(),
-            capabilities: bundles.with(Capabilities::TIMERS).with(Capabilities::PATHS).with(Capabilities::RENEWAL),
+            capabilities: bundles
+                .with(Capabilities::TIMERS)
+                .with(Capabilities::PATHS)
+                .with(Capabilities::RENEWAL)
+                .with(Capabilities::SIZES),
             mtu: u16::try_from(self.mtu).unwrap_or(u16::MAX),
             choice: Choice::new(settings.tier, settings.strength),
             renewal: settings.renewal.clamp(MIN_RENEWAL, MAX_RENEWAL),
@@ -241,10 +246,15 @@ impl Tunnel {
         Ecn::NotCapable
     }
 
-    /// Returns the size of plaintexts while a defense runs: the smaller of both ends' MTU, as far as they told each other.
-    pub(super) fn size(&self) -> usize {
+    /// Returns the largest size of plaintexts: the smaller of both ends' MTU, as far as they told each other.
+    pub(super) fn full_size(&self) -> usize {
         let theirs = self.agreed().and_then(|agreed| agreed.mtu).map_or(usize::MAX, usize::from);
         self.mtu.min(theirs.max(MIN_SIZE))
+    }
+
+    /// Returns the size of plaintexts while a defense runs: the largest, or what the path takes.
+    pub(super) fn size(&self) -> usize {
+        self.path.in_use(self.full_size())
     }
 
     /// Begins to talk: there is a new session.
@@ -268,6 +278,7 @@ impl Tunnel {
     /// Takes the body of a control frame that came in the session of these bits.
     pub(super) fn receive_control(&mut self, body: &[u8], session: u32, now: Instant, out: &mut DatagramBatch) {
         let is_fresh = self.noise.is_fresh(session);
+        self.path.note_asked_in(body.len() + HEADER);
         let Some(talk) = &mut self.talk else { return };
         self.statistics.dropped.malformed += talk.receive(body, is_fresh, now);
         if is_fresh && talk.is_assured() {
@@ -297,6 +308,7 @@ impl Tunnel {
             }
         }
         self.note_protection();
+        self.run_sizing(now, out);
         if self.may_pass(Class::User) {
             // What waited for the peer's word.
             self.flush_queue(now, out);
@@ -336,6 +348,7 @@ impl Tunnel {
 
     fn be_alone(&mut self, reason: Reason, now: Instant) {
         self.noise.disclaim();
+        self.path.set_careful(false);
         let Some(negotiated) = &mut self.negotiated else { return };
         negotiated.agreed_at = None;
         negotiated.cause = Cause::Refused(reason);

@@ -114,13 +114,13 @@ impl Tunnel {
             return;
         }
         let mark = Ecn::of(&buffer[..length]);
-        let padded = length.next_multiple_of(PADDING_MULTIPLE).min(self.mtu.max(length)).min(buffer.len());
+        let padded = length.next_multiple_of(PADDING_MULTIPLE).min(self.size().max(length)).min(buffer.len());
         buffer[length..padded].fill(0);
         let Some(length) = self.noise.seal(&buffer[..padded], out.space()) else {
             self.statistics.dropped.no_session += 1;
             return;
         };
-        out.commit_marked(length, mark);
+        out.commit_marked(length, mark.into());
         self.statistics.sent_packets += 1;
         self.sent(Content::Packets, length, now);
         self.rekey_if_older(REKEY_AFTER_TIME, now, out);

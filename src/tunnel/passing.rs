@@ -20,6 +20,7 @@ impl Tunnel {
         self.run_defense(now, out);
         self.end_old_sessions(now);
         self.run_negotiation(now, out);
+        self.run_sizing(now, out);
         while !out.is_full() {
             let timer = if self.may_pass(Class::Handshake) {
                 self.timers.expire(now)
@@ -37,6 +38,7 @@ impl Tunnel {
                     }
                 }
                 Timer::Silence => {
+                    self.doubt_size();
                     self.forget_local_address();
                     self.begin_handshake(now, out);
                 }
@@ -74,7 +76,7 @@ impl Tunnel {
     pub fn next_timeout(&self) -> Option<Instant> {
         let machines = self.defended.as_ref().and_then(|defended| defended.engine.next_timeout());
         let own = if self.may_pass(Class::Handshake) { self.timers.next() } else { self.timers.get(Timer::Forget) };
-        machines.into_iter().chain(own).chain(self.negotiation_timeout()).min()
+        machines.into_iter().chain(own).chain(self.negotiation_timeout()).chain(self.sizing_timeout()).min()
     }
 
     /// Ends the sessions that are too old to be used.
@@ -143,6 +145,7 @@ impl Tunnel {
             // An answer that was held was for another place.
             self.drop_held();
             self.push_event(Event::EndpointChanged(from.remote));
+            self.path.moved(self.full_size());
         }
         self.endpoint = Some(from);
         if self.padding.received(length, from.remote) {

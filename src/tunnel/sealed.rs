@@ -25,6 +25,7 @@ fn kind(content: &[u8]) -> &'static str {
         Some(FrameKind::Bundle) => "bundle",
         Some(FrameKind::Control) => "control",
         Some(FrameKind::Keepalive) => "keepalive",
+        Some(FrameKind::Path) => "path",
         Some(FrameKind::Unknown(_)) => "other",
     }
 }

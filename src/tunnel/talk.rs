@@ -127,6 +127,7 @@ impl Tunnel {
 
     /// Notes traffic: a datagram, either way, that is neither a keepalive nor control.
     pub(super) fn note_traffic(&mut self, now: Instant) {
+        self.path.traffic(self.full_size(), now);
         if let Some(talk) = &mut self.talk {
             talk.negotiation.traffic(now, &mut talk.rng);
             talk.schedule(now);

@@ -19,6 +19,7 @@
 //! | `maybetun_epoch_digest` | not taken | that of the defense: 64 hexadecimal digits |
 //! | `maybetun_renewals` | not taken | how often one epoch followed on another |
 //! | `maybetun_protection` | not taken | `protected`, or `one-sided` or `not-protected`, a space and the cause: `off`, `not-negotiated`, `negotiating`, `version`, `choice`, `mismatch`, `unknown`, `unanswered`, `requested`, `bounds` or `other` |
+//! | `maybetun_path_mtu` | not taken | the largest IP packet that the peer is sent, in bytes; left out unless the path takes less than the MTU asks for. Also of a peer without a defense |
 
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ keys! {
         Digest "maybetun_epoch_digest",
         Renewals "maybetun_renewals",
         Protection "maybetun_protection",
+        PathMtu "maybetun_path_mtu",
     }
 }
 
@@ -147,6 +149,9 @@ pub(super) fn format_status(text: &mut SecretBuffer, peer: &PeerStatus) {
             None => text.line(AgreementKey::Protection.name(), "=", word),
         }
     }
+    if let Some(mtu) = peer.path_mtu {
+        text.line(AgreementKey::PathMtu.name(), "=", mtu);
+    }
 }
 
 /// Takes a line of a response into what is told of the settings; `None` if the key cannot have the value, or cannot stand
@@ -168,6 +173,10 @@ pub(super) fn read_agreement(peer: &mut PeerStatus, key: AgreementKey, value: &s
             None => (value, None),
         };
         peer.protection = Some(Protection::from_words(word, cause)?);
+        return Some(());
+    }
+    if key == AgreementKey::PathMtu {
+        peer.path_mtu = Some(text::decimal(value)?);
         return Some(());
     }
     let negotiation = peer.negotiation.as_mut()?;

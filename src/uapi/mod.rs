@@ -22,6 +22,7 @@ mod server;
 mod socket;
 #[cfg(test)]
 mod strategies;
+mod watch;
 
 use std::io;
 use std::path::{Path, PathBuf};

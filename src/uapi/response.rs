@@ -302,6 +302,7 @@ fn new_peer(public_key: PublicKey) -> PeerStatus {
         defense: None,
         negotiation: None,
         protection: None,
+        path_mtu: None,
     }
 }
 

@@ -1,18 +1,15 @@
-//! The socket's file: made without a moment in which others could open it, removed when it is still ours, watched.
+//! The socket's file: made without a moment in which others could open it, and removed when it is still ours.
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::sys::stat::{Mode, fchmod};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::net::unix::pipe::Receiver;
 
-use super::socket_path;
+use super::{EXTENSION, socket_path};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 16;
@@ -137,10 +134,11 @@ pub(super) fn listen(directory: &Path, interface: &str) -> Result<(UnixListener,
         Ok(()) | Err(_) => {}
     }
     let failed = |source| BindError::Socket { path: path.clone(), source };
-    // Listening starts under another name, so that no client finds a socket that does not answer and takes it for stale.
-    let (listener, mut file) = listen_under_temporary_name(directory, interface).map_err(failed)?;
-    match fs::hard_link(&file.path, &path) {
-        Ok(()) => fs::remove_file(&file.path).map_err(failed)?,
+    // Listening starts in another place, so that no client finds a socket that does not answer and takes it for stale.
+    let room = Room::make(directory, interface).map_err(failed)?;
+    let (listener, mut file) = listen_in(&room).map_err(failed)?;
+    match renameat_with(CWD, &file.path, CWD, &path, RenameFlags::NOREPLACE).map_err(io::Error::from) {
+        Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             refuse_unless_stale(&path)?;
             fs::rename(&file.path, &path).map_err(failed)?;
@@ -151,22 +149,39 @@ pub(super) fn listen(directory: &Path, interface: &str) -> Result<(UnixListener,
     Ok((listener, file))
 }
 
-fn listen_under_temporary_name(directory: &Path, interface: &str) -> io::Result<(UnixListener, SocketFile)> {
-    for attempt in 0..TEMPORARY_NAMES {
-        let path = temporary_name(&directory.join(interface), interface, attempt);
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // Linux gives the file the mode of the socket, less the umask: it is never more open than this.
-        fchmod(socket.as_fd(), Mode::S_IRUSR | Mode::S_IWUSR)?;
-        match socket.bind(&SockAddr::unix(&path)?) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => continue,
-            bound => bound?,
+/// A directory that nobody else enters, removed on drop.
+struct Room(PathBuf);
+
+impl Room {
+    fn make(directory: &Path, interface: &str) -> io::Result<Self> {
+        for attempt in 0..TEMPORARY_NAMES {
+            let path = temporary_name(&directory.join(interface), interface, attempt);
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made.map(|()| Self(path)),
+            }
         }
-        let file = SocketFile { identity: Identity::of(&path)?, path, other: None };
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        return Ok((socket.into(), file));
+        Err(io::ErrorKind::AddrInUse.into())
     }
-    Err(io::ErrorKind::AddrInUse.into())
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // What stays takes one name of those that the next process with our number tries.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+fn listen_in(room: &Room) -> io::Result<(UnixListener, SocketFile)> {
+    let path = room.0.join(EXTENSION);
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(&path)?)?;
+    let file = SocketFile { identity: Identity::of(&path)?, path, other: None };
+    // Only Linux takes the mode from the socket before it has a file: everywhere nobody reaches the file before it has it.
+    fs::set_permissions(&file.path, fs::Permissions::from_mode(0o600))?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok((socket.into(), file))
 }
 
 fn refuse_unless_stale(path: &Path) -> Result<(), BindError> {
@@ -175,47 +190,11 @@ fn refuse_unless_stale(path: &Path) -> Result<(), BindError> {
         Ok(_) | Err(_) => {}
     }
     // Does not block: a socket whose backlog is full is alive.
-    let refused = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)
-        .and_then(|socket| socket.connect(&SockAddr::unix(path)?))
+    let refused = Socket::new(Domain::UNIX, Type::STREAM, None)
+        .and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            socket.connect(&SockAddr::unix(path)?)
+        })
         .is_err_and(|error| matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound));
     if refused { Ok(()) } else { Err(BindError::InUse(path.to_owned())) }
-}
-
-/// Tells when something happens to the socket's file, and costs nothing otherwise: an inotify descriptor.
-#[derive(Debug)]
-pub(super) struct Watch(OwnedFd);
-
-/// A [`Watch`] on a tokio runtime. That a pipe's end is what tokio calls it does not matter: it reads bytes when there are
-/// any, and takes any descriptor that can be polled.
-pub(super) type RunningWatch = Receiver;
-
-impl Watch {
-    pub(super) fn on(file: &SocketFile) -> io::Result<Self> {
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-        // The inode outlives its name while the socket is open, so a removal shows as a change of its link count.
-        let flags = AddWatchFlags::IN_ATTRIB
-            | AddWatchFlags::IN_MOVE_SELF
-            | AddWatchFlags::IN_DELETE_SELF
-            | AddWatchFlags::IN_DONT_FOLLOW;
-        inotify.add_watch(&file.path, flags)?;
-        Ok(Self(inotify.as_fd().try_clone_to_owned()?))
-    }
-
-    pub(super) fn run(self) -> io::Result<RunningWatch> {
-        Receiver::from_owned_fd_unchecked(self.0)
-    }
-}
-
-/// Waits until `file` is no longer where it was made.
-pub(super) async fn removed(watch: &RunningWatch, file: &SocketFile) -> io::Result<()> {
-    // What happened is looked up, not read from the events, so a buffer for many of them is enough for all.
-    let mut events = [0; 4096];
-    while file.is_in_place() {
-        watch.readable().await?;
-        match watch.try_read(&mut events) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-            Ok(_) | Err(_) => {}
-        }
-    }
-    Ok(())
 }

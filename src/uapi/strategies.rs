@@ -205,7 +205,13 @@ fn peer_status() -> impl Strategy<Value = PeerStatus> {
         prop::collection::vec(prefix(), 0..4),
         prop::option::of((1..u64::from(u32::MAX), 0..1_000_000_000u32)),
         any::<(u64, u64, [u64; counters::PEER.len()])>(),
-        (prop::option::of(role()), prop::option::of(defense_status()), prop::option::of(negotiation()), protection()),
+        (
+            prop::option::of(role()),
+            prop::option::of(defense_status()),
+            prop::option::of(negotiation()),
+            protection(),
+            any::<Option<u32>>(),
+        ),
     )
         .prop_map(
             |(public_key, preshared_key, endpoint, persistent_keepalive, allowed_ips, handshake, counts, run)| {
@@ -227,6 +233,7 @@ fn peer_status() -> impl Strategy<Value = PeerStatus> {
                     defense: run.1,
                     negotiation: run.2,
                     protection: run.3,
+                    path_mtu: run.4,
                 }
             },
         )

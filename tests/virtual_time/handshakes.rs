@@ -27,6 +27,43 @@ fn assert_steady_traffic(network: &mut Network, count: u32, pause: Duration) {
     }
 }
 
+/// Has a side call the other, to which the way is another, and returns the kinds of what leaves.
+fn call_again(network: &mut Network, side: usize) -> Vec<u8> {
+    let (now, mut out) = (network.instant(), DatagramBatch::new());
+    network.tunnels[side].call_again(now, &mut out);
+    network.inject(side, &out);
+    out.iter().map(|datagram| datagram[0]).collect()
+}
+
+#[test]
+fn who_is_called_because_the_way_is_another_has_a_session_at_once_and_no_packet_is_lost() {
+    let mut network = Network::connected();
+    let before = network.tunnels[0].statistics().handshakes;
+    // The relay has answered a moment ago.
+    assert_eq!(call_again(&mut network, 1), [1]);
+    assert_steady_traffic(&mut network, 100, Duration::from_millis(20));
+    assert_eq!(network.tunnels[0].statistics().handshakes, before + 1);
+}
+
+#[test]
+fn a_call_that_does_not_arrive_costs_the_session_nothing() {
+    let mut network = Network::connected();
+    network.fate = Box::new(|_| Fate::Lose);
+    assert_eq!(call_again(&mut network, 1), [1]);
+    network.fate = Box::new(|_| Fate::Deliver);
+    assert_steady_traffic(&mut network, 100, Duration::from_millis(20));
+    assert!(network.events.iter().all(|events| !events.contains(&Event::SessionEnded)));
+}
+
+#[test]
+fn without_a_session_nobody_is_called_because_the_way_is_another() {
+    let mut network = Network::new();
+    assert!(call_again(&mut network, 0).is_empty());
+    network.send(0, &packet(0, 1, 100));
+    network.run_for(seconds(400));
+    assert!(call_again(&mut network, 0).is_empty());
+}
+
 #[test]
 fn an_initiation_that_got_lost_does_not_cost_the_session_that_the_peer_began() {
     let mut network = Network::new();

@@ -1,6 +1,10 @@
 //! A reusable buffer of IP packets: filled by one side, drained by the other, never reallocated.
 
+#[cfg(not(target_os = "linux"))]
+use crate::no_offload::{Cut, HEADER};
+#[cfg(target_os = "linux")]
 use crate::offload::segment::{self, Cut};
+#[cfg(target_os = "linux")]
 use crate::offload::{HEADER, VirtioHeader};
 
 /// Largest IP packet, in bytes, that a batch takes (the 16-bit length field of IPv4).
@@ -77,11 +81,6 @@ impl PacketBatch {
             && self.end + MAX_PACKET + packets * (TAIL_ROOM + HEADER) + SPACE <= self.buffer.len()
     }
 
-    /// Returns the bytes of all entries together.
-    pub(crate) fn bytes(&self) -> usize {
-        self.end
-    }
-
     /// Removes every entry.
     pub fn clear(&mut self) {
         self.entries.clear();
@@ -104,19 +103,6 @@ impl PacketBatch {
     /// Panics if the batch is full, or `len` is over [`MAX_PACKET`].
     pub fn commit(&mut self, len: usize) {
         self.commit_entry(0, len, None);
-    }
-
-    /// Takes the first `len` bytes of [`space`](Self::space) as a [`VirtioHeader`] and what it stands before; nothing if
-    /// they do not fit together.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn commit_offloaded(&mut self, len: usize) -> Result<(), segment::Malformed> {
-        let (header, packet) = self.space()[..len].split_first_chunk_mut().ok_or(segment::Malformed)?;
-        if packet.len() > MAX_PACKET {
-            return Err(segment::Malformed);
-        }
-        let cut = segment::prepare(&VirtioHeader::from_bytes(header), packet)?;
-        self.commit_entry(HEADER, len - HEADER, cut);
-        Ok(())
     }
 
     fn commit_entry(&mut self, offset: usize, length: usize, cut: Option<Cut>) {
@@ -164,19 +150,38 @@ impl PacketBatch {
         let place = cut.packet(&mut self.buffer[entry.start..end], entry.taken)?;
         entry.taken += 1;
         let start = entry.start + place.start;
-        let tail = start + place.length;
+        let tail = start + place.len();
         entry.behind.copy_from_slice(&self.buffer[tail..tail + TAIL_ROOM]);
-        Some((&mut self.buffer[start..tail + TAIL_ROOM], place.length))
+        Some((&mut self.buffer[start..tail + TAIL_ROOM], place.len()))
+    }
+}
+
+/// What a device with offload asks for.
+#[cfg(target_os = "linux")]
+impl PacketBatch {
+    /// Returns the bytes of all entries together.
+    pub(crate) fn bytes(&self) -> usize {
+        self.end
+    }
+
+    /// Takes the first `len` bytes of [`space`](Self::space) as a [`VirtioHeader`] and what it stands before; nothing if
+    /// they do not fit together.
+    pub(crate) fn commit_offloaded(&mut self, len: usize) -> Result<(), segment::Malformed> {
+        let (header, packet) = self.space()[..len].split_first_chunk_mut().ok_or(segment::Malformed)?;
+        if packet.len() > MAX_PACKET {
+            return Err(segment::Malformed);
+        }
+        let cut = segment::prepare(&VirtioHeader::from_bytes(header), packet)?;
+        self.commit_entry(HEADER, len - HEADER, cut);
+        Ok(())
     }
 
     /// Returns the bytes of entry `index`.
-    #[cfg(target_os = "linux")]
     pub(crate) fn entry(&self, index: usize) -> &[u8] {
         let Entry { start, length, .. } = self.entries[index];
         &self.buffer[start..start + length]
     }
 
-    #[cfg(target_os = "linux")]
     pub(crate) fn entry_mut(&mut self, index: usize) -> &mut [u8] {
         let Entry { start, length, .. } = self.entries[index];
         &mut self.buffer[start..start + length]

@@ -257,8 +257,13 @@ mod tests {
         let tun = FdTun::from_owned_fd(ours.into(), 1280, Framing::Plain).unwrap();
         drop(theirs);
         let mut batch = PacketBatch::new();
-        assert_eq!(tun.recv(&mut batch).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        let error = tun.recv(&mut batch).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        assert!(crate::is_gone(&error));
         batch.push(&[0x45; 20]);
-        assert_eq!(tun.send(&mut batch).await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        let error = tun.send(&mut batch).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        assert!(crate::is_gone(&error));
+        assert!(!crate::is_gone(&io::ErrorKind::PermissionDenied.into()), "that is a failure");
     }
 }

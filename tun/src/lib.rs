@@ -67,6 +67,9 @@ mod link;
 #[cfg(target_os = "linux")]
 mod linux;
 pub mod memory;
+#[cfg(not(target_os = "linux"))]
+mod no_offload;
+#[cfg(target_os = "linux")]
 mod offload;
 #[cfg(unix)]
 mod refusal;
@@ -85,6 +88,15 @@ use std::io;
 #[cfg(target_os = "linux")]
 pub mod for_benchmarks {
     pub use crate::offload::for_benchmarks::{burst, cut, join};
+}
+
+/// Tells whether an error of a [`Tun`] says that the device no longer exists, rather than that it failed.
+pub fn is_gone(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if refusal::Refusal::of(error) == refusal::Refusal::Gone {
+        return true;
+    }
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof)
 }
 
 /// A device that carries IP packets in batches.

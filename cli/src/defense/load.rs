@@ -5,8 +5,6 @@ use std::path::Path;
 
 use maybetun::config::Defense;
 
-use crate::exit::{Exit, Failure};
-use crate::locate::Source;
 use crate::machines;
 
 /// Returns the defense that is named: from the catalogue, or from a file whose path is relative to `directory`.
@@ -22,22 +20,21 @@ pub(crate) fn load(defense: &Defense, directory: &Path) -> io::Result<maybetun_m
     }
 }
 
-/// Makes sure that every defense of a configuration file is there and valid.
+/// Makes sure that a defense of a configuration file in `directory` is there and valid.
 ///
 /// # Errors
-/// When one is not; the message names file and peer.
-pub(crate) fn check(source: &Source) -> anyhow::Result<()> {
-    for peer in &source.config.peers {
-        peer.defense_change(|defense| load(defense, source.directory()))
-            .map_err(|error| Failure::error(Exit::Config, format!("{}: {error}", source.path.display())))?;
+/// What is wrong, if it is not.
+pub(crate) fn check(defense: &Defense, directory: &Path) -> Result<(), String> {
+    match defense {
+        Defense::Off | Defense::Ephemeral => Ok(()),
+        Defense::Named(_) | Defense::File(_) => load(defense, directory).map(drop).map_err(|error| error.to_string()),
     }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::exit;
+    use crate::exit::{self, Exit};
+    use crate::locate::Source;
 
     const PEER: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
 
@@ -50,20 +47,22 @@ mod tests {
                 "[Interface]\nPrivateKey = dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=\n[Peer]\nPublicKey = {PEER}\nDefense = {defense}\n"
             );
             std::fs::write(&path, text).unwrap();
-            check(&Source::read(&path).unwrap())
+            Source::read(&path).map(drop)
         };
         std::fs::write(directory.path().join("mine.toml"), "name = \"mine\"\n").unwrap();
         std::fs::write(directory.path().join("bad.toml"), "name = \"Mine\"\n").unwrap();
         for good in ["off", "ephemeral", "front", "mine.toml", "./mine.toml"] {
             checked(good).unwrap();
         }
-        for (bad, message) in
-            [("fornt", "no defense \"fornt\""), ("bad.toml", "bad.toml: name: "), ("no.toml", "no.toml")]
-        {
+        for (bad, message) in [
+            ("fornt", "no defense \"fornt\" in the catalogue: did you mean \"front\"?"),
+            ("bad.toml", "bad.toml: name: "),
+            ("no.toml", "no.toml"),
+        ] {
             let error = checked(bad).unwrap_err();
             assert_eq!(exit::of(&error), Exit::Config);
             let text = error.to_string();
-            assert!(text.starts_with(&format!("{}: Defense of peer {PEER}: ", path.display())), "{text}");
+            assert!(text.starts_with(&format!("{}:5: Defense: ", path.display())), "{text}");
             assert!(text.contains(message), "{text}");
         }
     }

@@ -33,7 +33,7 @@ const MAX_FILE: u64 = 64 * 1024;
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// One thing that was set up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Step {
     /// The PreUp hooks were begun: the PostDown hooks are due.
@@ -53,12 +53,12 @@ impl Step {
     ///
     /// # Errors
     /// When the kernel or a program refuses.
-    pub(super) async fn undo(self, interface: &str, network: &Network) -> anyhow::Result<()> {
+    pub(super) async fn undo(&self, interface: &str, network: &Network) -> anyhow::Result<()> {
         match self {
             Self::PostDown | Self::PreDown => Ok(()),
             Self::Dns(manager) => manager.unset_gone(interface).await,
             Self::Firewall => firewall::remove(interface).await,
-            Self::Rule(rule) => network.delete_rule(&rule).await,
+            Self::Rule(rule) => network.delete_rule(rule).await,
         }
     }
 }
@@ -87,22 +87,33 @@ impl Journal {
         Self { directory: directory.to_owned(), name: name.to_owned(), steps }
     }
 
-    /// Writes steps down that are about to be taken.
+    /// Writes steps down that are about to be taken, but for those that are there. The PreDown hooks stay the first to be due:
+    /// all that is set up is there for them.
     ///
     /// # Errors
     /// When the file cannot be written. Then they must not be taken.
     pub(crate) fn record(&mut self, steps: impl IntoIterator<Item = Step>) -> anyhow::Result<()> {
-        self.steps.extend(steps);
+        for step in steps {
+            if !self.has(&step) {
+                let is_before_hooks = self.steps.last() == Some(&Step::PreDown);
+                self.steps.insert(self.steps.len() - usize::from(is_before_hooks), step);
+            }
+        }
         self.write()
     }
 
-    /// Strikes the latest step out: it was not taken.
+    /// Strikes a step out: it was not taken, or is undone.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub(crate) fn strike_latest(&mut self) -> anyhow::Result<()> {
-        self.steps.pop();
+    /// When the file cannot be written. Then it is undone once more at the end, which does no harm.
+    pub(crate) fn strike(&mut self, step: &Step) -> anyhow::Result<()> {
+        self.steps.retain(|other| other != step);
         self.write()
+    }
+
+    /// Tells whether a step is written down.
+    pub(crate) fn has(&self, step: &Step) -> bool {
+        self.steps.contains(step)
     }
 
     /// Returns the steps, in the order in which they were taken.
@@ -218,7 +229,7 @@ impl Taken {
     pub(crate) fn tables(&self) -> impl Iterator<Item = u32> {
         self.rules.iter().filter_map(|rule| match rule.kind {
             RuleKind::Table(table) => Some(table),
-            RuleKind::MainWithoutDefault => None,
+            RuleKind::MainWithoutDefault | RuleKind::Marked => None,
         })
     }
 }
@@ -246,13 +257,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let own = own(&directory);
         let mut journal = journal(&own, "wg.0");
-        let steps = [rule(5), Step::Dns(Manager::RankedResolvconf), Step::Firewall, Step::PreDown];
-        for step in steps {
+        let steps =
+            [rule(5), Step::Dns(Manager::Resolvconf { prefix: "tun.".to_owned() }), Step::Firewall, Step::PreDown];
+        for step in steps.clone() {
             journal.record([step]).unwrap();
         }
         assert_eq!(read(&own, "wg.0").unwrap(), steps);
         assert_eq!(fs::metadata(own.join("wg.0.journal")).unwrap().permissions().mode() & 0o777, 0o600);
-        journal.strike_latest().unwrap();
+        journal.strike(&Step::PreDown).unwrap();
         assert_eq!(read(&own, "wg.0").unwrap(), steps[..3]);
         journal.finish(vec![Step::Firewall]).unwrap();
         assert_eq!(read(&own, "wg.0").unwrap(), [Step::Firewall]);
@@ -260,6 +272,19 @@ mod tests {
         journal.finish(Vec::new()).unwrap();
         assert_eq!(fs::read_dir(&own).unwrap().count(), 0);
         assert_eq!(read(&own, "wg.0").unwrap(), []);
+    }
+
+    #[test]
+    fn hooks_come_first_whatever_is_set_up_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = own(&directory);
+        let mut journal = journal(&own, "wg0");
+        for step in [rule(5), Step::PreDown, Step::Firewall, Step::Firewall] {
+            journal.record([step]).unwrap();
+        }
+        assert_eq!(read(&own, "wg0").unwrap(), [rule(5), Step::Firewall, Step::PreDown]);
+        journal.strike(&rule(5)).unwrap();
+        assert!(!journal.has(&rule(5)) && journal.has(&Step::Firewall));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use maybetun::uapi::DIRECTORY;
 
+use super::control;
 use super::interface;
 use super::network::dns::Manager;
 use super::network::plan::Family;
@@ -67,7 +68,7 @@ pub(crate) async fn remove(claim: &Claim) -> anyhow::Result<Leftovers> {
     kill_switch::forget_unless_closed(name).await?;
     remove_sockets(Path::new(DIRECTORY), directory, name)?;
     lock::tidy(directory).await?;
-    Journal::with(directory, name, Vec::new()).finish(left.failed.iter().map(|(step, _)| *step).collect())?;
+    Journal::with(directory, name, Vec::new()).finish(left.failed.iter().map(|(step, _)| step.clone()).collect())?;
     Ok(left)
 }
 
@@ -86,7 +87,8 @@ pub(crate) async fn adopt(claim: &Claim) -> anyhow::Result<Journal> {
         warn_of_hooks(name);
     }
     // They are undone with the rest, or by the next `down`.
-    let failed = left.failed.iter().inspect(|(_, error)| tracing::warn!("{error:#}")).map(|(step, _)| *step).collect();
+    let failed =
+        left.failed.iter().inspect(|(_, error)| tracing::warn!("{error:#}")).map(|(step, _)| step.clone()).collect();
     Ok(Journal::with(claim.directory(), name, failed))
 }
 
@@ -135,6 +137,7 @@ fn remove_sockets(shared: &Path, own: &Path, name: &str) -> io::Result<()> {
         unless_gone(fs::remove_file(known))?;
     }
     unless_gone(fs::remove_file(socket))?;
+    unless_gone(fs::remove_file(control::path_in(own, name)))?;
     let prefix = format!(".{name}.");
     for entry in fs::read_dir(own)? {
         let path = entry?.path();
@@ -143,8 +146,10 @@ fn remove_sockets(shared: &Path, own: &Path, name: &str) -> io::Result<()> {
         let is_ours = file.and_then(|rest| rest.split_once('.')).is_some_and(|(process, attempt)| {
             [process, attempt].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
         });
+        // A socket is made in a directory of that name, and has a second name made from such a file.
+        let is_directory = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());
         if is_ours {
-            unless_gone(fs::remove_file(path))?;
+            unless_gone(if is_directory { fs::remove_dir_all(path) } else { fs::remove_file(path) })?;
         }
     }
     Ok(())
@@ -159,10 +164,21 @@ mod tests {
         let shared = tempfile::tempdir().unwrap();
         let own = shared.path().join("netns-7");
         fs::create_dir(&own).unwrap();
-        let names = ["wg0.sock", ".wg0.12.0", "wg1.sock", ".wg0.5.12.0", ".wg01.12.0", ".wg0.x.0", "wg0.running"];
+        let names = [
+            "wg0.sock",
+            ".wg0.12.0",
+            "wg0.control",
+            "wg1.sock",
+            ".wg0.5.12.0",
+            ".wg01.12.0",
+            ".wg0.x.0",
+            "wg0.running",
+        ];
         for file in names {
             fs::write(own.join(file), "").unwrap();
         }
+        fs::create_dir(own.join(".wg0.12.1")).unwrap();
+        fs::write(own.join(".wg0.12.1/sock"), "").unwrap();
         fs::hard_link(own.join("wg0.sock"), shared.path().join("wg0.sock")).unwrap();
         // That of another namespace.
         fs::write(shared.path().join("wg1.sock"), "").unwrap();

@@ -13,6 +13,7 @@ pub(crate) mod plan;
 mod route;
 pub(crate) mod rule;
 pub(crate) mod sysctl;
+pub(crate) mod tables;
 pub(crate) mod watch;
 
 use std::io;

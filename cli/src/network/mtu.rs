@@ -1,7 +1,14 @@
-//! The MTU of a tunnel: derived from the paths to its peers, and never too small for what the file asks for.
+//! The MTU of a tunnel: derived from the paths to its peers, following them, and never too small for what the file asks for.
+
+use std::convert::Infallible;
 
 use ipnet::IpNet;
 use maybetun::config::{Config, MIN_MTU_IPV6, Table};
+use maybetun::device::{Device, DeviceEvent};
+use maybetun::tunnel::Event;
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use super::Network;
 
 /// Bytes that WireGuard adds to a packet at most: IPv6 40, UDP 8, data message 32 (whitepaper §5.4.6).
 const OVERHEAD: u32 = 80;
@@ -34,6 +41,55 @@ pub(crate) fn wide_enough(derived: u16, config: &Config) -> u16 {
          datagrams are cut in two on the way"
     );
     MIN_MTU_IPV6
+}
+
+/// Has the interface take no larger packets than the path to the only peer does, for as long as that is so.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    events: broadcast::Receiver<DeviceEvent>,
+    /// Whether the interface has an MTU for the path's sake.
+    has_lent: bool,
+}
+
+impl Follower {
+    pub(crate) fn new(device: &Device) -> Self {
+        Self { events: device.events(), has_lent: false }
+    }
+
+    /// Follows the path. It ends never, and may be dropped and called again.
+    pub(crate) async fn follow(&mut self, device: &Device, network: &Network, config: &Config) -> Infallible {
+        let least = if wants_ipv6(config) { MIN_MTU_IPV6 } else { 0 };
+        loop {
+            if let Err(error) = self.fit(device, network, least).await {
+                // Whoever sends more is told so by the tunnel.
+                tracing::debug!("{error:#}");
+            }
+            loop {
+                match self.events.recv().await {
+                    Ok(DeviceEvent { event: Event::PathTakes { .. }, .. }) | Err(RecvError::Lagged(_)) => break,
+                    Ok(_) => {}
+                    Err(RecvError::Closed) => return std::future::pending().await,
+                }
+            }
+        }
+    }
+
+    async fn fit(&mut self, device: &Device, network: &Network, least: u16) -> anyhow::Result<()> {
+        let now = network.mtu().await?;
+        match device.fitting_mtu(least) {
+            // What the interface has may be new, and the device not know it yet.
+            Some(fitting) if fitting < now || self.has_lent && fitting > now => {
+                self.has_lent = true;
+                device.lend_mtu(fitting);
+                network.set_mtu(fitting).await
+            }
+            None if self.has_lent => {
+                self.has_lent = false;
+                network.set_mtu(device.mtu()).await
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// Tells whether a file asks for IPv6 addresses, or for routes of IPv6.

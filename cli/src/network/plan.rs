@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::Ipv6Addr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use maybetun::config::Table;
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +44,7 @@ pub(crate) struct Rule {
     pub(crate) family: Family,
     /// Rules of a lower priority come first.
     pub(crate) priority: u32,
-    /// What is the tunnel's own has this mark, and the rule is not for it.
+    /// What is the tunnel's own has this mark, and the rule is not for it, but for one of its [kind](RuleKind::Marked).
     pub(crate) mark: u32,
     pub(crate) kind: RuleKind,
 }
@@ -56,14 +57,19 @@ pub(crate) enum RuleKind {
     Table(u32),
     /// The main table's routes come first, but for its default route.
     MainWithoutDefault,
+    /// The other way round: what has the mark is routed by the main table. It is the tunnel's own while its mark changes.
+    Marked,
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: not fwmark {:#x} lookup ", self.priority, self.mark)?;
+        write!(f, "{}: ", self.priority)?;
         match self.kind {
-            RuleKind::Table(table) => write!(f, "{table}"),
-            RuleKind::MainWithoutDefault => write!(f, "main suppress_prefixlength 0"),
+            RuleKind::Table(table) => write!(f, "not fwmark {:#x} lookup {table}", self.mark),
+            RuleKind::MainWithoutDefault => {
+                write!(f, "not fwmark {:#x} lookup main suppress_prefixlength 0", self.mark)
+            }
+            RuleKind::Marked => write!(f, "fwmark {:#x} lookup main", self.mark),
         }
     }
 }
@@ -123,6 +129,17 @@ impl Plan {
         self.rules.push(Rule { family, priority, mark, kind: RuleKind::MainWithoutDefault });
     }
 
+    /// Gives the rules of a family the priorities that the same ones have in `there`. Returns false, with nothing done, if
+    /// not all are there.
+    pub(crate) fn keep(&mut self, family: Family, there: &[Rule]) -> bool {
+        let wanted: Vec<_> = self.rules.iter().filter(|rule| rule.family == family).copied().collect();
+        let same =
+            |wanted: &Rule| there.iter().copied().find(|rule| Rule { priority: wanted.priority, ..*rule } == *wanted);
+        let Some(same) = wanted.iter().map(same).collect::<Option<Vec<_>>>() else { return false };
+        self.rules.iter_mut().filter(|rule| rule.family == family).zip(same).for_each(|(rule, same)| *rule = same);
+        true
+    }
+
     /// Gives each rule a priority of its own, before all that there are: `first` is the lowest of those of a family.
     /// Returns false if there is none left.
     pub(crate) fn rank(&mut self, family: Family, mut first: u32) -> bool {
@@ -135,11 +152,18 @@ impl Plan {
     }
 }
 
-/// Tells whether the kernel makes a route that covers `destination` when the interface gets its addresses.
+/// What the kernel itself routes through every interface that has IPv6.
+const LINK_LOCAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 64);
+
+/// Tells whether the kernel makes a route that covers `destination` when the interface gets its addresses and comes up.
 fn is_connected(addresses: &[IpNet], destination: &IpNet) -> bool {
-    addresses
-        .iter()
-        .any(|address| address.prefix_len() < address.max_prefix_len() && address.trunc().contains(destination))
+    // Of an IPv4 address alone, or in 0.0.0.0/8, it makes none.
+    let has_route = |address: &IpNet| match address {
+        IpNet::V4(address) => address.prefix_len() < 32 && address.network().octets()[0] != 0,
+        IpNet::V6(_) => true,
+    };
+    IpNet::V6(LINK_LOCAL).contains(destination)
+        || addresses.iter().any(|address| has_route(address) && address.trunc().contains(destination))
 }
 
 /// Returns the table for a default route: the configured mark, or the first one that is free.
@@ -182,8 +206,10 @@ mod tests {
 
     #[test]
     fn what_an_address_connects_needs_no_route() {
-        let addresses = nets(&["10.9.0.1/24", "fd00:9::1/64", "10.8.0.1/32"]);
-        let allowed = nets(&["10.9.0.2/32", "10.9.0.0/24", "10.9.0.0/23", "fd00:9::2/128", "10.8.0.1/32"]);
+        let addresses = nets(&["10.9.0.1/24", "fd00:9::1/64", "10.8.0.1/32", "fd00:7::1/128", "10.7.0.1/0"]);
+        let covered =
+            nets(&["10.9.0.2/32", "10.9.0.0/24", "fd00:9::2/128", "fd00:7::1/128", "fe80::/64", "fe80::7/128"]);
+        let allowed = nets(&["10.9.0.0/23", "10.8.0.1/32"]).into_iter().chain(covered);
         let plan = Plan::new(Table::Auto, &addresses, allowed, 51_820);
         assert_eq!(routes(&plan), [route("10.8.0.1/32", MAIN_TABLE), route("10.9.0.0/23", MAIN_TABLE)]);
     }
@@ -219,6 +245,20 @@ mod tests {
         let priorities: Vec<_> = plan.rules.iter().map(|rule| rule.priority).collect();
         assert_eq!(priorities, [99, 98, 2, 1]);
         assert!(!plan.rank(Family::V4, 2) && !plan.rank(Family::V6, 0));
+    }
+
+    #[test]
+    fn rules_that_are_there_keep_their_priorities_all_or_none() {
+        let planned = |mark| Plan::new(Table::Auto, &[], nets(&["0.0.0.0/0", "::/0"]), mark);
+        let mut there = planned(7);
+        assert!(there.rank(Family::V4, 100) && there.rank(Family::V6, 200));
+        let mut same = planned(7);
+        assert!(same.keep(Family::V4, &there.rules) && same.keep(Family::V6, &there.rules));
+        assert_eq!(same, there);
+        let mut other = planned(8);
+        assert!(!other.keep(Family::V4, &there.rules));
+        assert!(!planned(7).keep(Family::V6, &there.rules[..3]));
+        assert!(other.rules.iter().all(|rule| rule.priority == 0));
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Routes through the interface, and questions to the routing tables.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Context as _;
 use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
+use nix::errno::Errno;
 use rtnetlink::RouteMessageBuilder;
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteMetric, RouteScope, RouteType};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType};
 
 use super::plan::{MAIN_TABLE, Route};
 use super::{Network, explain, mtu, os_error};
@@ -18,21 +20,61 @@ impl Network {
     /// # Errors
     /// When the kernel refuses it, as when such a route exists already.
     pub(crate) async fn add_route(&self, route: &Route) -> anyhow::Result<()> {
-        let message = match route.destination {
+        let added = self.handle.route().add(self.message(route)).execute().await.map_err(os_error);
+        explain(added, route.destination, format!("cannot add the route to {}", route.destination))
+    }
+
+    /// Adds a route through the interface, in the place of one of the same prefix if there is one: that of an address
+    /// which is about to go.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub(crate) async fn replace_route(&self, route: &Route) -> anyhow::Result<()> {
+        let replaced = self.handle.route().add(self.message(route)).replace().execute().await.map_err(os_error);
+        explain(replaced, route.destination, format!("cannot add the route to {}", route.destination))
+    }
+
+    /// Adds a route through the interface unless there is one of the same prefix.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub(crate) async fn ensure_route(&self, route: &Route) -> anyhow::Result<()> {
+        match self.handle.route().add(self.message(route)).execute().await.map_err(os_error) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            added => explain(added, route.destination, format!("cannot add the route to {}", route.destination)),
+        }
+    }
+
+    /// Removes a route that was [added](Self::add_route), if it is there.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) async fn delete_route(&self, route: &Route) -> anyhow::Result<()> {
+        match self.handle.route().del(self.message(route)).execute().await.map_err(os_error) {
+            // The kernel says so of a route, or of a table, that is not there.
+            Err(error) if [Errno::ESRCH, Errno::ENOENT].iter().any(|&no| error.raw_os_error() == Some(no as i32)) => {
+                Ok(())
+            }
+            deleted => deleted.with_context(|| format!("cannot remove the route to {}", route.destination)),
+        }
+    }
+
+    fn message(&self, route: &Route) -> RouteMessage {
+        match route.destination {
             IpNet::V4(destination) => RouteMessageBuilder::<Ipv4Addr>::new()
                 .destination_prefix(destination.network(), destination.prefix_len())
                 .output_interface(self.index)
                 .table_id(route.table)
                 .scope(RouteScope::Link)
+                .protocol(RouteProtocol::Boot)
                 .build(),
             IpNet::V6(destination) => RouteMessageBuilder::<Ipv6Addr>::new()
                 .destination_prefix(destination.network(), destination.prefix_len())
                 .output_interface(self.index)
                 .table_id(route.table)
+                .protocol(RouteProtocol::Boot)
                 .build(),
-        };
-        let added = self.handle.route().add(message).execute().await.map_err(os_error);
-        explain(added, route.destination, format!("cannot add the route to {}", route.destination))
+        }
     }
 
     /// Returns every routing table that has a route, of either family.
@@ -45,11 +87,12 @@ impl Network {
         Ok(v4.iter().chain(&v6).map(table_of).collect())
     }
 
-    /// Returns the MTU for a tunnel whose peers are at `endpoints`, as [`mtu::derive`] has it.
-    pub(crate) async fn derive_mtu(&self, endpoints: &[SocketAddr]) -> u16 {
+    /// Returns the MTU for a tunnel whose peers are at `endpoints`, as [`mtu::derive`] has it. Its datagrams have `mark`, if any:
+    /// while a default route leads into the tunnel, only they find the ways outside it.
+    pub(crate) async fn derive_mtu(&self, endpoints: &[SocketAddr], mark: Option<u32>) -> u16 {
         let mut paths = Vec::new();
         for &endpoint in endpoints {
-            match self.path_mtu(endpoint).await {
+            match self.path_mtu(endpoint, mark).await {
                 Ok(mtu) => paths.extend(mtu),
                 // The endpoint may be out of reach now and in reach later.
                 Err(error) => tracing::debug!("no route to an endpoint: {error:#}"),
@@ -59,8 +102,8 @@ impl Network {
         mtu::derive(&paths, default)
     }
 
-    async fn path_mtu(&self, endpoint: SocketAddr) -> anyhow::Result<Option<u32>> {
-        let question = match endpoint {
+    async fn path_mtu(&self, endpoint: SocketAddr, mark: Option<u32>) -> anyhow::Result<Option<u32>> {
+        let mut question = match endpoint {
             SocketAddr::V4(endpoint) => {
                 RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(*endpoint.ip(), 32).build()
             }
@@ -75,6 +118,7 @@ impl Network {
                 }
             }
         };
+        question.attributes.extend(mark.map(RouteAttribute::Mark));
         let Some(route) = self.routes(question).await?.into_iter().next() else { return Ok(None) };
         // Behind an endpoint on this host is a proxy, whose path is not the loopback's.
         if route.header.kind == RouteType::Local {

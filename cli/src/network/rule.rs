@@ -21,8 +21,9 @@ const PROTOCOL: RouteProtocol = RouteProtocol::Other(b'm');
 /// Priority of the main table's rule, before which rules go where there is no other.
 const MAIN_PRIORITY: u32 = 32_766;
 
-/// How many rules a tunnel has for a family. What has a priority as low as this stays before them, as the local table does.
-const ROOM: u32 = 2;
+/// How many rules a tunnel has for a family, one of them while its mark changes. What has a priority as low as this stays
+/// before them, as the local table does.
+const ROOM: u32 = 3;
 
 impl Network {
     /// Adds `rule`. The same one may be there: then it is ours.
@@ -93,7 +94,9 @@ fn message(rule: &Rule) -> RuleMessage {
         Family::V6 => AddressFamily::Inet6,
     };
     message.header.action = RuleAction::ToTable;
-    message.header.flags = RuleFlags::Invert;
+    if rule.kind != RuleKind::Marked {
+        message.header.flags = RuleFlags::Invert;
+    }
     message.attributes = vec![
         RuleAttribute::Priority(rule.priority),
         RuleAttribute::Protocol(PROTOCOL),
@@ -102,6 +105,7 @@ fn message(rule: &Rule) -> RuleMessage {
     message.attributes.extend(match rule.kind {
         RuleKind::Table(table) => vec![RuleAttribute::Table(table)],
         RuleKind::MainWithoutDefault => vec![RuleAttribute::SuppressPrefixLen(0), RuleAttribute::Table(MAIN_TABLE)],
+        RuleKind::Marked => vec![RuleAttribute::Table(MAIN_TABLE)],
     });
     message
 }
@@ -132,14 +136,14 @@ fn own(family: Family, told: &RuleMessage) -> Option<Rule> {
             suppressed = Some(*value).filter(|&length| length != u32::MAX);
         }
     }
-    let kind = match (table?, suppressed) {
-        (MAIN_TABLE, Some(0)) => RuleKind::MainWithoutDefault,
-        (table, None) => RuleKind::Table(table),
-        (_, Some(_)) => return None,
+    let kind = match (table?, suppressed, told.header.flags.contains(RuleFlags::Invert)) {
+        (MAIN_TABLE, Some(0), true) => RuleKind::MainWithoutDefault,
+        (table, None, true) => RuleKind::Table(table),
+        (MAIN_TABLE, None, false) => RuleKind::Marked,
+        _ => return None,
     };
-    let is_ours = told.attributes.contains(&RuleAttribute::Protocol(PROTOCOL))
-        && told.header.flags.contains(RuleFlags::Invert)
-        && told.header.action == RuleAction::ToTable;
+    let is_ours =
+        told.attributes.contains(&RuleAttribute::Protocol(PROTOCOL)) && told.header.action == RuleAction::ToTable;
     is_ours.then_some(Rule { family, priority: priority_of(told), mark: mark?, kind })
 }
 
@@ -153,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_known_again() {
-        for kind in [RuleKind::Table(51_820), RuleKind::MainWithoutDefault] {
+        for kind in [RuleKind::Table(51_820), RuleKind::MainWithoutDefault, RuleKind::Marked] {
             assert_eq!(own(Family::V4, &message(&rule(kind))), Some(rule(kind)));
         }
     }
@@ -161,7 +165,7 @@ mod tests {
     #[test]
     fn rules_go_before_the_first_that_leaves_room() {
         assert_eq!(first([0, 32_766, 32_767].into_iter()), 32_766);
-        assert_eq!(first([0, 1, 2, 3, 100].into_iter()), 3);
+        assert_eq!(first([0, 1, 2, 3, 4, 100].into_iter()), 4);
         assert_eq!(first([0].into_iter()), 32_766);
     }
 

@@ -17,6 +17,16 @@ pub(crate) fn honour_marks() -> anyhow::Result<()> {
     honour_marks_by(Path::new(SRC_VALID_MARK))
 }
 
+/// Has the addresses of `interface` that share a network with one that goes stay. Otherwise the kernel takes them along, and
+/// with the last of them every route.
+///
+/// Where it cannot be written, as in most containers, what went is added anew.
+pub(crate) fn keep_other_addresses(interface: &str) {
+    if let Err(error) = fs::write(format!("/proc/sys/net/ipv4/conf/{interface}/promote_secondaries"), "1") {
+        tracing::debug!(%error, "other addresses of a network may go with one");
+    }
+}
+
 fn honour_marks_by(setting: &Path) -> anyhow::Result<()> {
     if fs::read_to_string(setting).is_ok_and(|value| value.trim() == "1") {
         return Ok(());

@@ -33,6 +33,7 @@ pub(crate) fn silent(public_key: PublicKey) -> PeerStatus {
         defense: None,
         negotiation: None,
         protection: Some(Protection::NotProtected(Cause::Off)),
+        path_mtu: None,
     }
 }
 
@@ -120,6 +121,7 @@ pub(super) fn sample() -> Named {
         defense: Some(defense()),
         negotiation: Some(negotiation()),
         protection: Some(Protection::Protected),
+        path_mtu: Some(1_400),
     };
     // RFC 7748 §6.1, Alice's private key.
     let private_key = PrivateKey::from_base64("dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=").unwrap();

@@ -67,6 +67,7 @@ fn peer_block(peer: &PeerStatus, now: SystemTime, paint: Paint) -> String {
         let interval = Duration::from_secs(u64::from(peer.persistent_keepalive));
         block.line("persistent keepalive", format_args!("every {}", span(interval)));
     }
+    block.optional_line("path", peer.path_mtu.map(|mtu| format!("takes {mtu} bytes, less than the MTU asks for")));
     if let Some(running) = &peer.defense {
         defense::describe(&mut block, running);
     }
@@ -156,6 +157,7 @@ peer: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
   packets: 11 received, 12 sent
   dropped: 5 from a source not allowed, 6 replayed
   persistent keepalive: every 25 seconds
+  path: takes 1400 bytes, less than the MTU asks for
   defense: sample, as client: 1 machine, padding at most 0.5 of packets
   limits: padding at most 0.25 of packets, 16.00 MiB/s
   normal: 2 B received, 1 B sent

@@ -9,7 +9,7 @@ use maybetun::config::{Hook, Interface};
 use tokio::process::Command;
 
 use crate::detach;
-use crate::network::leash;
+use crate::network::{find_program, leash};
 
 /// Whether hooks may run. They run with every right of the tunnel, so a file from elsewhere should not decide it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +58,36 @@ impl fmt::Display for Moment {
     }
 }
 
+/// How `wg-quick` has bash run hooks: the first command that fails ends the hook, also within a pipe, and patterns are
+/// extended.
+const BASH: [&str; 6] = ["-e", "-o", "pipefail", "-O", "extglob", "-c"];
+
+/// What comes nearest with the shell that every host has.
+const SH: [&str; 2] = ["-e", "-c"];
+
+/// Returns a command that runs `script` in bash, or in `sh` where there is none.
+fn shell(script: &str) -> Command {
+    let mut command = match find_program("bash") {
+        Some(bash) => {
+            let mut command = Command::new(bash);
+            command.args(BASH);
+            command
+        }
+        None => {
+            let mut command = Command::new("sh");
+            command.args(SH);
+            command
+        }
+    };
+    command.arg(script).env("LC_ALL", "C");
+    command
+}
+
 /// The hooks of one configuration file.
 #[derive(Debug)]
 pub(super) struct Hooks {
     file: PathBuf,
+    permission: Permission,
     hooks: Vec<(Moment, Hook)>,
 }
 
@@ -76,7 +102,12 @@ impl Hooks {
                 tracing::warn!("{}:{}: {moment}: skipped; --allow-hooks runs it", file.display(), hook.line);
             }
         }
-        Self { file: file.to_owned(), hooks }
+        Self { file: file.to_owned(), permission, hooks }
+    }
+
+    /// Returns those of the file as it is now.
+    pub(super) fn renewed(&self, interface: &Interface) -> Self {
+        Self::new(&self.file, interface, self.permission)
     }
 
     /// Tells whether there are hooks of one moment.
@@ -92,8 +123,8 @@ impl Hooks {
         for (_, hook) in self.hooks.iter().filter(|(when, _)| *when == moment) {
             let place = || format!("{}:{}: {moment}", self.file.display(), hook.line);
             tracing::debug!("{}", place());
-            let mut command = Command::new("sh");
-            command.args(["-c", &hook.command.replace("%i", interface)]).env_remove(detach::VARIABLE);
+            let mut command = shell(&hook.command.replace("%i", interface));
+            command.env_remove(detach::VARIABLE);
             command.stdin(Stdio::null()).stdout(std::io::stderr()).kill_on_drop(true);
             let mut child = leash::off(|| command.spawn()).with_context(place)?;
             let status = child.wait().await.with_context(place)?;
@@ -136,6 +167,26 @@ mod tests {
         let hooks = Hooks::new(Path::new("/x/wg0.conf"), &interface, Permission::Allowed);
         let error = hooks.run(Moment::PreUp, "wg0").await.unwrap_err().to_string();
         assert_eq!(error, "/x/wg0.conf:7: PreUp: failed (exit status: 3)");
+    }
+
+    #[tokio::test]
+    async fn hooks_run_in_bash_as_wg_quick_runs_them() {
+        let run = async |command: &str| {
+            let hooks = Hooks::new(Path::new("wg0.conf"), &pre_up(vec![hook(7, command)]), Permission::Allowed);
+            hooks.run(Moment::PreUp, "wg0").await.is_ok()
+        };
+        for command in [
+            "[[ $(cat <(echo %i)) == wg0 ]]",
+            "x=wg0; [[ ${x/+([a-z])/} == 0 ]]",
+            "false || true",
+            "[[ $LC_ALL == C ]]",
+            "! read -r line",
+        ] {
+            assert!(run(command).await, "{command}");
+        }
+        for command in ["false; true", "false | true", "if"] {
+            assert!(!run(command).await, "{command}");
+        }
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use crate::network::kill_switch::{self, Addresses, Settings};
 use crate::service::End;
 
 /// What the command line says of the kill switch, beside the file.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct KillSwitchArgs {
     /// Lets nothing leave the machine but the tunnel, from now until `maybetun down`, as KillSwitch = on in the file.
     #[arg(long)]
@@ -57,12 +57,23 @@ enum Stage {
     Up,
 }
 
+/// How a switch was before it was tightened.
+#[derive(Debug)]
+pub(super) struct Before {
+    allowed: Option<Vec<IpNet>>,
+    settings: Option<Settings>,
+    stage: Stage,
+}
+
 /// The kill switch of one tunnel.
 #[derive(Debug)]
 pub(super) struct KillSwitch {
     name: String,
+    args: KillSwitchArgs,
     /// The networks to let through; `None` if no switch is asked for.
     allowed: Option<Vec<IpNet>>,
+    /// What it is closed for, once it is.
+    settings: Option<Settings>,
     /// Whether a tunnel of this name had left it closed.
     was_closed: bool,
     stage: Stage,
@@ -95,7 +106,15 @@ impl KillSwitch {
         if let Some(other) = closed.iter().find(|other| *other != name).filter(|_| allowed.is_none()) {
             tracing::warn!("the kill switch of {other} is closed: it drops the datagrams of {name}");
         }
-        Ok(Self { name: name.to_owned(), allowed, was_closed, stage: Stage::Untouched, keeper: JoinSet::new() })
+        Ok(Self {
+            name: name.to_owned(),
+            args: args.clone(),
+            allowed,
+            settings: None,
+            was_closed,
+            stage: Stage::Untouched,
+            keeper: JoinSet::new(),
+        })
     }
 
     /// Tells whether a switch is asked for.
@@ -129,10 +148,113 @@ impl KillSwitch {
         self.stage = Stage::Closing;
         let settings =
             Settings { interface: self.name.clone(), mark, allowed: allowed.clone(), endpoints: endpoints.clone() };
-        kill_switch::close(&settings).await?;
-        self.keeper.spawn(kill_switch::keep(settings));
+        self.close_as(settings).await?;
         tracing::info!("the kill switch is closed");
         Ok(())
+    }
+
+    /// Closes it, or gives it other rules without a gap, and keeps it so.
+    async fn close_as(&mut self, settings: Settings) -> anyhow::Result<()> {
+        kill_switch::close(&settings).await?;
+        self.keeper.shutdown().await;
+        self.keeper.spawn(kill_switch::keep(settings.clone()));
+        self.settings = Some(settings);
+        Ok(())
+    }
+
+    /// Returns what another file, and the command line as it was, ask for: the networks to let through, or `None` for no
+    /// switch.
+    ///
+    /// # Errors
+    /// When it is asked for and cannot be had.
+    pub(super) fn asked(&self, interface: &Interface) -> anyhow::Result<Option<Vec<IpNet>>> {
+        let allowed = self.args.allowed(interface)?;
+        if allowed.is_some() {
+            kill_switch::check()?;
+        }
+        Ok(allowed)
+    }
+
+    /// Has it be closed as another file asks for. One that is asked for no more stays closed, as it was, until
+    /// [`loosen`](Self::loosen). What is returned takes it [`back`](Self::back).
+    ///
+    /// # Errors
+    /// When the kernel refuses it. Then nothing has changed.
+    pub(super) async fn tighten(
+        &mut self,
+        asked: Option<&Vec<IpNet>>,
+        mark: u32,
+        endpoints: Addresses,
+    ) -> anyhow::Result<Before> {
+        let before = Before { allowed: self.allowed.clone(), settings: self.settings.clone(), stage: self.stage };
+        let Some(allowed) = asked.or(self.allowed.as_ref()).cloned() else { return Ok(before) };
+        let settings = Settings { interface: self.name.clone(), mark, allowed: allowed.clone(), endpoints };
+        if self.settings.as_ref() == Some(&settings) {
+            return Ok(before);
+        }
+        let is_new = self.settings.is_none();
+        self.allowed = Some(allowed);
+        if is_new {
+            self.stage = Stage::Closing;
+        }
+        if let Err(error) = self.close_as(settings).await {
+            (self.allowed, self.stage) = (before.allowed, before.stage);
+            return Err(error);
+        }
+        self.stage = Stage::Up;
+        if is_new {
+            tracing::info!("the kill switch is closed");
+        }
+        Ok(before)
+    }
+
+    /// Makes it what it was: what it was tightened for did not come about.
+    pub(super) async fn back(&mut self, before: Before) {
+        let Before { allowed, settings, stage } = before;
+        let result = match settings {
+            Some(settings) if self.settings.as_ref() != Some(&settings) => self.close_as(settings).await,
+            None if self.settings.is_some() => self.open().await,
+            Some(_) | None => Ok(()),
+        };
+        match result {
+            Ok(()) => (self.allowed, self.stage) = (allowed, stage),
+            Err(error) => tracing::error!("{error:#}"),
+        }
+    }
+
+    /// Opens it if another file asks for it no more; the last thing to be done for that.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(super) async fn loosen(&mut self, asked: Option<&Vec<IpNet>>) -> anyhow::Result<()> {
+        if asked.is_some() || self.allowed.is_none() {
+            return Ok(());
+        }
+        self.open().await?;
+        (self.allowed, self.stage, self.was_closed) = (None, Stage::Untouched, false);
+        tracing::info!("the kill switch is open");
+        Ok(())
+    }
+
+    async fn open(&mut self) -> anyhow::Result<()> {
+        self.keeper.shutdown().await;
+        if let Err(error) = kill_switch::open(&self.name).await {
+            // It is closed, and stays so.
+            if let Some(settings) = self.settings.clone() {
+                self.keeper.spawn(kill_switch::keep(settings));
+            }
+            return Err(error);
+        }
+        self.settings = None;
+        Ok(())
+    }
+
+    /// Remembers where endpoints are from now on, while it is closed.
+    pub(super) async fn remember(&mut self, endpoints: Addresses) {
+        let Some(settings) = self.settings.clone().filter(|settings| settings.endpoints != endpoints) else { return };
+        if let Err(error) = self.close_as(Settings { endpoints, ..settings }).await {
+            tracing::error!("{error:#}");
+        }
     }
 
     /// Notes that the tunnel came up.
@@ -168,8 +290,8 @@ impl KillSwitch {
         let is_from_before = self.was_closed && self.stage != Stage::Up;
         match end {
             Some(End::SocketRemoved) => true,
-            // A terminal that is closed asks for no opening.
-            Some(End::Signal("SIGHUP")) | Some(End::InterfaceDeleted) | None => {
+            // A terminal that is closed asks for no opening, and SIGQUIT asks for none.
+            Some(End::Signal("SIGHUP" | "SIGQUIT")) | Some(End::InterfaceDeleted) | None => {
                 self.stage == Stage::Closing && !self.was_closed
             }
             Some(End::Signal(_)) => self.stage != Stage::Untouched && !is_from_before,
@@ -183,8 +305,9 @@ mod tests {
     use maybetun::keys::PrivateKey;
 
     fn opens(was_closed: bool, stage: Stage, end: Option<End>) -> bool {
-        let keeper = JoinSet::new();
-        KillSwitch { name: "wg0".to_owned(), allowed: Some(Vec::new()), was_closed, stage, keeper }.opens(end)
+        let args = KillSwitchArgs { kill_switch: true, kill_switch_allow: Vec::new() };
+        let (name, allowed, keeper) = ("wg0".to_owned(), Some(Vec::new()), JoinSet::new());
+        KillSwitch { name, args, allowed, settings: None, was_closed, stage, keeper }.opens(end)
     }
 
     #[test]
@@ -194,6 +317,7 @@ mod tests {
             assert!(opens(Some(End::SocketRemoved)));
             assert!(opens(Some(End::Signal("SIGTERM"))) && opens(Some(End::Signal("SIGINT"))));
             assert!(!opens(Some(End::Signal("SIGHUP"))), "a closed terminal");
+            assert!(!opens(Some(End::Signal("SIGQUIT"))));
             assert!(!opens(Some(End::InterfaceDeleted)) && !opens(None));
         }
     }

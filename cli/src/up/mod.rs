@@ -1,8 +1,16 @@
 //! `up`: everything that a wg-quick file asks for.
 
+mod baseline;
+mod changes;
+mod difference;
 mod hooks;
+mod in_force;
 mod kill_switch;
+mod lookups;
+mod reload;
+mod replace;
 mod resolve;
+mod routing;
 mod save;
 mod saved_defense;
 mod session;
@@ -12,6 +20,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
+use super::control::Control;
 use super::detach::{self, Role};
 use super::exit::{Exit, Failure};
 use super::interface;
@@ -19,7 +28,7 @@ use super::leftovers;
 use super::locate::Source;
 use super::logging::Log;
 use super::running::Claim;
-use super::runtime::{self, StopSignals};
+use super::runtime::{self, Hangup, ReloadSignal, StopSignals};
 use super::service::{Cost, End, Service, Speed};
 use hooks::{Hooks, Permission};
 use kill_switch::{KillSwitch, KillSwitchArgs};
@@ -28,7 +37,10 @@ use session::Session;
 /// Brings a tunnel up from a wg-quick file, and serves it until it is told to stop.
 ///
 /// Sets up the interface, its addresses, MTU, routes and DNS, as wg-quick does, and undoes all of it on `maybetun down`,
-/// Ctrl-C or failure. `wg` works on it meanwhile.
+/// Ctrl-C or failure. `wg` works on it meanwhile, and `maybetun reload` has it take its file as that is then.
+///
+/// Signals: SIGINT and SIGTERM stop it; SIGQUIT too, and leaves a kill switch closed. SIGHUP is a reload, but in the foreground
+/// of a terminal the terminal's end: a stop that leaves a kill switch closed. Under `nohup` it is nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = super::exit::HELP)]
 pub(crate) struct UpArgs {
@@ -44,7 +56,7 @@ pub(crate) struct UpArgs {
     #[arg(short, long)]
     pub(crate) detach: bool,
 
-    /// Runs the file's PreUp, PostUp, PreDown and PostDown commands, with `sh`.
+    /// Runs the file's PreUp, PostUp, PreDown and PostDown commands, with bash, or with `sh` where there is none.
     #[arg(long)]
     pub(crate) allow_hooks: bool,
 
@@ -71,7 +83,7 @@ pub(crate) fn run(args: UpArgs, speed: Speed, log: &Log) -> anyhow::Result<()> {
     let cost = args.cost.or_file(&source.config.interface);
     let hooks = Hooks::new(&source.path, &source.config.interface, permission);
     let claim = Claim::new(&name)?;
-    runtime::run(serve(&claim, speed, cost, source, &hooks, &args.kill_switch, log))
+    runtime::run(serve(&claim, speed, cost, source, hooks, &args.kill_switch, log))
 }
 
 async fn serve(
@@ -79,18 +91,21 @@ async fn serve(
     speed: Speed,
     cost: Cost,
     source: Source,
-    hooks: &Hooks,
+    hooks: Hooks,
     kill_switch: &KillSwitchArgs,
     log: &Log,
 ) -> anyhow::Result<()> {
     let name = claim.name();
-    let mut signals = StopSignals::new().context("cannot watch for signals")?;
+    let hangup = Hangup::of_this_process();
+    let mut signals = StopSignals::new(hangup).context("cannot watch for signals")?;
+    let reload = ReloadSignal::new(hangup).context("cannot watch for signals")?;
     let mut session = Session::prepare(source, hooks)?;
     let mut kill_switch = KillSwitch::find(name, kill_switch, session.interface()).await?;
     let mut journal = leftovers::adopt(claim).await?;
     let mut service = Service::start(name, speed, cost)?;
     tracing::info!("interface {name} is there");
-    let outcome = session.run(&mut service, &mut journal, &mut kill_switch, &mut signals, log).await;
+    let mut control = Control::new(claim, reload)?;
+    let outcome = session.run(&mut service, &mut journal, &mut kill_switch, &mut signals, &mut control, log).await;
     service.stop().await;
     session.after_down(name).await;
     kill_switch.finish(&outcome).await;

@@ -25,6 +25,18 @@ const FINAL: [&str; 4] = [
 /// A host, which may be a name, and a port.
 pub(super) type Host = (String, u16);
 
+/// Most addresses of one host that are looked at.
+const MAX_ADDRESSES: usize = 16;
+
+/// Asks once for the addresses of a host. The first is the one that the system prefers (RFC 6724), v4 or v6.
+///
+/// # Errors
+/// When it has none, or the resolver does not answer.
+pub(super) async fn addresses((name, port): &Host) -> io::Result<Vec<SocketAddr>> {
+    let addresses = tokio::net::lookup_host((name.as_str(), *port)).await?;
+    Ok(addresses.take(MAX_ADDRESSES).collect())
+}
+
 /// Resolves every host, all at once. A resolver that cannot answer yet is asked again for up to about 70 s.
 ///
 /// # Errors
@@ -45,13 +57,13 @@ pub(super) async fn resolve(hosts: impl IntoIterator<Item = Host>) -> anyhow::Re
     Ok(addresses)
 }
 
-async fn resolve_one((name, port): &Host) -> anyhow::Result<SocketAddr> {
+async fn resolve_one(host: &Host) -> anyhow::Result<SocketAddr> {
+    let name = &host.0;
     let mut pause = FIRST_PAUSE;
     for attempt in 1..=ATTEMPTS {
-        // The first address is the one that the host prefers (RFC 6724), v4 or v6.
-        match tokio::net::lookup_host((name.as_str(), *port)).await {
-            Ok(mut addresses) => match addresses.next() {
-                Some(address) => return Ok(address),
+        match addresses(host).await {
+            Ok(addresses) => match addresses.first() {
+                Some(address) => return Ok(*address),
                 None => bail!("the endpoint {name} has no address"),
             },
             Err(error) if attempt == ATTEMPTS || is_final(&error) => {

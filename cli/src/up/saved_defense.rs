@@ -1,34 +1,35 @@
 //! SaveConfig for defenses: the keys that make a peer run what it runs now.
 
-use maybetun::config::{Defense, Endpoint, Peer};
-use maybetun::settings::{DefenseSettings, EphemeralSettings, Limits, PeerStatus, Role};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use maybetun::config::{Defense, Peer};
+use maybetun::settings::{DefenseChange, DefenseSettings, EphemeralSettings, Limits, PeerStatus, Role};
+use maybetun_machines::Side;
 
 use crate::defense::load;
-use crate::locate::Source;
+use crate::interface;
 
-/// Returns a peer that says nothing but its defense, and the endpoint that decides which end's that is.
+/// What is saved of a peer's defense.
+#[derive(Debug)]
+pub(super) struct SavedDefense {
+    /// The section of the peer, with the keys of its defense as they are to be.
+    pub(super) peer: Peer,
+    /// The file that it names, if there is none yet: where it is to be, and its text.
+    pub(super) file: Option<(PathBuf, String)>,
+}
+
+/// Returns `before`, a section of the file at `path`, with the keys that make its peer run what it runs now. Which end that
+/// is follows from its endpoint, unless it says so.
 ///
-/// What runs is said by the file's own `Defense`, or by a name of the catalogue. Machines that neither has cannot be said
-/// in a file: then it keeps what it said, with a warning.
-pub(super) fn saved_defense(source: &Source, status: &PeerStatus) -> Peer {
-    let before = source.config.peers.iter().find(|peer| peer.public_key == status.public_key);
-    let mut peer = Peer::new(status.public_key);
-    peer.endpoint = status.endpoint.map(Endpoint::Address);
-    if let Some(before) = before {
-        peer.defense.clone_from(&before.defense);
-        peer.defense_max_padding_frac = before.defense_max_padding_frac;
-        peer.defense_max_blocking_frac = before.defense_max_blocking_frac;
-        peer.defense_max_padding_rate = before.defense_max_padding_rate;
-        peer.defense_role = before.defense_role;
-        peer.defense_tier = before.defense_tier;
-        peer.defense_strength = before.defense_strength;
-        peer.negotiation = before.negotiation;
-        peer.bundling = before.bundling;
-        peer.defense_renewal = before.defense_renewal;
-    }
+/// What runs is said by the file's own `Defense`, or by a name of the catalogue. Machines that neither has are said by a
+/// file of their own.
+pub(super) fn saved_defense(path: &Path, before: &Peer, status: &PeerStatus) -> SavedDefense {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mut peer = before.clone();
     if let Some(negotiation) = &status.negotiation {
         say_ephemeral(&mut peer, &negotiation.settings);
-        return peer;
+        return SavedDefense { peer, file: None };
     }
     if peer.defense == Some(Defense::Ephemeral) {
         peer.defense_tier = None;
@@ -39,26 +40,76 @@ pub(super) fn saved_defense(source: &Source, status: &PeerStatus) -> Peer {
     }
     let Some(running) = status.defense.as_ref().map(|defense| &defense.settings) else {
         peer.defense = peer.defense.map(|_| Defense::Off);
-        return peer;
+        return SavedDefense { peer, file: None };
     };
-    let says_so = peer.defense_change(|defense| load(defense, source.directory()));
-    if matches!(&says_so, Ok(Some(maybetun::settings::DefenseChange::On(settings))) if settings == running) {
-        return peer;
+    let says_so = peer.defense_change(|defense| load(defense, directory));
+    if matches!(&says_so, Ok(Some(DefenseChange::On(settings))) if settings == running) {
+        return SavedDefense { peer, file: None };
     }
     let named = Defense::Named(running.name.clone());
-    let candidates = peer.defense.iter().chain([&named]).filter(|defense| **defense != Defense::Off).cloned();
-    let saved = candidates.collect::<Vec<_>>().into_iter().find_map(|defense| as_said(source, defense, running, &peer));
-    saved.unwrap_or_else(|| {
-        tracing::warn!("the defense {} of a peer is in no file and not in the catalogue: not saved", running.name);
-        peer
-    })
+    let said =
+        peer.defense.iter().chain([&named]).filter(|defense| !matches!(defense, Defense::Off | Defense::Ephemeral));
+    let has_it = |defense: &&Defense| load(defense, directory).is_ok_and(|found| is_of(&found, running));
+    if let Some(defense) = said.cloned().collect::<Vec<_>>().iter().find(has_it) {
+        return SavedDefense { peer: as_said(defense.clone(), running, peer), file: None };
+    }
+    match written(path, running) {
+        Ok((name, file)) => SavedDefense { peer: as_said(Defense::File(name), running, peer), file },
+        Err(error) => {
+            tracing::warn!(
+                "the defense {} of a peer cannot be said in a file, and is not saved: {error:#}",
+                running.name
+            );
+            SavedDefense { peer, file: None }
+        }
+    }
+}
+
+/// Most files of one name that are looked at for one that has the machines, or is free.
+const MOST_FILES: u32 = 100;
+
+/// Returns the name of a file beside that at `path` that has `running`, and the file if it is not there yet.
+fn written(path: &Path, running: &DefenseSettings) -> anyhow::Result<(PathBuf, Option<(PathBuf, String)>)> {
+    let side = Side {
+        machines: running.plan.machines.clone(),
+        limits: maybetun_machines::Limits {
+            max_padding_frac: running.plan.max_padding_frac,
+            max_blocking_frac: running.plan.max_blocking_frac,
+            max_actions_per_second: f64::from(running.plan.max_actions_per_second),
+        },
+    };
+    let (client, relay) = match running.role.context("its end is not known")? {
+        Role::Client => (side, Side::default()),
+        Role::Relay => (Side::default(), side),
+    };
+    let text = maybetun_machines::Defense::from_machines(&running.name, client, relay)?
+        .with_texts("What one end ran when SaveConfig saved it", "")?
+        .to_toml();
+    let again = maybetun_machines::Defense::parse(&text)?;
+    anyhow::ensure!(is_of(&again, running), "it would be read as another");
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    // The name of the file is one of the interface, but for those that were given another.
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| interface::parse_name(stem).ok());
+    let stem = stem.unwrap_or_else(|| "saved".to_owned());
+    for number in 1..=MOST_FILES {
+        let number = if number == 1 { String::new() } else { format!("-{number}") };
+        let name = PathBuf::from(format!("{stem}-{}{number}.toml", running.name));
+        let place = directory.join(&name);
+        if !place.exists() {
+            return Ok((name, Some((place, text))));
+        }
+        if load(&Defense::File(name.clone()), directory).is_ok_and(|found| is_of(&found, running)) {
+            return Ok((name, None));
+        }
+    }
+    anyhow::bail!("{MOST_FILES} files of its name are others")
 }
 
 /// Makes `peer` say `settings`. What it said already of what is the default stays said.
 fn say_ephemeral(peer: &mut Peer, settings: &EphemeralSettings) {
     let EphemeralSettings { role, tier, strength, negotiation, bundling, renewal, limits } = settings.clone();
     let usual = EphemeralSettings::default();
-    let usual_role = if peer.endpoint.is_some() { Role::Client } else { Role::Relay };
+    let usual_role = usual_role(peer);
     *peer = Peer {
         defense: Some(Defense::Ephemeral),
         defense_role: role.and_then(|role| said(peer.defense_role, role, usual_role)),
@@ -67,7 +118,7 @@ fn say_ephemeral(peer: &mut Peer, settings: &EphemeralSettings) {
         negotiation: said(peer.negotiation, negotiation, usual.negotiation),
         bundling: said(peer.bundling, bundling, usual.bundling),
         defense_renewal: said(peer.defense_renewal, renewal, usual.renewal),
-        ..limited(Peer { endpoint: peer.endpoint.take(), ..Peer::new(peer.public_key) }, limits)
+        ..limited(peer.clone(), limits)
     };
 }
 
@@ -86,20 +137,25 @@ fn said<T: PartialEq>(before: Option<T>, now: T, usual: T) -> Option<T> {
     (before.is_some() || now != usual).then_some(now)
 }
 
-/// Returns the peer that runs `running` by naming `defense`, if that has its machines.
-fn as_said(source: &Source, defense: Defense, running: &DefenseSettings, peer: &Peer) -> Option<Peer> {
-    let role = running.role?;
-    let own = DefenseSettings::of(&load(&defense, source.directory()).ok()?, role);
-    (own.limited(running.limits) == *running).then(|| Peer {
-        defense: Some(defense),
-        defense_role: Some(role),
-        ..limited(peer.clone(), running.limits)
-    })
+/// Tells whether `running` is what `defense` asks of its end, but for the user's limits.
+fn is_of(defense: &maybetun_machines::Defense, running: &DefenseSettings) -> bool {
+    running.role.is_some_and(|role| DefenseSettings::of(defense, role).limited(running.limits) == *running)
+}
+
+/// Makes `peer` run `running` by naming `defense`. What end it is stays unsaid where its endpoint says it.
+fn as_said(defense: Defense, running: &DefenseSettings, peer: Peer) -> Peer {
+    let role = running.role.and_then(|role| said(peer.defense_role, role, usual_role(&peer)));
+    Peer { defense: Some(defense), defense_role: role, ..limited(peer, running.limits) }
+}
+
+/// Returns which end a section says that we are if it does not say so outright.
+fn usual_role(peer: &Peer) -> Role {
+    if peer.endpoint.is_some() { Role::Client } else { Role::Relay }
 }
 
 #[cfg(test)]
 mod tests {
-    use maybetun::config;
+    use maybetun::config::{self, Endpoint};
     use maybetun::keys::PublicKey;
     use maybetun::settings::{DefenseStatistics, DefenseStatus, Fraction, NegotiationPolicy, NegotiationStatus};
     use maybetun_machines::Strength;
@@ -124,9 +180,10 @@ mod tests {
         let text = format!(
             "[Interface]\nPrivateKey = dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=\n[Peer]\nPublicKey = {key}\n{before}"
         );
-        let source = Source { path: "/no/such/wg0.conf".into(), config: config::parse(&text).unwrap() };
-        let peer = saved_defense(&source, &status);
-        let text = config::format(&config::Config { peers: vec![peer], ..source.config });
+        let mut file = config::parse(&text).unwrap();
+        file.peers[0].endpoint = status.endpoint.map(Endpoint::Address);
+        let SavedDefense { peer, .. } = saved_defense(Path::new("/no/such/wg0.conf"), &file.peers[0], &status);
+        let text = config::format(&config::Config { peers: vec![peer], ..file });
         let lines = text.split_once("PublicKey = ").unwrap().1.split_once('\n').unwrap().1;
         lines.split_inclusive('\n').filter(|line| !line.starts_with("Endpoint = ")).collect()
     }
@@ -217,9 +274,33 @@ mod tests {
     }
 
     #[test]
-    fn machines_that_no_file_has_are_not_saved() {
+    fn machines_that_no_file_has_get_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("wg0.conf");
         let mut unknown = front(Role::Client);
         unknown.name = "daita".to_owned();
-        assert_eq!(saved("Defense = front\n", Some(unknown)), "Defense = front\n");
+        let status = |settings: &DefenseSettings| PeerStatus {
+            defense: Some(DefenseStatus { settings: settings.clone(), statistics: DefenseStatistics::default() }),
+            ..silent(PublicKey::from_bytes(&[1; 32]).unwrap())
+        };
+        let key = PublicKey::from_bytes(&[1; 32]).unwrap();
+        let before = Peer { defense: Some(Defense::Named("front".to_owned())), ..Peer::new(key) };
+        let SavedDefense { peer, file } = saved_defense(&path, &before, &status(&unknown));
+        let (place, text) = file.unwrap();
+        assert_eq!(peer.defense, Some(Defense::File("wg0-daita.toml".into())));
+        assert_eq!(place, directory.path().join("wg0-daita.toml"));
+        std::fs::write(place, text).unwrap();
+        let runs = |peer: &Peer| peer.defense_change(|defense| load(defense, directory.path())).unwrap();
+        assert_eq!(runs(&peer), Some(DefenseChange::On(unknown.clone())));
+        // The same is not written twice, and other machines replace no file.
+        let again = saved_defense(&path, &before, &status(&unknown));
+        assert_eq!((again.peer.defense.clone(), again.file), (peer.defense.clone(), None));
+        let mut other = front(Role::Relay);
+        other.name = "daita".to_owned();
+        let SavedDefense { peer, file } = saved_defense(&path, &peer, &status(&other));
+        assert_eq!(peer.defense, Some(Defense::File("wg0-daita-2.toml".into())));
+        let (place, text) = file.unwrap();
+        std::fs::write(place, text).unwrap();
+        assert_eq!(runs(&peer), Some(DefenseChange::On(other)));
     }
 }

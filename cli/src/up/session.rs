@@ -5,49 +5,52 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use anyhow::Context as _;
-use ipnet::IpNet;
-use maybetun::config::{Config, Endpoint, Interface};
+use maybetun::config::{Endpoint, Interface};
 use maybetun::settings::Update;
 
+use super::baseline::Baseline;
 use super::hooks::{Hooks, Moment};
+use super::in_force::{Dns, InForce};
 use super::kill_switch::KillSwitch;
+use super::reload::Running;
 use super::resolve::{Host, resolve};
-use super::save::{self, Snapshot, save};
+use super::routing::{Routing, There};
+use super::save::{self, save};
 use super::undo::undo;
+use crate::control::Control;
 use crate::defense;
 use crate::detach;
 use crate::exit::{Exit, OrExit as _};
-use crate::leftovers::{Journal, Step, Taken};
+use crate::leftovers::{Journal, Step};
 use crate::locate::Source;
 use crate::logging::Log;
-use crate::network::dns::Manager;
 use crate::network::kill_switch::Addresses;
-use crate::network::plan::{self, Family, Plan};
-use crate::network::{Network, firewall, lock, mtu, sysctl};
-use crate::place;
+use crate::network::plan::Plan;
+use crate::network::{Network, firewall, mtu, sysctl};
 use crate::runtime::StopSignals;
 use crate::service::{End, Service};
 
 /// A tunnel that a configuration file describes.
 #[derive(Debug)]
-pub(super) struct Session<'a> {
-    /// The file, less its keys once the device has them.
-    source: Source,
-    hooks: &'a Hooks,
-    /// Who sets DNS, if the file asks for it.
-    dns: Option<Manager>,
+pub(super) struct Session {
+    /// The file as it was read last, less its keys once the device has them.
+    pub(super) source: Source,
+    pub(super) hooks: Hooks,
+    /// What the host's DNS is to be at first, if the file asks for it.
+    dns: Option<Dns>,
 }
 
-impl<'a> Session<'a> {
+impl Session {
     /// Looks, before anything is changed, for what would make it fail.
     ///
     /// # Errors
-    /// When DNS cannot be set on this host, the port is taken, or a defense is not there or not valid.
-    pub(super) fn prepare(source: Source, hooks: &'a Hooks) -> anyhow::Result<Self> {
-        defense::check(&source)?;
+    /// When DNS cannot be set on this host, or the port is taken.
+    pub(super) fn prepare(source: Source, hooks: Hooks) -> anyhow::Result<Self> {
         let interface = &source.config.interface;
-        let has_dns = !interface.dns_servers.is_empty() || !interface.dns_search.is_empty();
-        let dns = if has_dns { Some(Manager::find()?) } else { None };
+        let dns = Dns::of(interface)?;
+        if interface.private_key.is_none() && !interface.has_hooks() {
+            tracing::warn!("there is no PrivateKey: nothing crosses the tunnel until `wg set` gives it one");
+        }
         if let Some(port) = interface.listen_port.filter(|&port| port != 0) {
             probe_port(port)?;
         }
@@ -72,35 +75,48 @@ impl<'a> Session<'a> {
         journal: &mut Journal,
         kill_switch: &mut KillSwitch,
         signals: &mut StopSignals,
+        control: &mut Control,
         log: &Log,
     ) -> anyhow::Result<End> {
         let name = service.name().to_owned();
         let network = Network::open(&name)?;
         let device = service.device().clone();
         let up = async {
-            let marked = self.set_up(&name, &device, &network, kill_switch, journal).await?;
+            let up = self.set_up(&name, &device, &network, kill_switch, journal).await?;
             detach::ready(detach::role(), log)?;
             kill_switch.came_up();
-            anyhow::Ok(marked)
+            anyhow::Ok(up)
         };
         let up = tokio::select! {
             up = up => up.map(Ok),
             end = service.ended(signals) => end.map(Err),
         };
         let outcome = match up {
-            Ok(Ok(own_mark)) => {
+            Ok(Ok((mut in_force, mut baseline))) => {
                 self.source.forget_keys();
                 tracing::info!("{name} is up");
-                let end = service.ended(signals).await;
+                let tunnel = Running {
+                    name: &name,
+                    device: &device,
+                    network: &network,
+                    kill_switch,
+                    in_force: &mut in_force,
+                    baseline: &mut baseline,
+                    journal,
+                };
+                let end = self.serve(tunnel, service, signals, control).await;
                 if matches!(end, Ok(End::Signal(_) | End::SocketRemoved)) {
-                    self.save(&device, &network, own_mark).await;
+                    self.save(&device, &network, &baseline).await;
                 }
                 end
             }
             Ok(Err(end)) => Ok(end),
             Err(error) => Err(error),
         };
-        undo(journal, &name, &network, self.hooks).await;
+        if self.hooks.has(Moment::PreDown) {
+            service.answer_again();
+        }
+        undo(journal, &name, &network, &self.hooks).await;
         outcome
     }
 
@@ -111,7 +127,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Sets everything up, and returns the mark of the tunnel's datagrams if it is none of the file's.
+    /// Sets everything up, and returns what is in force then, and what the device was set to.
     async fn set_up(
         &self,
         name: &str,
@@ -119,7 +135,7 @@ impl<'a> Session<'a> {
         network: &Network,
         kill_switch: &mut KillSwitch,
         journal: &mut Journal,
-    ) -> anyhow::Result<Option<u32>> {
+    ) -> anyhow::Result<(InForce, Baseline)> {
         let interface = self.interface();
         if self.hooks.has(Moment::PostDown) {
             journal.record([Step::PostDown])?;
@@ -127,78 +143,57 @@ impl<'a> Session<'a> {
         self.hooks.run(Moment::PreUp, name).await?;
 
         let addresses = self.resolved(kill_switch).await?;
-        let mut update = self.update(&addresses)?;
-        let plan = self.plan(name, network, journal).await?;
-        let mark = match plan.mark {
-            // Without a default route only the kill switch wants one.
-            None if kill_switch.is_wanted() => {
-                Some(interface.fwmark.filter(|&mark| mark != 0).unwrap_or(network.own_mark()))
-            }
-            mark => mark,
-        };
-        if let Some(mark) = mark {
-            update.fwmark = Some(mark);
-            kill_switch.close(mark, &remembered(&addresses)).await?;
-        }
+        let mut update = update(&self.source, &addresses)?;
+        let Routing { plan, table, .. } =
+            Routing::of(&self.source.config, name, network, There::default(), journal).await?;
+        let mark = mark(&plan, interface, kill_switch.is_wanted(), network);
+        update.fwmark = Some(mark);
+        kill_switch.close(mark, &remembered(&addresses)).await?;
         let endpoints: Vec<SocketAddr> = update.peers.iter().filter_map(|peer| peer.endpoint).collect();
         device.apply(update).context("cannot apply the configuration")?;
+        let baseline = Baseline::new(device.status(), interface.addresses.clone());
 
         for &address in &interface.addresses {
             network.add_address(address).await?;
         }
         let mtu = match interface.mtu {
             Some(mtu) => mtu,
-            None => mtu::wide_enough(network.derive_mtu(&endpoints).await, &self.source.config),
+            None => mtu::wide_enough(network.derive_mtu(&endpoints, None).await, &self.source.config),
         };
         network.bring_up(mtu).await?;
-        if let Some(manager) = self.dns {
-            journal.record([Step::Dns(manager)])?;
-            manager.set(name, &interface.dns_servers, &interface.dns_search).await.context("cannot set DNS")?;
+        if let Some(dns) = &self.dns {
+            journal.record([Step::Dns(dns.manager.clone())])?;
+            dns.set(name).await.context("cannot set DNS")?;
         }
-        self.route(name, network, &plan, journal).await?;
+        let is_filtered = self.route(name, network, &plan, journal).await?;
 
         if self.hooks.has(Moment::PreDown) {
             journal.record([Step::PreDown])?;
         }
         self.hooks.run(Moment::PostUp, name).await?;
-        Ok(mark.filter(|_| matches!(interface.fwmark, None | Some(0))))
+        let in_force = InForce {
+            addresses: interface.addresses.clone(),
+            mtu: interface.mtu,
+            dns: self.dns.clone(),
+            firewall: plan.mark.filter(|_| is_filtered).map(|mark| (interface.addresses.clone(), mark)),
+            plan,
+            mark,
+            own_table: Some(table).filter(|_| !has_mark(interface)),
+            endpoints: addresses,
+        };
+        Ok((in_force, baseline))
     }
 
-    /// Plans the routing. Table, mark and rules are written down: from then on they are this tunnel's, and no other takes them.
-    async fn plan(&self, name: &str, network: &Network, journal: &mut Journal) -> anyhow::Result<Plan> {
-        let interface = self.interface();
-        let directory = place::directory();
-        let _lock = lock::lock(&directory).await?;
-        let taken = Taken::by_others(&directory, name);
-        let mut in_use = network.tables_in_use().await?;
-        in_use.extend(taken.tables());
-        let own_table = plan::own_table(interface.fwmark.unwrap_or(0), &in_use);
-        let mut plan = Plan::new(interface.table, &interface.addresses, allowed_ips(&self.source.config), own_table);
-        for family in [Family::V4, Family::V6] {
-            if plan.rules.iter().any(|rule| rule.family == family) {
-                let others = taken.rules.iter().filter(|rule| rule.family == family).map(|rule| rule.priority);
-                let first = others.fold(network.first_priority(family).await?, u32::min);
-                anyhow::ensure!(
-                    plan.rank(family, first),
-                    "no priority is left for the rules of a default route: that of another tunnel is {first}, expected 3 or \
-                     more"
-                );
-            }
-        }
-        if !plan.rules.is_empty() {
-            journal.record(plan.rules.iter().copied().map(Step::Rule))?;
-        }
-        Ok(plan)
-    }
-
-    async fn route(&self, name: &str, network: &Network, plan: &Plan, journal: &mut Journal) -> anyhow::Result<()> {
+    /// Adds routes and rules, and what guards the addresses then; tells whether the packet filter is there.
+    async fn route(&self, name: &str, network: &Network, plan: &Plan, journal: &mut Journal) -> anyhow::Result<bool> {
         for route in &plan.routes {
             network.add_route(route).await?;
         }
-        let Some(mark) = plan.mark else { return Ok(()) };
+        let Some(mark) = plan.mark else { return Ok(false) };
         journal.record([Step::Firewall])?;
-        if !firewall::add(name, &self.interface().addresses, mark).await {
-            journal.strike_latest()?;
+        let is_filtered = firewall::add(name, &self.interface().addresses, mark).await;
+        if !is_filtered {
+            journal.strike(&Step::Firewall)?;
         }
         if plan.needs_honoured_marks() {
             sysctl::honour_marks()?;
@@ -206,7 +201,7 @@ impl<'a> Session<'a> {
         for rule in &plan.rules {
             network.add_rule(rule).await?;
         }
-        Ok(())
+        Ok(is_filtered)
     }
 
     /// Returns the address of every endpoint that is none itself. What the kill switch remembers is not looked up.
@@ -223,29 +218,13 @@ impl<'a> Session<'a> {
         Ok(addresses)
     }
 
-    /// Returns the configuration with the endpoints that are none themselves at `addresses`.
-    fn update(&self, addresses: &HashMap<Host, SocketAddr>) -> anyhow::Result<Update> {
-        let config = &self.source.config;
-        let resolved = |endpoint: &Endpoint| match endpoint {
-            Endpoint::Address(address) => Some(*address),
-            Endpoint::Host { .. } => addresses.get(&host(endpoint)?).copied(),
-        };
-        Ok(config.to_update(
-            |endpoint| resolved(endpoint).ok_or_else(|| io::ErrorKind::NotFound.into()),
-            |defense| defense::load(defense, self.source.directory()),
-        )?)
-    }
-
-    /// Writes the state back to the file, if it asks for that.
-    async fn save(&self, device: &maybetun::device::Device, network: &Network, own_mark: Option<u32>) {
+    /// Saves to the file what changed, if it asks for that.
+    async fn save(&self, device: &maybetun::device::Device, network: &Network, baseline: &Baseline) {
         if !self.interface().save_config {
             return;
         }
         let saved = match network.addresses().await {
-            Ok(addresses) => {
-                let snapshot = Snapshot { source: &self.source, status: &device.status(), addresses, own_mark };
-                save(&self.source.path, &snapshot)
-            }
+            Ok(addresses) => save(&self.source.path, baseline, &device.status(), &addresses),
             Err(error) => Err(error),
         };
         if let Err(error) = saved {
@@ -254,8 +233,36 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Returns what `source` asks of a device, with the endpoints that are no addresses themselves at `addresses`.
+pub(super) fn update(source: &Source, addresses: &HashMap<Host, SocketAddr>) -> anyhow::Result<Update> {
+    let resolved = |endpoint: &Endpoint| match endpoint {
+        Endpoint::Address(address) => Some(*address),
+        Endpoint::Host { .. } => addresses.get(&host(endpoint)?).copied(),
+    };
+    Ok(source.config.to_update(
+        |endpoint| resolved(endpoint).ok_or_else(|| io::ErrorKind::NotFound.into()),
+        |defense| defense::load(defense, source.directory()),
+    )?)
+}
+
+/// Tells whether the file has a mark for the tunnel's datagrams.
+pub(super) fn has_mark(interface: &Interface) -> bool {
+    interface.fwmark.is_some_and(|mark| mark != 0)
+}
+
+/// Returns the mark of the tunnel's datagrams; 0 if they need none. Without a default route only a kill switch, and the
+/// file, want one.
+pub(super) fn mark(plan: &Plan, interface: &Interface, has_kill_switch: bool, network: &Network) -> u32 {
+    let of_file = interface.fwmark.unwrap_or(0);
+    match plan.mark {
+        Some(mark) => mark,
+        None if has_kill_switch && of_file == 0 => network.own_mark(),
+        None => of_file,
+    }
+}
+
 /// Returns what is to be resolved; `None` of an address.
-fn host(endpoint: &Endpoint) -> Option<Host> {
+pub(super) fn host(endpoint: &Endpoint) -> Option<Host> {
     match endpoint {
         Endpoint::Address(_) => None,
         Endpoint::Host { name, port } => Some((name.clone(), *port)),
@@ -263,7 +270,7 @@ fn host(endpoint: &Endpoint) -> Option<Host> {
 }
 
 /// Tells whether a resolver is asked for it: it is not for an address whose zone is a name (`fe80::1%eth0`).
-fn is_name((name, _): &Host) -> bool {
+pub(super) fn is_name((name, _): &Host) -> bool {
     !name.contains(':')
 }
 
@@ -273,13 +280,9 @@ fn key((name, port): &Host) -> String {
 }
 
 /// Returns the addresses that a kill switch keeps: those of names.
-fn remembered(addresses: &HashMap<Host, SocketAddr>) -> Addresses {
+pub(super) fn remembered(addresses: &HashMap<Host, SocketAddr>) -> Addresses {
     let names = addresses.iter().filter(|(host, _)| is_name(host));
     names.map(|(host, &address)| (key(host), address)).collect()
-}
-
-fn allowed_ips(config: &Config) -> impl Iterator<Item = IpNet> {
-    config.peers.iter().flat_map(|peer| peer.allowed_ips.iter().copied())
 }
 
 /// Makes sure that the UDP port is free. The device opens it only when the interface is up, where a failure is too late

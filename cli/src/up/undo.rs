@@ -8,7 +8,7 @@ use crate::network::{Network, firewall};
 /// stays in the journal, for the `down` that waits.
 pub(super) async fn undo(journal: &mut Journal, interface: &str, network: &Network, hooks: &Hooks) {
     let mut left = Vec::new();
-    for &step in journal.steps().iter().rev() {
+    for step in journal.steps().iter().rev() {
         let undone = match step {
             // It is due when the interface is gone.
             Step::PostDown => Ok(()),
@@ -19,11 +19,11 @@ pub(super) async fn undo(journal: &mut Journal, interface: &str, network: &Netwo
             }
             Step::Dns(manager) => manager.unset(interface).await,
             Step::Firewall => firewall::remove(interface).await,
-            Step::Rule(rule) => network.delete_rule(&rule).await,
+            Step::Rule(rule) => network.delete_rule(rule).await,
         };
         if let Err(error) = undone {
             tracing::warn!("{error:#}");
-            left.insert(0, step);
+            left.insert(0, step.clone());
         }
     }
     if let Err(error) = journal.finish(left) {

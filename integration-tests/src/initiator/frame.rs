@@ -17,6 +17,9 @@ pub const CONTROL: u8 = 2;
 /// A frame that keeps a session alive.
 pub const KEEPALIVE: u8 = 3;
 
+/// A frame that tells of the path, or probes it.
+pub const PATH: u8 = 4;
+
 /// Returns a plaintext of `size` bytes: a frame of any kind, with any body that has room.
 pub fn frame(kind: u8, body: &[u8], size: usize) -> Vec<u8> {
     let mut frame = vec![0xff, kind];

@@ -34,7 +34,7 @@ macro_rules! every_lie {
     ($with:path) => {
         $with! {
             counters_near_the_end, counters_backwards, counters_repeated, counters_leaping,
-            sizes_of_datagrams, sizes_of_payloads, truncated_handshakes, oversized_handshakes,
+            sizes_of_datagrams, sizes_of_payloads, paths_of_any_size, truncated_handshakes, oversized_handshakes,
             port_zero, absent_addresses, unroutable_addresses, addresses_inside, indices_of_others,
             initiations_of_junk, initiations_of_strangers, initiations_replayed, initiations_unused,
             ephemeral_keys_of_small_order, timestamps_of_the_past, cookies_forged, responses_unasked,

@@ -18,7 +18,7 @@ fn choice() -> Choice {
 
 impl Liar {
     /// Agrees, unless that was done in this session; tells whether there is an agreement.
-    fn agree(&mut self) -> bool {
+    pub(super) fn agree(&mut self) -> bool {
         if self.proof.is_none() {
             self.epoch += 1;
             self.proof = self.initiator.agree(self.epoch, choice(), PATIENCE);

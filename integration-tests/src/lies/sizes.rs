@@ -1,6 +1,7 @@
-//! Lies about how long a message is.
+//! Lies about how long a message is, and how large one may be on the way.
 
 use super::{DATAGRAMS, Liar};
+use crate::initiator::frame::{PATH, frame};
 use crate::initiator::noise::{Initiation, write_macs};
 
 /// The largest payload of a UDP datagram over IPv4, in bytes.
@@ -53,5 +54,24 @@ pub fn oversized_handshakes(liar: &mut Liar) {
         message[0] = 1 + liar.below(3) as u8;
         write_macs(&mut message, &liar.initiator.identity.peer, None);
         liar.initiator.transmit(&message);
+    }
+}
+
+/// Probes of the path of any size, echoes of probes that nobody sent, limits from nothing to more than there is, and frames
+/// that end early; numbered as it comes.
+pub fn paths_of_any_size(liar: &mut Liar) {
+    liar.agree();
+    for number in 0..2 * DATAGRAMS {
+        let kind = liar.below(4) as u8;
+        let counted = [0, 1, number as u32, u32::MAX][liar.below(4)];
+        let limit = [0, 1, 576, 1_279, 1_420, 9_000, u16::MAX][liar.below(7)];
+        let body =
+            [&[kind][..], &liar.random().to_be_bytes()[4..], &counted.to_be_bytes(), &limit.to_be_bytes()].concat();
+        let size = [body.len() + 4, 576, 1_280, 1_419, 1_420, 9_000, LARGEST_PLAINTEXT][liar.below(7)];
+        let mut plaintext = frame(PATH, &body, size);
+        if number % 7 == 0 {
+            plaintext.truncate(liar.below(body.len() + 4));
+        }
+        liar.initiator.data(&plaintext);
     }
 }

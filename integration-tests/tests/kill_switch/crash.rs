@@ -1,10 +1,8 @@
 //! It outlives the process, the interface and its own table, and another `up` goes on with it.
 
-use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use maybetun_integration_tests::{Host, Leaving, Prober, eventually, maybetun_program, run};
+use maybetun_integration_tests::{Daemon, Etc, Leaving, Prober, eventually, maybetun_program, run};
 use nix::sys::signal::Signal;
 
 use super::{
@@ -93,29 +91,6 @@ fn it_is_closed_again_when_somebody_takes_it_away() {
     file.assert_gone();
 }
 
-/// A directory that `ip netns exec` puts over /etc.
-struct Etc(PathBuf);
-
-impl Etc {
-    fn of(host: &Host) -> Self {
-        let etc = Self(PathBuf::from("/etc/netns").join(host.namespace()));
-        fs::create_dir_all(&etc.0).unwrap();
-        etc
-    }
-
-    fn write(&self, file: &str, text: &str) {
-        fs::write(self.0.join(file), text).unwrap();
-    }
-}
-
-impl Drop for Etc {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).ok();
-        // Unless there are others.
-        fs::remove_dir("/etc/netns").ok();
-    }
-}
-
 #[test]
 fn up_after_a_crash_goes_on_without_a_gap_though_no_name_resolves() {
     let file = client(INSIDE, ON);
@@ -179,13 +154,29 @@ fn what_is_closed_at_boot_is_taken_over() {
 #[test]
 fn a_terminal_that_is_closed_does_not_open_it() {
     let file = client(INSIDE, ON);
-    let mut daemon = up(&file);
-    daemon.signal(Signal::SIGHUP);
-    daemon.wait_for_exit();
+    let line = format!("{} up {}", maybetun_program().display(), file.path().display());
+    let mut command = file.client.command("script");
+    let mut terminal = Daemon::spawn(command.args(["--quiet", "--command", &line, "/dev/null"]), &file.interface);
+    file.assert_up();
+    terminal.signal(Signal::SIGKILL);
+    terminal.wait_for_exit();
+    eventually("the tunnel has ended", Duration::from_secs(20), || file.client.processes().is_empty());
     assert_closed(&file);
     // Another stop, one that asks for it.
     up(&file).terminate();
     file.assert_gone();
+    assert_open(&file);
+}
+
+#[test]
+fn a_quit_does_not_open_it_though_all_else_is_undone() {
+    let file = client(EVERYTHING, ON);
+    let mut daemon = up(&file);
+    daemon.signal(Signal::SIGQUIT);
+    assert!(daemon.wait_for_exit().success(), "{}", daemon.log());
+    assert_closed(&file);
+    assert_eq!(file.client.ip("-4 rule").lines().count(), 3, "{}", file.client.ip("-4 rule"));
+    down(&file);
     assert_open(&file);
 }
 

@@ -48,6 +48,8 @@ fn maybetun(host: &Host, line: &str) -> Finished {
 fn up(file: &ClientFile) -> Daemon {
     let daemon = start(file, &[]);
     file.assert_up();
+    // Packets cross the tunnel before all of it is set up.
+    eventually("the tunnel says that it is up", Duration::from_secs(20), || daemon.log().contains(" is up"));
     daemon
 }
 

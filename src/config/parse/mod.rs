@@ -1,38 +1,72 @@
 //! The parser of configuration files.
 
-use std::collections::HashMap;
+mod peer;
 
-use super::error::ConfigError;
-use super::key::{InterfaceKey, PeerKey, Section, section_of};
+use zeroize::Zeroizing;
+
+use super::error::{ConfigError, ask};
+use super::key::{self, InterfaceKey, PeerKey, Section, section_of};
+use super::marker;
+use super::suggestion;
+use super::tables::Tables;
 use super::value::{self, Dns, Invalid, MIN_MTU_IPV6};
-use super::{Config, Defense, Hook, Interface, Peer};
-use crate::keys::{PrivateKey, PublicKey};
+use super::{Config, Defense, Hook, Interface};
+use crate::keys::PrivateKey;
 use crate::text;
+use peer::{PeerSection, Peers};
 
 /// Longest file, in bytes: some 5,000 peers.
 pub const MAX_FILE: usize = 1024 * 1024;
 
-/// Parses the text of a wg-quick file.
-///
-/// Sections and keys are found in any case. A `#` starts a comment, also within a command.
+/// What a file may name that is not in it.
+#[derive(Clone, Copy)]
+pub struct Names<'a> {
+    /// Routing tables.
+    pub tables: &'a Tables,
+    /// Says what is wrong with a defense, if it cannot be run.
+    pub check_defense: &'a dyn Fn(&Defense) -> Result<(), String>,
+}
+
+/// Parses the text of a wg-quick file, as [`parse_with`] does, with the names of tables that Linux itself has. Whether its
+/// defenses are there is not looked at.
 ///
 /// # Errors
-/// The first thing that is wrong: an unknown section or key, a key in the wrong section or repeated, a value that is none
-/// of its key's, something missing, or a file longer than [`MAX_FILE`].
-pub fn parse(text: &str) -> Result<Config, ConfigError> {
+/// As [`parse_with`].
+pub fn parse(text: impl AsRef<[u8]>) -> Result<Config, ConfigError> {
+    parse_with(text, Names { tables: &Tables::default(), check_defense: &|_| Ok(()) })
+}
+
+/// Parses the text of a wg-quick file, which may name `names`.
+///
+/// Sections and keys are found in any case. A `#` starts a comment, also within a command; a comment may be any bytes, what
+/// stands outside is UTF-8. A key that only we have may stand in a comment that begins with `#maybetun:`. Of what `wg` and
+/// `wg-quick` read, the last counts if it is no list.
+///
+/// # Errors
+/// The first thing that is wrong: an unknown section or key, a key in the wrong section, a key of ours that is repeated, a
+/// value that is none of its key's, a name that there is not, something missing, or a file longer than [`MAX_FILE`].
+pub fn parse_with(text: impl AsRef<[u8]>, names: Names<'_>) -> Result<Config, ConfigError> {
+    let text = text.as_ref();
     if text.len() > MAX_FILE {
         return Err(ConfigError::new(1, format!("the file is longer than {MAX_FILE} bytes")));
     }
-    let mut file = File::default();
+    let mut file = File::new(names);
     let mut section = None;
     // Some editors start a file with a byte order mark.
-    let lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines();
+    let lines = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text).split(|byte| *byte == b'\n');
     for (line, text) in (1..).zip(lines) {
-        let text = text.split('#').next().unwrap_or_default().trim();
+        let marked = marker::marked(text);
+        let text = marked.unwrap_or(text).split(|byte| *byte == b'#').next().unwrap_or_default();
+        let Ok(text) = str::from_utf8(text).map(str::trim) else {
+            return Err(ConfigError::new(line, "expected UTF-8 text before the comment"));
+        };
+        if marked.is_some() {
+            marker::check(line, text)?;
+        }
         if text.is_empty() {
             continue;
         }
-        if text.contains(|c: char| c.is_control() && c != '\t') {
+        if text.contains(|c: char| c.is_control() && !c.is_whitespace()) {
             return Err(ConfigError::new(line, "unexpected control character"));
         }
         if let Some(header) = text.strip_prefix('[') {
@@ -45,32 +79,18 @@ pub fn parse(text: &str) -> Result<Config, ConfigError> {
 }
 
 /// What has been read so far.
-#[derive(Default)]
-struct File {
-    interface: Option<Open<InterfaceSection>>,
+struct File<'a> {
+    names: Names<'a>,
+    interface: Option<Open<Interface>>,
     peers: Vec<Open<PeerSection>>,
-    /// The line of each peer's public key.
-    public_keys: HashMap<PublicKey, usize>,
 }
 
-/// A section whose required key may still come.
+/// A section that is being read.
 struct Open<T> {
     line: usize,
-    /// The keys that stand but once and were set, by name, and their lines.
+    /// The keys that were set, by name, and the last lines that did.
     set: Vec<(&'static str, usize)>,
     section: T,
-}
-
-/// Everything of an [`Interface`] except that its key may be missing.
-struct InterfaceSection {
-    private_key: Option<PrivateKey>,
-    rest: Interface,
-}
-
-/// Everything of a [`Peer`] except that its key may be missing.
-struct PeerSection {
-    public_key: Option<PublicKey>,
-    rest: Peer,
 }
 
 impl<T> Open<T> {
@@ -78,13 +98,21 @@ impl<T> Open<T> {
         Self { line, set: Vec::new(), section }
     }
 
-    /// Notes that `key`, which stands but once, is set.
-    fn note(&mut self, line: usize, key: &'static str) -> Result<(), ConfigError> {
-        if let Some(first) = self.line_of(key) {
-            return Err(ConfigError::on_key(line, key, format!("repeated: line {first} has it already")));
+    /// Notes that `key` is set.
+    fn note(&mut self, line: usize, key: &'static str, stands_once: bool) -> Result<(), ConfigError> {
+        match self.set.iter_mut().find(|(set, _)| *set == key) {
+            Some((_, first)) if stands_once => {
+                Err(ConfigError::on_key(line, key, format!("repeated: line {first} has it already")))
+            }
+            Some((_, last)) => {
+                *last = line;
+                Ok(())
+            }
+            None => {
+                self.set.push((key, line));
+                Ok(())
+            }
         }
-        self.set.push((key, line));
-        Ok(())
     }
 
     fn line_of(&self, key: &str) -> Option<usize> {
@@ -92,21 +120,20 @@ impl<T> Open<T> {
     }
 }
 
-impl File {
+impl<'a> File<'a> {
+    fn new(names: Names<'a>) -> Self {
+        Self { names, interface: None, peers: Vec::new() }
+    }
+
     fn start_section(&mut self, line: usize, header: &str) -> Result<Section, ConfigError> {
-        let Some(name) = header.strip_suffix(']').map(str::trim) else {
-            return Err(ConfigError::new(line, "expected a section: [Interface] or [Peer]"));
-        };
-        let Some(section) = Section::from_name(name) else {
-            let message = format!("unknown section [{}]: expected [Interface] or [Peer]", text::shown_name(name));
-            return Err(ConfigError::new(line, message));
+        let (name, is_closed) = header.strip_suffix(']').map_or((header, false), |name| (name.trim(), true));
+        let Some(section) = Section::from_name(name).filter(|_| is_closed) else {
+            return Err(ConfigError::new(line, unknown_section(name, is_closed)));
         };
         match (section, &self.interface) {
-            (Section::Interface, Some(first)) => {
-                let message = format!("repeated section [Interface]: line {} has it already", first.line);
-                return Err(ConfigError::new(line, message));
-            }
-            (Section::Interface, None) => self.interface = Some(Open::new(line, InterfaceSection::new())),
+            // It goes on.
+            (Section::Interface, Some(_)) => {}
+            (Section::Interface, None) => self.interface = Some(Open::new(line, Interface::default())),
             (Section::Peer, _) => self.peers.push(Open::new(line, PeerSection::new())),
         }
         Ok(section)
@@ -116,12 +143,14 @@ impl File {
         let Some((name, value)) = text.split_once('=').map(|(name, value)| (name.trim(), value.trim())) else {
             return Err(ConfigError::new(line, "expected KEY = VALUE, or a section in brackets"));
         };
-        let Some((home, key)) = section_of(name) else {
-            return Err(ConfigError::new(line, format!("unknown key {}", text::shown_name(name))));
+        let dense = without_spaces(name);
+        let Some((home, key)) = section_of(name).or_else(|| section_of(&dense).filter(|(_, key)| is_of_wg(key))) else {
+            let unknown = format!("unknown key {}", text::shown_name(name));
+            return Err(ConfigError::new(line, ask(unknown, key::meant(name))));
         };
         match (section, home) {
-            (Some(Section::Interface), Section::Interface) => self.set_interface(line, name, value),
-            (Some(Section::Peer), Section::Peer) => self.set_peer(line, name, value),
+            (Some(Section::Interface), Section::Interface) => self.set_interface(line, key, value),
+            (Some(Section::Peer), Section::Peer) => self.set_peer(line, key, value),
             (Some(here), _) => {
                 Err(ConfigError::on_key(line, key, format!("belongs into a {home} section, this is {here}")))
             }
@@ -131,28 +160,28 @@ impl File {
 
     fn set_interface(&mut self, line: usize, name: &str, value: &str) -> Result<(), ConfigError> {
         let (Some(open), Some(key)) = (&mut self.interface, InterfaceKey::from_name(name)) else { return Ok(()) };
-        if !key.is_list() {
-            open.note(line, key.name())?;
-        }
-        open.section.set(key, line, value).map_err(|invalid| ConfigError::invalid(line, key.name(), invalid))
+        open.note(line, key.name(), key.stands_once())?;
+        let dense = key.is_of_wg().then(|| without_spaces(value));
+        let value = dense.as_ref().map_or(value, |value| value.as_str());
+        set_of_interface(&mut open.section, key, line, value, self.names.tables).map_err(|invalid| {
+            let names: Vec<&str> =
+                if key == InterfaceKey::Table { self.names.tables.names().collect() } else { Vec::new() };
+            ConfigError::invalid_among(line, key.name(), invalid, &names)
+        })
     }
 
     fn set_peer(&mut self, line: usize, name: &str, value: &str) -> Result<(), ConfigError> {
         let (Some(open), Some(key)) = (self.peers.last_mut(), PeerKey::from_name(name)) else { return Ok(()) };
-        if !key.is_list() {
-            open.note(line, key.name())?;
-        }
+        open.note(line, key.name(), key.stands_once())?;
+        let dense = key.is_of_wg().then(|| without_spaces(value));
+        let value = dense.as_ref().map_or(value, |value| value.as_str());
         open.section.set(key, value).map_err(|invalid| ConfigError::invalid(line, key.name(), invalid))?;
-        if let (PeerKey::PublicKey, Some(public_key)) = (key, open.section.public_key)
-            && let Some(first) = self.public_keys.insert(public_key, line)
-        {
-            return Err(ConfigError::on_key(
-                line,
-                key.name(),
-                format!("line {first} has a peer with this key already"),
-            ));
+        match open.section.defense() {
+            Some(defense) if key == PeerKey::Defense => {
+                (self.names.check_defense)(defense).map_err(|message| ConfigError::on_key(line, key.name(), message))
+            }
+            Some(_) | None => Ok(()),
         }
-        Ok(())
     }
 
     fn finish(self) -> Result<Config, ConfigError> {
@@ -160,11 +189,7 @@ impl File {
             return Err(ConfigError::new(1, "the file has no [Interface] section"));
         };
         let mtu_line = open.line_of(InterfaceKey::Mtu.name());
-        let Some(private_key) = open.section.private_key else {
-            let message = "missing from the [Interface] section that starts here";
-            return Err(ConfigError::on_key(open.line, InterfaceKey::PrivateKey.name(), message));
-        };
-        let interface = Interface { private_key, ..open.section.rest };
+        let interface = open.section;
         if let (Some(line), Some(mtu)) = (mtu_line, interface.mtu)
             && mtu < MIN_MTU_IPV6
             && interface.addresses.iter().any(|address| address.addr().is_ipv6())
@@ -173,19 +198,44 @@ impl File {
                 format!("expected at least {MIN_MTU_IPV6}, because the interface has an IPv6 address, found {mtu}");
             return Err(ConfigError::on_key(line, InterfaceKey::Mtu.name(), message));
         }
-        let peers = self.peers.into_iter().map(|open| {
+        let own = interface.private_key.as_ref().map(PrivateKey::public_key);
+        let mut peers = Peers::new(own);
+        for open in self.peers {
+            check_defense(&open)?;
             let message = "missing from the [Peer] section that starts here";
             let missing = ConfigError::on_key(open.line, PeerKey::PublicKey.name(), message);
-            check_defense(&open)?;
-            open.section.public_key.map(|public_key| Peer { public_key, ..open.section.rest }).ok_or(missing)
-        });
-        Ok(Config { interface, peers: peers.collect::<Result<_, _>>()? })
+            peers.add(open.section).ok_or(missing)?;
+        }
+        Ok(Config { interface, peers: peers.finish() })
     }
+}
+
+/// Returns `text` as `wg` reads it. It may hold a key.
+fn without_spaces(text: &str) -> Zeroizing<String> {
+    let mut dense = Zeroizing::new(String::with_capacity(text.len()));
+    dense.extend(text.chars().filter(|c| !(c.is_ascii_whitespace() || *c == '\u{b}')));
+    dense
+}
+
+fn is_of_wg(name: &str) -> bool {
+    InterfaceKey::from_name(name).is_some_and(InterfaceKey::is_of_wg)
+        || PeerKey::from_name(name).is_some_and(PeerKey::is_of_wg)
+}
+
+fn unknown_section(name: &str, is_closed: bool) -> String {
+    let [interface, peer] = [Section::Interface, Section::Peer];
+    let meant = suggestion::resembling(name, [interface.name(), peer.name()]);
+    let message = if is_closed {
+        format!("unknown section [{}]: expected {interface} or {peer}", text::shown_name(name))
+    } else {
+        format!("expected a section: {interface} or {peer}")
+    };
+    ask(message, meant.map(|name| format!("[{name}]")))
 }
 
 /// Makes sure that what is said of a defense is said of one.
 fn check_defense(open: &Open<PeerSection>) -> Result<(), ConfigError> {
-    let misplaced = |key: &PeerKey| match &open.section.rest.defense {
+    let misplaced = |key: &PeerKey| match open.section.defense() {
         None | Some(Defense::Named(_) | Defense::File(_)) if key.is_of_ephemeral() => {
             Some("expected Defense = ephemeral in the same section")
         }
@@ -197,75 +247,44 @@ fn check_defense(open: &Open<PeerSection>) -> Result<(), ConfigError> {
     found.min().map_or(Ok(()), |(line, key, message)| Err(ConfigError::on_key(line, key, message)))
 }
 
-impl InterfaceSection {
-    fn new() -> Self {
-        Self { private_key: None, rest: Interface::new(PrivateKey::generate_from_os()) }
-    }
-
-    fn set<'a>(&mut self, key: InterfaceKey, line: usize, value: &'a str) -> Result<(), Invalid<'a>> {
-        let rest = &mut self.rest;
-        match key {
-            InterfaceKey::PrivateKey => self.private_key = Some(value::private_key(value)?),
-            InterfaceKey::ListenPort => rest.listen_port = Some(value::listen_port(value)?),
-            InterfaceKey::FwMark => rest.fwmark = Some(value::fwmark(value)?),
-            InterfaceKey::Address => rest.addresses.extend(value::addresses(value)?),
-            InterfaceKey::Dns => {
-                for item in value::dns(value)? {
-                    match item {
-                        Dns::Server(server) => rest.dns_servers.push(server),
-                        Dns::Search(domain) => rest.dns_search.push(domain),
-                    }
+fn set_of_interface<'a>(
+    interface: &mut Interface,
+    key: InterfaceKey,
+    line: usize,
+    value: &'a str,
+    tables: &Tables,
+) -> Result<(), Invalid<'a>> {
+    match key {
+        InterfaceKey::PrivateKey => interface.private_key = Some(value::private_key(value)?),
+        InterfaceKey::ListenPort => interface.listen_port = Some(value::listen_port(value)?),
+        InterfaceKey::FwMark => interface.fwmark = Some(value::fwmark(value)?),
+        InterfaceKey::Address => interface.addresses.extend(value::addresses(value)?),
+        InterfaceKey::Dns => {
+            for item in value::dns(value)? {
+                match item {
+                    Dns::Server(server) => interface.dns_servers.push(server),
+                    Dns::Search(domain) => interface.dns_search.push(domain),
                 }
             }
-            InterfaceKey::Mtu => rest.mtu = Some(value::mtu(value)?),
-            InterfaceKey::Table => rest.table = value::table(value)?,
-            InterfaceKey::MaxPaddingRate => rest.max_padding_rate = Some(value::padding_rate(value)?),
-            InterfaceKey::HandshakesPerSecond => rest.handshakes_per_second = Some(value::message_rate(value)?),
-            InterfaceKey::PreUp => rest.pre_up.push(hook(line, value)?),
-            InterfaceKey::PostUp => rest.post_up.push(hook(line, value)?),
-            InterfaceKey::PreDown => rest.pre_down.push(hook(line, value)?),
-            InterfaceKey::PostDown => rest.post_down.push(hook(line, value)?),
-            InterfaceKey::SaveConfig => rest.save_config = value::save_config(value)?,
-            InterfaceKey::KillSwitch => rest.kill_switch = value::on_or_off(value)?,
-            InterfaceKey::KillSwitchAllow => rest.kill_switch_allow.extend(value::kill_switch_allow(value)?),
         }
-        Ok(())
+        InterfaceKey::Mtu => interface.mtu = value::mtu(value)?,
+        InterfaceKey::Table => interface.table = value::table(value, tables)?,
+        InterfaceKey::MaxPaddingRate => interface.max_padding_rate = Some(value::padding_rate(value)?),
+        InterfaceKey::HandshakesPerSecond => interface.handshakes_per_second = Some(value::message_rate(value)?),
+        InterfaceKey::PreUp => interface.pre_up.extend(hook(line, value)),
+        InterfaceKey::PostUp => interface.post_up.extend(hook(line, value)),
+        InterfaceKey::PreDown => interface.pre_down.extend(hook(line, value)),
+        InterfaceKey::PostDown => interface.post_down.extend(hook(line, value)),
+        InterfaceKey::SaveConfig => interface.save_config = value::save_config(value)?,
+        InterfaceKey::KillSwitch => interface.kill_switch = value::on_or_off(value)?,
+        InterfaceKey::KillSwitchAllow => interface.kill_switch_allow.extend(value::kill_switch_allow(value)?),
     }
+    Ok(())
 }
 
-fn hook(line: usize, value: &str) -> Result<Hook, Invalid<'_>> {
-    if value.is_empty() {
-        return Err(Invalid::Plain { expected: "a command", found: value });
-    }
-    Ok(Hook { line, command: value.to_owned() })
-}
-
-impl PeerSection {
-    fn new() -> Self {
-        Self { public_key: None, rest: Peer::new(PublicKey::BASE_POINT) }
-    }
-
-    fn set<'a>(&mut self, key: PeerKey, value: &'a str) -> Result<(), Invalid<'a>> {
-        let rest = &mut self.rest;
-        match key {
-            PeerKey::PublicKey => self.public_key = Some(value::public_key(value)?),
-            PeerKey::PresharedKey => rest.preshared_key = value::preshared_key(value)?,
-            PeerKey::AllowedIps => rest.allowed_ips.extend(value::allowed_ips(value)?),
-            PeerKey::Endpoint => rest.endpoint = Some(value::endpoint(value)?),
-            PeerKey::PersistentKeepalive => rest.persistent_keepalive = Some(value::persistent_keepalive(value)?),
-            PeerKey::Defense => rest.defense = Some(value::defense(value)?),
-            PeerKey::DefenseMaxPaddingFrac => rest.defense_max_padding_frac = Some(value::fraction(value)?),
-            PeerKey::DefenseMaxBlockingFrac => rest.defense_max_blocking_frac = Some(value::fraction(value)?),
-            PeerKey::DefenseMaxPaddingRate => rest.defense_max_padding_rate = Some(value::padding_rate(value)?),
-            PeerKey::DefenseRole => rest.defense_role = Some(value::role(value)?),
-            PeerKey::DefenseTier => rest.defense_tier = Some(value::tier(value)?),
-            PeerKey::DefenseStrength => rest.defense_strength = Some(value::strength(value)?),
-            PeerKey::Negotiation => rest.negotiation = Some(value::negotiation(value)?),
-            PeerKey::Bundling => rest.bundling = Some(value::on_or_off(value)?),
-            PeerKey::DefenseRenewal => rest.defense_renewal = Some(value::renewal(value)?),
-        }
-        Ok(())
-    }
+/// Returns a hook; `None` of an empty one, which does nothing.
+fn hook(line: usize, command: &str) -> Option<Hook> {
+    (!command.is_empty()).then(|| Hook { line, command: command.to_owned() })
 }
 
 #[cfg(test)]

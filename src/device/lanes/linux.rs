@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use nix::sys::resource::{Resource, getrlimit};
 use rustix::net::sockopt::{set_ip_freebind, set_ipv6_freebind, set_socket_reuseport};
+use rustix::process::{Resource, getrlimit};
 use socket2::SockRef;
 
 use crate::device::opening::{SharedPort, allow_fragments, unbound};
@@ -22,8 +22,8 @@ const DESCRIPTOR_SHARE: u64 = 2;
 
 /// Returns how many lanes leave the process enough file descriptors.
 pub(super) fn most() -> usize {
-    // Nobody refuses to tell.
-    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    // No limit is the largest.
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(descriptors / DESCRIPTOR_SHARE).unwrap_or(usize::MAX)
 }
 

@@ -8,6 +8,7 @@ use rustix::net::sockopt::socket_reuseport;
 use super::linux::{DUMMY_V4, DUMMY_V6};
 use super::*;
 use crate::device::sending::{Offload, Segmentation, Sent};
+use crate::device::sending_socket::Cutting;
 use crate::device::sockets::Sockets;
 use crate::tunnel::{Ecn, Endpoint, Run};
 
@@ -27,8 +28,8 @@ fn receiver(address: IpAddr) -> UdpSocket {
 fn send(sockets: &Sockets, peer: u32, local: IpAddr, to: SocketAddr) -> Sent {
     let (to, mut sent) = (Endpoint { remote: to, local: Some(local) }, Sent::default());
     let lane = sockets.lane(Lane::Peer(peer), to).expect("Linux has lanes");
-    let run = Run { contents: b"hello", segment_size: 5, ecn: Ecn::NotCapable };
-    lane.send(run, Segmentation::Kernel, to, &mut Offload::default(), &mut sent);
+    let run = Run { contents: b"hello", segment_size: 5, mark: Ecn::NotCapable.into() };
+    lane.send(run, (Segmentation::Kernel, Cutting::AsNeeded), to, &mut Offload::default(), &mut sent);
     sent
 }
 

@@ -9,12 +9,13 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use quinn_udp::UdpSocketState;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::Options;
 use super::sending::SystemSocket;
-use super::sending_socket::SendingSocket;
+use super::sending_socket::{Cutting, SendingSocket};
 use super::sockets::BoundSocket;
 
 /// Opens the sockets of one IP version on one port, and says which; none if the system does not know the version.
@@ -134,25 +135,58 @@ pub(super) fn is_missing(error: &io::Error) -> bool {
 
 /// Lets the system fragment datagrams that are larger than the path takes, as WireGuard does: `quinn-udp` forbids it,
 /// and a tunnel whose MTU is too large would lose its large packets without a sign.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn allow_fragments(socket: &UdpSocket, address: IpAddr) {
-    use nix::sys::socket::{setsockopt, sockopt::Ipv6DontFrag};
-    let result: io::Result<()> = match address {
-        IpAddr::V4(_) => {
-            sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::WANT).map_err(io::Error::from)
-        }
-        // IPv6 forbids it by an option of its own too.
-        IpAddr::V6(_) => sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::WANT)
-            .map_err(io::Error::from)
-            .and_then(|()| setsockopt(socket, Ipv6DontFrag, &false).map_err(io::Error::from)),
-    };
-    if let Err(error) = result {
+    if let Err(error) = try_to_allow_fragments(socket, address) {
         tracing::debug!(%error, "datagrams larger than the path's MTU will be dropped");
     }
 }
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn try_to_allow_fragments(socket: &UdpSocket, address: IpAddr) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt::Ipv6DontFrag};
+    match address {
+        IpAddr::V4(_) => set_cutting(socket, address, Cutting::AsNeeded),
+        // IPv6 forbids it by an option of its own too.
+        IpAddr::V6(_) => set_cutting(socket, address, Cutting::AsNeeded)
+            .and_then(|()| setsockopt(socket, Ipv6DontFrag, &false).map_err(io::Error::from)),
+    }
+}
+
+#[cfg(target_vendor = "apple")]
+fn try_to_allow_fragments(socket: &UdpSocket, address: IpAddr) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+    match address {
+        IpAddr::V4(_) => setsockopt(socket, sockopt::IpDontFrag, &false)?,
+        IpAddr::V6(_) => setsockopt(socket, sockopt::Ipv6DontFrag, &false)?,
+    }
+    Ok(())
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+fn try_to_allow_fragments(_: &UdpSocket, _: IpAddr) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Says whether the system cuts what it takes for larger than the path. Where it does not, it does not look at what ICMP
+/// messages said of the path either, and refuses only what is larger than the interface takes. What fits has the same header
+/// either way, but for the identifier of IPv4.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn set_cutting(socket: &UdpSocket, address: IpAddr, cutting: Cutting) -> io::Result<()> {
+    use sockopt::{Ipv4PathMtuDiscovery as V4, Ipv6PathMtuDiscovery as V6};
+    let set = match (address, cutting) {
+        (IpAddr::V4(_), Cutting::AsNeeded) => sockopt::set_ip_mtu_discover(socket, V4::WANT),
+        (IpAddr::V4(_), Cutting::Never) => sockopt::set_ip_mtu_discover(socket, V4::PROBE),
+        (IpAddr::V6(_), Cutting::AsNeeded) => sockopt::set_ipv6_mtu_discover(socket, V6::WANT),
+        (IpAddr::V6(_), Cutting::Never) => sockopt::set_ipv6_mtu_discover(socket, V6::PROBE),
+    };
+    Ok(set?)
+}
+
+/// Elsewhere datagrams always leave whole.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn allow_fragments(_: &UdpSocket, _: IpAddr) {}
+pub(super) fn set_cutting(_: &UdpSocket, _: IpAddr, _: Cutting) -> io::Result<()> {
+    Ok(())
+}
 
 /// Has the system hand over each datagram by itself.
 #[cfg(any(target_os = "linux", target_os = "android"))]

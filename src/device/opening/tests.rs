@@ -8,6 +8,7 @@ use nix::sys::socket::{GetSockOpt as _, sockopt::UdpGroSegment};
 use super::*;
 use crate::device::lanes::Lane;
 use crate::device::sending::{Offload, Segmentation, Sent};
+use crate::device::sending_socket::Cutting;
 use crate::device::sockets::Sockets;
 use crate::tunnel::{Ecn, Endpoint, Run};
 
@@ -27,8 +28,8 @@ fn provoke(socket: &SendingSocket, address: IpAddr) {
     for (port, local, contents) in [(0, address, small), (9, foreign, small), (9, address, large)] {
         let (to, mut sent) = (Endpoint { remote: (address, port).into(), local: Some(local) }, Sent::default());
         for segment_size in [100, contents.len()] {
-            let run = Run { contents, segment_size, ecn: Ecn::Capable0 };
-            socket.send(run, Segmentation::Kernel, to, &mut Offload::default(), &mut sent);
+            let run = Run { contents, segment_size, mark: Ecn::Capable0.into() };
+            socket.send(run, (Segmentation::Kernel, Cutting::AsNeeded), to, &mut Offload::default(), &mut sent);
         }
         assert!(sent.failed > 0, "{to:?}");
     }

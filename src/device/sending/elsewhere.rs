@@ -29,7 +29,7 @@ impl Transmit for SystemSocket {
     fn send_whole(&self, run: Run<'_>, to: Endpoint) -> io::Result<()> {
         let datagrams = Datagrams {
             destination: to.remote,
-            ecn: EcnCodepoint::from_bits(run.ecn as u8),
+            ecn: EcnCodepoint::from_bits(run.mark.ecn as u8),
             contents: run.contents,
             segment_size: (run.contents.len() > run.segment_size).then_some(run.segment_size),
             src_ip: to.local,
@@ -39,6 +39,6 @@ impl Transmit for SystemSocket {
 
     fn send_each(&self, run: Run<'_>, to: Endpoint) -> io::Result<usize> {
         let Some(datagram) = run.datagrams().next() else { return Ok(0) };
-        self.send_whole(Run { contents: datagram, segment_size: datagram.len(), ecn: run.ecn }, to).map(|()| 1)
+        self.send_whole(Run { contents: datagram, segment_size: datagram.len(), mark: run.mark }, to).map(|()| 1)
     }
 }

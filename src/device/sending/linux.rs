@@ -103,7 +103,7 @@ impl Transmit for SystemSocket {
     fn send_whole(&self, run: Run<'_>, to: Endpoint) -> io::Result<()> {
         let segment = u16::try_from(run.segment_size).map_err(|_| io::ErrorKind::InvalidInput)?;
         let (contents, address) = ([IoSlice::new(run.contents)], SockaddrStorage::from(to.remote));
-        Ancillary::new(run.ecn, to).with(Some(&segment), |messages| {
+        Ancillary::new(run.mark.ecn, to).with(Some(&segment), |messages| {
             let send = || sendmsg(self.0.as_raw_fd(), &contents, messages, MsgFlags::empty(), Some(&address));
             Ok(again(send).map(drop)?)
         })
@@ -112,7 +112,7 @@ impl Transmit for SystemSocket {
     /// A call for each: what counts those of `sendmmsg` in `nix` reads addresses that nobody wrote.
     fn send_each(&self, run: Run<'_>, to: Endpoint) -> io::Result<usize> {
         let address = SockaddrStorage::from(to.remote);
-        Ancillary::new(run.ecn, to).with(None, |messages| {
+        Ancillary::new(run.mark.ecn, to).with(None, |messages| {
             let mut sent = 0;
             for datagram in run.datagrams() {
                 let contents = [IoSlice::new(datagram)];
@@ -158,7 +158,7 @@ mod tests {
         let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let socket = SystemSocket(socket);
         assert_eq!(socket.max_segments(), MAX_SEGMENTS, "this system has segmentation offload");
-        let run = Run { contents: &[7; 300], segment_size: 100, ecn: Ecn::Capable0 };
+        let run = Run { contents: &[7; 300], segment_size: 100, mark: Ecn::Capable0.into() };
         let nowhere = Endpoint::from(std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let (mut offload, mut sent) = (Offload::default(), Sent::default());
         for _ in 0..200 {

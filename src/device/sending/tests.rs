@@ -74,7 +74,7 @@ fn address(last: u8) -> SocketAddr {
 
 /// Sends ten datagrams, and returns how many were taken or refused.
 fn send_ten(socket: &Scripted, to: SocketAddr, offload: &mut Offload, sent: &mut Sent, now: Instant) -> usize {
-    let run = Run { contents: &[7; COUNT * SEGMENT], segment_size: SEGMENT, ecn: Ecn::NotCapable };
+    let run = Run { contents: &[7; COUNT * SEGMENT], segment_size: SEGMENT, mark: Ecn::NotCapable.into() };
     send(socket, run, Segmentation::Kernel, to.into(), offload, sent, now)
 }
 
@@ -147,7 +147,7 @@ fn a_full_socket_keeps_what_it_did_not_take() {
 #[test]
 fn what_must_not_look_like_many_is_never_sent_at_once() {
     let (socket, mut offload, mut sent) = (Scripted::default(), Offload::default(), Sent::default());
-    let run = Run { contents: &[7; COUNT * SEGMENT], segment_size: SEGMENT, ecn: Ecn::NotCapable };
+    let run = Run { contents: &[7; COUNT * SEGMENT], segment_size: SEGMENT, mark: Ecn::NotCapable.into() };
     send(&socket, run, Segmentation::Sender, address(1).into(), &mut offload, &mut sent, Instant::now());
     assert_eq!(socket.calls_for(address(1)), [1; COUNT]);
 }

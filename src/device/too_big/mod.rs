@@ -79,7 +79,7 @@ pub(super) fn send(
     out: &mut DatagramBatch,
     (mut budget, messages): (Budget<'_>, &mut Messages),
 ) {
-    match remedy(&buffer[..length], tunnel.one_size().unwrap_or(length)) {
+    match remedy(&buffer[..length], tunnel.largest_packet().unwrap_or(length)) {
         Remedy::Fragments(fragments) => {
             for mut fragment in fragments {
                 let length = fragment.len();

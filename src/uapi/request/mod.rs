@@ -290,7 +290,7 @@ pub(super) fn private_key(value: &str) -> Result<Option<PrivateKey>, &'static st
 
 /// Parses `IPV4:PORT` or `[IPV6]:PORT`, the latter with an optional zone; the port is 1 to 65535.
 pub(super) fn endpoint(value: &str, zone_index: &dyn Fn(&str) -> Option<u32>) -> Option<SocketAddr> {
-    let (host, port) = text::host_and_port(value).filter(|(_, port)| *port != 0)?;
+    let (host, port) = host_and_port(value).filter(|(_, port)| *port != 0)?;
     if !value.starts_with('[') {
         return Some(SocketAddr::new(IpAddr::V4(host.parse::<Ipv4Addr>().ok()?), port));
     }
@@ -299,6 +299,24 @@ pub(super) fn endpoint(value: &str, zone_index: &dyn Fn(&str) -> Option<u32>) ->
         None => (host, 0),
     };
     Some(SocketAddr::V6(SocketAddrV6::new(address.parse::<Ipv6Addr>().ok()?, port, 0, zone)))
+}
+
+/// Splits `HOST:PORT` and `[HOST]:PORT`. A host with a colon must stand in brackets, and only such a one may.
+fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (host, port) = rest.split_once("]:")?;
+        if !host.contains(':') {
+            return None;
+        }
+        (host, port)
+    } else {
+        let (host, port) = text.split_once(':')?;
+        (host, port)
+    };
+    if host.is_empty() {
+        return None;
+    }
+    Some((host, text::decimal(port)?))
 }
 
 fn allowed_ip(value: &str) -> Option<AllowedIpChange> {

@@ -29,6 +29,16 @@ fn prefix(text: &str) -> ipnet::IpNet {
 }
 
 #[test]
+fn host_and_port_wants_brackets_exactly_around_colons() {
+    assert_eq!(host_and_port("192.0.2.1:51820"), Some(("192.0.2.1", 51820)));
+    assert_eq!(host_and_port("[fe80::1%eth0]:1"), Some(("fe80::1%eth0", 1)));
+    for text in ["", ":1", "host", "host:", "host:x", "host:65536", "::1:51820", "[::1]", "[::1]1", "[host]:1", "[]:1"]
+    {
+        assert_eq!(host_and_port(text), None, "{text:?}");
+    }
+}
+
+#[test]
 fn get_is_two_lines() {
     assert_eq!(parse("get=1\n\n", no_zone), Ok(Request::Get));
     assert_eq!(parse("get=1\nx=1\n\n", no_zone), Err(RequestError::Trailing));

@@ -13,7 +13,8 @@ use tracing::debug;
 
 use super::connection::converse;
 use super::conversations::Conversations;
-use super::socket::{BindError, SocketFile, Watch, listen, removed};
+use super::socket::{BindError, SocketFile, listen};
+use super::watch::{Watch, removed};
 use super::{Configure, DIRECTORY};
 
 /// How long a client may take to send a whole request, counted from the last response, and to read a response. One that
@@ -60,7 +61,8 @@ impl Server {
     /// As for [`bind`](Self::bind).
     pub fn bind_in(directory: &Path, interface: &str) -> Result<Self, BindError> {
         let (listener, file) = listen(directory, interface)?;
-        let watch = Watch::on(&file).map_err(|source| BindError::Socket { path: file.path().to_owned(), source })?;
+        let watch =
+            Watch::on(file.path()).map_err(|source| BindError::Socket { path: file.path().to_owned(), source })?;
         Ok(Self { listener, file, watch, deadline: DEADLINE })
     }
 

@@ -290,6 +290,14 @@ fn the_socket_is_its_owners_alone_and_goes_with_the_server() {
 }
 
 #[test]
+fn what_a_process_that_crashed_left_is_in_nobodys_way() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join(format!(".wg0.{}.0", std::process::id()))).unwrap();
+    let server = Server::bind_in(directory.path(), "wg0").unwrap();
+    assert_eq!(std::fs::metadata(server.path()).unwrap().mode() & 0o777, 0o600);
+}
+
+#[test]
 fn a_directory_that_is_there_keeps_its_mode() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();

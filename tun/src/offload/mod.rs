@@ -2,7 +2,7 @@
 //!
 //! The system sends what it would have a network card do in a [`VirtioHeader`] before each packet (`IFF_VNET_HDR`,
 //! `linux/virtio_net.h`). [`segment`] cuts a burst that was read into packets, in place; [`coalesce`] finds packets that
-//! can be written as one burst. Neither needs a device: both work on bytes, on every platform.
+//! can be written as one burst. Neither needs a device: both work on bytes. Only Linux has such devices.
 
 mod checksum;
 pub(crate) mod coalesce;
@@ -69,7 +69,6 @@ pub(crate) enum UdpBursts {
 }
 
 /// The two halves of offload on packets of TCP over IPv4, for benchmarks.
-#[cfg(target_os = "linux")]
 pub(crate) mod for_benchmarks {
     use super::coalesce::Coalescer;
     use super::packet::{ACK, TCP, TCP_CHECKSUM, Version, set_ip_length, set_u16};

@@ -3,6 +3,8 @@
 //! A burst is one set of headers before the payloads of all segments. The first packet lies there ready; the headers of
 //! each later one are written over the end of the payload before it, which its reader is done with by then.
 
+use std::ops::Range;
+
 use super::checksum::{fold, sum};
 use super::packet::{
     CWR, FIN, PSH, TCP, TCP_CHECKSUM, TCP_DATA_OFFSET, TCP_FLAGS, TCP_HEADER, TCP_SEQUENCE, UDP, UDP_CHECKSUM,
@@ -25,13 +27,6 @@ pub(crate) struct Cut {
     last_flags: u8,
     /// The folded sum of the pseudo-header, but for the length of the segment.
     pseudo_header: u16,
-}
-
-/// Where one packet of a burst lies: its start, from that of the burst, and its length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) start: usize,
-    pub(crate) length: usize,
 }
 
 /// The header and the packet do not fit together.
@@ -104,8 +99,8 @@ fn complete_checksum(header: &VirtioHeader, packet: &mut [u8]) -> Result<(), Mal
 }
 
 impl Cut {
-    /// Makes packet `index` of `burst`; `None` behind the last. Ask for each once, in order.
-    pub(crate) fn packet(&self, burst: &mut [u8], index: usize) -> Option<Place> {
+    /// Makes packet `index` of `burst`, and returns where it lies; `None` behind the last. Ask for each once, in order.
+    pub(crate) fn packet(&self, burst: &mut [u8], index: usize) -> Option<Range<usize>> {
         let start = index * self.size;
         let end = self.end_of(index, burst.len());
         if start + self.headers >= burst.len() {
@@ -115,9 +110,8 @@ impl Cut {
             burst.copy_within(start - self.size..start - self.size + self.headers, start);
         }
         let is_last = end == burst.len();
-        let packet = &mut burst[start..end];
-        self.finish(packet, index == 0, is_last);
-        Some(Place { start, length: packet.len() })
+        self.finish(&mut burst[start..end], index == 0, is_last);
+        Some(start..end)
     }
 
     /// Returns where packet `index` ends, from the start of a burst of `length` bytes.

@@ -41,6 +41,8 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
         "dropped": {"queue_full", "no_session", "no_endpoint", "source_not_allowed", "replayed",
                     "unauthenticated", "malformed", "unprotected": number of packets},
         "role": "client" or "relay" (which end this is), null if not known,
+        "path_mtu": bytes of the largest IP packet that the peer is sent, where the path takes less than the
+                    MTU asks for, else null,
         "defense": null if none runs, else {
           "name": string, "role": as above, "machines": number,
           "max_padding_frac", "max_blocking_frac": number from 0 to 1, 0 if there is no limit: the
@@ -127,6 +129,7 @@ struct Peer {
     sent_packets: u64,
     dropped: DropCounts,
     role: Option<String>,
+    path_mtu: Option<u32>,
     defense: Option<Defense>,
     #[serde(flatten)]
     agreement: Agreement,
@@ -225,6 +228,7 @@ impl Peer {
             sent_packets,
             dropped: DropCounts::of(dropped),
             role: peer.role.map(|role| role.to_string()),
+            path_mtu: peer.path_mtu,
             defense: peer.defense.as_ref().map(Defense::of),
             agreement: Agreement::of(peer),
         }
@@ -357,6 +361,7 @@ mod tests {
                         "dropped": {"queue_full": 0, "no_session": 0, "no_endpoint": 0, "source_not_allowed": 0,
                                     "replayed": 0, "unauthenticated": 0, "malformed": 0, "unprotected": 0},
                         "role": null,
+                        "path_mtu": null,
                         "defense": null,
                         "protection": "not-protected",
                         "protection_cause": "off",
@@ -377,6 +382,7 @@ mod tests {
                         "dropped": {"queue_full": 0, "no_session": 0, "no_endpoint": 0, "source_not_allowed": 5,
                                     "replayed": 6, "unauthenticated": 0, "malformed": 0, "unprotected": 0},
                         "role": "client",
+                        "path_mtu": 1400,
                         "defense": defense,
                         "protection": "protected",
                         "protection_cause": null,
@@ -395,6 +401,7 @@ mod tests {
             "handshake_load",
             "source_not_allowed",
             "handshakes",
+            "path_mtu",
         ];
         members.extend(value["interfaces"][0]["handshake_load"].as_object().unwrap().keys().map(String::as_str));
         let defense = value["interfaces"][0]["peers"][1]["defense"].as_object().unwrap();
