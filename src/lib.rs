@@ -11,9 +11,8 @@
 //! - [`settings`] and [`keys`]: what the layers tell each other.
 //!
 //! # Features
-//! - `cli` (default): the `maybetun` command; needs `uapi`.
-//! - `uapi`: the configuration socket; needs `device`.
-//! - `device`: the tokio driver. Without it the crate is sans-IO and pulls neither tokio nor clap.
+//! - `uapi` (default): the configuration socket; needs `device`.
+//! - `device`: the tokio driver. Without it the crate is sans-IO and pulls no tokio.
 //! - `virtual-time`: for tests: the handshake reads clocks that the test moves, `MockClock`'s time and its system time.
 
 pub mod config;

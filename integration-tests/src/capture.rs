@@ -1,279 +1,84 @@
 //! Captures of what crosses a wire.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::net::IpAddr;
-use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use tempfile::TempDir;
+use maybetun_lab::capture::{self, Captured, Frame};
+use maybetun_lab::datagram::Datagram;
 
 use crate::host::Host;
 use crate::wait::eventually;
 
-/// Bytes of the file's header, of each packet's, and of Ethernet's (pcap-savefile(5), LINKTYPE_ETHERNET).
-const FILE_HEADER: usize = 24;
-const PACKET_HEADER: usize = 16;
-const ETHERNET: usize = 14;
+/// Bytes of each frame that hold its headers.
+const HEADERS: u16 = 128;
 
-/// What a file of this machine whose times are in nanoseconds starts with.
-const MAGIC: [u8; 4] = 0xa1b2_3c4d_u32.to_le_bytes();
+/// Bytes of each frame that hold all of it, but for a burst that the kernel has not cut.
+const WHOLE: u16 = 16_384;
 
-/// Protocol numbers of UDP and of IPv6's fragment header.
-const UDP: u8 = 17;
-const FRAGMENT: u8 = 44;
-
-/// Bytes of UDP's header.
-const UDP_HEADER: usize = 8;
-
-/// UDP over both IP versions, and every fragment: of IPv6 only the first has a UDP header at all.
-const DATAGRAMS: &str = "udp or (ip6 and ip6[6] == 44)";
-
-/// A UDP datagram on the wire, or a fragment of one: all that an observer reads of it before the ciphertext.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Datagram {
-    /// When it passed, since 1970.
-    pub at: Duration,
-    /// Where it came from.
-    pub source: IpAddr,
-    /// Where it goes.
-    pub destination: IpAddr,
-    /// The rest of the IP header.
-    pub ip: IpFields,
-    /// The UDP ports of sender and receiver; 0 in a later fragment.
-    pub ports: [u16; 2],
-    /// The length that the UDP header states, in bytes; 0 in a later fragment.
-    pub udp_length: u16,
-    /// The checksum of the UDP header; 0 is none.
-    pub udp_checksum: u16,
-    /// Bytes of UDP payload; 0 in a later fragment.
-    pub length: usize,
-    /// What the payload starts with.
-    pub message: Message,
-}
-
-/// The fields of an IP header but for addresses and checksum.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct IpFields {
-    /// Bytes of header and payload together.
-    pub total_length: usize,
-    /// DSCP and ECN: the type of service of IPv4, the traffic class of IPv6.
-    pub traffic_class: u8,
-    /// The identification of IPv4, or of IPv6's fragment header; 0 where there is none.
-    pub id: u32,
-    /// IPv4's DF bit.
-    pub dont_fragment: bool,
-    /// Whether another fragment follows.
-    pub more_fragments: bool,
-    /// Where a fragment belongs, in bytes.
-    pub fragment_offset: usize,
-    /// The time to live, or the hop limit.
-    pub hops: u8,
-    /// IPv6's flow label; 0 for IPv4.
-    pub flow_label: u32,
-}
-
-/// The clear part of a WireGuard message (whitepaper, section 5.4).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Message {
-    /// The type byte: 1 initiation, 2 response, 3 cookie reply, 4 transport data; 0 if there is none.
-    pub kind: u8,
-    /// The three bytes behind it, which WireGuard leaves zero.
-    pub reserved: [u8; 3],
-    /// The sender's session index.
-    pub sender: Option<u32>,
-    /// The receiver's session index.
-    pub receiver: Option<u32>,
-    /// The counter of transport data.
-    pub counter: Option<u64>,
-}
-
-impl Datagram {
-    /// Tells whether it is a transport data message.
-    pub fn is_data(&self) -> bool {
-        self.message.counter.is_some()
-    }
-
-    /// Tells whether it is a part of a datagram that was cut.
-    pub fn is_fragment(&self) -> bool {
-        self.ip.more_fragments || self.ip.fragment_offset > 0
-    }
-
-    /// Reads an IP packet that was captured at `at`, and returns its UDP payload as far as it was captured; `None` if
-    /// it is not UDP.
-    pub(crate) fn parse(at: Duration, packet: &[u8]) -> Option<(Self, &[u8])> {
-        let (source, destination, ip, protocol, payload) = match packet.first()? >> 4 {
-            4 => parse_v4(packet)?,
-            6 => parse_v6(packet)?,
-            _ => return None,
-        };
-        if protocol != UDP {
-            return None;
-        }
-        let datagram = Self {
-            at,
-            source,
-            destination,
-            ip,
-            ports: [0; 2],
-            udp_length: 0,
-            udp_checksum: 0,
-            length: 0,
-            message: Message::default(),
-        };
-        if ip.fragment_offset > 0 {
-            return Some((datagram, &[]));
-        }
-        let (header, payload) = payload.split_at_checked(UDP_HEADER)?;
-        let [source_port, destination_port, udp_length, udp_checksum] = [0, 2, 4, 6].map(|at| be16(header, at));
-        let datagram = Self {
-            ports: [source_port, destination_port],
-            udp_length,
-            udp_checksum,
-            length: usize::from(udp_length).checked_sub(UDP_HEADER)?,
-            message: Message::parse(payload),
-            ..datagram
-        };
-        Some((datagram, payload))
-    }
-}
-
-impl Message {
-    fn parse(payload: &[u8]) -> Self {
-        let word = |at: usize| Some(u32::from_le_bytes(payload.get(at..at + 4)?.try_into().ok()?));
-        let Some(&[kind, first, second, third]) = payload.first_chunk() else { return Self::default() };
-        let message = Self { kind, reserved: [first, second, third], ..Self::default() };
-        match kind {
-            1 => Self { sender: word(4), ..message },
-            2 => Self { sender: word(4), receiver: word(8), ..message },
-            3 => Self { receiver: word(4), ..message },
-            4 => {
-                let counter = payload.get(8..16).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
-                Self { receiver: word(4), counter, ..message }
-            }
-            _ => message,
-        }
-    }
-}
-
-type Parsed<'a> = (IpAddr, IpAddr, IpFields, u8, &'a [u8]);
-
-fn parse_v4(packet: &[u8]) -> Option<Parsed<'_>> {
-    let (header, payload) = packet.split_at_checked(usize::from(packet[0] & 15) * 4)?;
-    let flags = be16(header, 6);
-    let address = |at: usize| IpAddr::from([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    let ip = IpFields {
-        total_length: be16(header, 2).into(),
-        traffic_class: header[1],
-        id: be16(header, 4).into(),
-        dont_fragment: flags & 1 << 14 != 0,
-        more_fragments: flags & 1 << 13 != 0,
-        fragment_offset: usize::from(flags & 0x1fff) * 8,
-        hops: header[8],
-        flow_label: 0,
-    };
-    Some((address(12), address(16), ip, header[9], payload))
-}
-
-fn parse_v6(packet: &[u8]) -> Option<Parsed<'_>> {
-    let (header, payload) = packet.split_first_chunk::<40>()?;
-    let first = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
-    let address = |at: usize| Some(IpAddr::from(<[u8; 16]>::try_from(&header[at..at + 16]).ok()?));
-    let ip = IpFields {
-        total_length: header.len() + usize::from(be16(header, 4)),
-        traffic_class: (first >> 20) as u8,
-        hops: header[7],
-        flow_label: first & 0xf_ffff,
-        ..IpFields::default()
-    };
-    let (source, destination) = (address(8)?, address(24)?);
-    if header[6] != FRAGMENT {
-        return Some((source, destination, ip, header[6], payload));
-    }
-    let (fragment, payload) = payload.split_first_chunk::<8>()?;
-    let place = be16(fragment, 2);
-    let id = u32::from_be_bytes([fragment[4], fragment[5], fragment[6], fragment[7]]);
-    let ip = IpFields { id, more_fragments: place & 1 != 0, fragment_offset: usize::from(place & !7), ..ip };
-    Some((source, destination, ip, fragment[0], payload))
-}
-
-fn be16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
-}
+/// Protocol numbers of ICMP of both IP versions.
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
 
 /// A running capture of what passes an interface. Dropping it ends it.
 #[derive(Debug)]
-pub struct Capture {
-    child: Child,
-    directory: TempDir,
-}
+pub struct Capture(capture::Capture);
 
 impl Capture {
     /// Starts to capture the headers of UDP datagrams over both IP versions, and returns once what passes is seen.
     #[track_caller]
     pub fn start(host: &Host, interface: &str) -> Self {
-        Self::begin(host, interface, "128", DATAGRAMS)
+        Self::begin(host, interface, HEADERS, is_datagram)
     }
 
     /// Does the same for whole datagrams; for [`payloads`](Self::payloads).
     #[track_caller]
     pub fn start_payloads(host: &Host, interface: &str) -> Self {
-        Self::begin(host, interface, "16384", DATAGRAMS)
+        Self::begin(host, interface, WHOLE, is_datagram)
     }
 
     /// Starts to capture the ICMP messages of both IP versions that quote a packet; for [`packets`](Self::packets).
     #[track_caller]
     pub fn start_errors(host: &Host, interface: &str) -> Self {
-        Self::begin(host, interface, "16384", "icmp[0] == 3 or icmp[0] == 11 or (icmp6 and ip6[40] < 128)")
+        Self::begin(host, interface, WHOLE, |frame| match icmp(frame) {
+            Some((ICMP, kind)) => kind == 3 || kind == 11,
+            Some((_, kind)) => kind < 128,
+            None => false,
+        })
     }
 
     /// Starts to capture every packet, up to 16,384 bytes of it, but for what hosts say of themselves; for
     /// [`packets`](Self::packets).
     #[track_caller]
     pub fn start_whole(host: &Host, interface: &str) -> Self {
-        Self::begin(host, interface, "16384", "not icmp6 and not arp")
+        Self::begin(host, interface, WHOLE, |frame| match ip(frame) {
+            Some([version, ..]) if version >> 4 == 6 => frame.packet().get(6) != Some(&ICMPV6),
+            Some(_) => true,
+            None => false,
+        })
     }
 
     /// Does the same for packets that the interface gives the host; for [`packets`](Self::packets).
     #[track_caller]
     pub fn start_delivered(host: &Host, interface: &str) -> Self {
-        Self::begin(host, interface, "16384", "inbound")
+        Self::begin(host, interface, WHOLE, |frame| !frame.is_outgoing)
     }
 
     /// Starts to capture the headers of every frame, whatever it is; for [`packets`](Self::packets).
     #[track_caller]
     pub(crate) fn start_everything(host: &Host, interface: &str) -> Self {
-        Self::begin(host, interface, "128", "")
+        Self::begin(host, interface, HEADERS, |_| true)
     }
 
     /// Starts to capture the headers of UDP datagrams of both IP versions; for [`timed_packets`](Self::timed_packets).
     #[track_caller]
     pub fn start_headers(host: &Host, interface: &str) -> Self {
-        Self::begin(host, interface, "128", "udp")
+        Self::begin(host, interface, HEADERS, is_datagram)
     }
 
     #[track_caller]
-    fn begin(host: &Host, interface: &str, length: &str, filter: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut command = host.command("tcpdump");
-        // As root: in its own account tcpdump could not write into the directory.
-        command.args(["-i", interface, "-n", "-s", length]);
-        command.args(["-B", "65536", "--immediate-mode", "--nano", "-U", "-Z", "root", "-w"]);
-        command.arg(directory.path().join("capture")).arg(filter);
-        let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
-        let mut child = spawned.unwrap_or_else(|error| panic!("cannot run tcpdump: {error}"));
-        let mut said = String::new();
-        let mut lines = BufReader::new(child.stderr.take().expect("standard error is piped"));
-        while !said.contains("listening on") {
-            let read = lines.read_line(&mut said).expect("tcpdump speaks text");
-            assert!(read > 0, "tcpdump ended: {said}");
-        }
-        // The rest is little enough for the pipe.
-        child.stderr = Some(lines.into_inner());
-        Self { child, directory }
+    fn begin(host: &Host, interface: &str, length: u16, is_wanted: fn(&Frame) -> bool) -> Self {
+        let started = host.inside(|| capture::Capture::start(interface, length, is_wanted));
+        Self(started.unwrap_or_else(|error| panic!("no capture on {interface}: {error:?}")))
     }
 
     /// Ends the capture and returns the datagrams that passed, in order.
@@ -286,108 +91,63 @@ impl Capture {
     /// captured.
     #[track_caller]
     pub fn payloads(self) -> Vec<(Datagram, Vec<u8>)> {
-        let file = self.file();
-        let parsed = records(&file).filter_map(|(at, packet)| Datagram::parse(at, packet.get(ETHERNET..)?));
+        let frames = self.frames();
+        let parsed = frames.iter().filter_map(|frame| Datagram::parse(frame.at, frame.packet()));
         let mut datagrams: Vec<_> = parsed.map(|(datagram, payload)| (datagram, payload.to_vec())).collect();
-        // What passes on several processors at once may be written out of order.
+        // What passes on several processors at once may be taken out of order.
         datagrams.sort_by_key(|(datagram, _)| datagram.at);
         datagrams
     }
 
-    /// Ends the capture and returns the packets that passed, in order, without `link` bytes of link-layer header: 14 on
-    /// Ethernet, none on a TUN device.
+    /// Ends the capture once nothing more passes, and returns the packets that passed, in order, without `link` bytes of
+    /// link-layer header: 14 on Ethernet, none on a TUN device.
     #[track_caller]
     pub fn packets(self, link: usize) -> Vec<Vec<u8>> {
         self.settle();
-        records(&self.file()).map(|(_, packet)| packet[link..].to_vec()).collect()
+        self.timed_packets(link).into_iter().map(|(_, packet)| packet).collect()
     }
 
     /// Does the same at once, while more may pass, and tells when each passed, since 1970.
     #[track_caller]
     pub fn timed_packets(self, link: usize) -> Vec<(Duration, Vec<u8>)> {
-        records(&self.file()).map(|(at, packet)| (at, packet[link..].to_vec())).collect()
+        self.frames().into_iter().map(|frame| (frame.at, frame.bytes[link..].to_vec())).collect()
     }
 
-    /// Waits until nothing more is written: tcpdump throws away what it has not read when it ends.
     #[track_caller]
     fn settle(&self) {
-        let length = || fs::metadata(self.directory.path().join("capture")).map_or(0, |file| file.len());
-        let mut before = length();
-        eventually("the capture is complete", Duration::from_secs(30), || {
+        let mut before = self.0.taken();
+        eventually("nothing more passes", Duration::from_secs(30), || {
             thread::sleep(Duration::from_millis(500));
-            let now = length();
+            let now = self.0.taken();
             std::mem::replace(&mut before, now) == now
         });
     }
 
     #[track_caller]
-    fn file(mut self) -> Vec<u8> {
-        let id = Pid::from_raw(self.child.id().try_into().expect("a process id is positive"));
-        kill(id, Signal::SIGINT).expect("tcpdump runs");
-        self.child.wait().expect("tcpdump is our child");
-        let said = self.child.stderr.take().map(std::io::read_to_string);
-        let said = said.expect("standard error is piped").expect("tcpdump speaks text");
-        assert!(said.contains("\n0 packets dropped by kernel") || said.starts_with("0 packets dropped"), "{said}");
-        fs::read(self.directory.path().join("capture")).expect("tcpdump wrote the file")
+    fn frames(self) -> Vec<Frame> {
+        let captured = self.0.finish().unwrap_or_else(|error| panic!("the capture failed: {error:?}"));
+        let Captured { frames, missed, .. } = captured;
+        assert_eq!(missed, 0, "frames that the capture was too slow for");
+        frames
     }
 }
 
-impl Drop for Capture {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
+fn is_datagram(frame: &Frame) -> bool {
+    Datagram::parse(frame.at, frame.packet()).is_some()
 }
 
-/// Returns the packets of a capture, each with the time it passed.
-fn records(file: &[u8]) -> impl Iterator<Item = (Duration, &[u8])> {
-    assert!(file.starts_with(&MAGIC), "a capture in nanoseconds, of this machine");
-    let mut rest = &file[FILE_HEADER..];
-    std::iter::from_fn(move || {
-        let (header, behind) = rest.split_at_checked(PACKET_HEADER)?;
-        let field = |index: usize| u32::from_le_bytes(header[4 * index..4 * index + 4].try_into().expect("four bytes"));
-        let at = Duration::from_secs(field(0).into()) + Duration::from_nanos(field(1).into());
-        let (packet, behind) = behind.split_at(field(2) as usize);
-        rest = behind;
-        Some((at, packet))
-    })
+/// Returns the IP packet in a frame.
+fn ip(frame: &Frame) -> Option<&[u8]> {
+    let packet = frame.packet();
+    matches!(packet.first()? >> 4, 4 | 6).then_some(packet)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_field_of_ipv4_is_read() {
-        let mut packet = vec![0x45, 0xb8, 0, 44, 0x12, 0x34, 0x40, 0, 63, UDP, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
-        packet.extend([0xca, 0x6c, 0x12, 0x34, 0, 24, 0xab, 0xcd]);
-        packet.extend([4, 0, 0, 0, 1, 2, 3, 4, 5, 0, 0, 0, 0, 0, 0, 0]);
-        let (datagram, payload) = Datagram::parse(Duration::ZERO, &packet).expect("a datagram");
-        assert_eq!([datagram.source, datagram.destination], [[192, 0, 2, 1], [192, 0, 2, 2]].map(IpAddr::from));
-        let ip = IpFields { total_length: 44, traffic_class: 0xb8, id: 0x1234, hops: 63, ..IpFields::default() };
-        assert_eq!(datagram.ip, IpFields { dont_fragment: true, ..ip });
-        assert_eq!((datagram.ports, datagram.udp_length, datagram.udp_checksum), ([51820, 0x1234], 24, 0xabcd));
-        let message = Message { kind: 4, receiver: Some(0x0403_0201), counter: Some(5), ..Message::default() };
-        assert_eq!((datagram.message, datagram.length, payload.len()), (message, 16, 16));
-        assert!(datagram.is_data() && !datagram.is_fragment());
+/// Returns the protocol and the type of an ICMP message of either version.
+fn icmp(frame: &Frame) -> Option<(u8, u8)> {
+    let packet = ip(frame)?;
+    if packet[0] >> 4 == 6 {
+        return (*packet.get(6)? == ICMPV6).then_some((ICMPV6, *packet.get(40)?));
     }
-
-    #[test]
-    fn every_field_of_ipv6_and_of_its_fragments_is_read() {
-        let mut packet = vec![0x6b, 0x81, 0x23, 0x45, 0, 16, FRAGMENT, 61];
-        packet.extend([[0x20; 16], [0x30; 16]].concat());
-        packet.extend([UDP, 0, 0, 9, 1, 2, 3, 4]);
-        packet.extend([0xca, 0x6c, 0xca, 0x6d, 0x05, 0x8c, 0, 1]);
-        let (datagram, _) = Datagram::parse(Duration::ZERO, &packet).expect("a datagram");
-        let ip = IpFields { total_length: 56, traffic_class: 0xb8, id: 0x0102_0304, ..IpFields::default() };
-        assert_eq!(
-            datagram.ip,
-            IpFields { flow_label: 0x1_2345, hops: 61, fragment_offset: 8, more_fragments: true, ..ip }
-        );
-        assert_eq!((datagram.ports, datagram.length, datagram.message), ([0; 2], 0, Message::default()), "no header");
-        packet[43] = 1;
-        let (datagram, _) = Datagram::parse(Duration::ZERO, &packet).expect("a datagram");
-        assert_eq!((datagram.ports, datagram.length), ([51820, 51821], 1_412));
-        assert!(datagram.is_fragment());
-    }
+    let header = usize::from(packet[0] & 15) * 4;
+    (*packet.get(9)? == ICMP).then_some((ICMP, *packet.get(header)?))
 }

@@ -1,14 +1,14 @@
 //! Hosts: network namespaces, and what runs inside them.
 
-use std::fs::{self, File};
-use std::io;
+use std::error::Error as _;
+use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, setns};
+use maybetun_lab::namespace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -174,9 +174,6 @@ impl Drop for Host {
 
 /// Moves the current thread into the namespace.
 fn enter(namespace: &str) {
-    let path = format!("/run/netns/{namespace}");
-    let file = File::open(&path).unwrap_or_else(|error| panic!("cannot open {path}: {error}"));
-    setns(file, CloneFlags::CLONE_NEWNET)
-        .map_err(io::Error::from)
-        .unwrap_or_else(|error| panic!("cannot enter {path}: {error}"));
+    let path = Path::new("/run/netns").join(namespace);
+    namespace::enter(&path).unwrap_or_else(|error| panic!("{error}: {:?}", error.source()));
 }

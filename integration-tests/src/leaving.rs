@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::capture::{Capture, Datagram};
+use maybetun_lab::datagram::Datagram;
+
+use crate::capture::Capture;
 use crate::host::{Background, Host};
 use crate::wait::eventually;
 

@@ -5,7 +5,7 @@
 //! the test's process id in its name and is taken away when it is dropped, also while a test panics.
 //!
 //! The functions here panic, with a message that says what was run and what came of it: that is how a test fails.
-//! They need root, `ip`, `ping`, `tcpdump`, `wg` and the programs under test:
+//! They need root, `ip`, `ping`, `wg` and the programs under test:
 //!
 //! | variable | names | without it |
 //! |---|---|---|
@@ -15,7 +15,6 @@
 
 mod call;
 mod capture;
-mod classifier;
 mod client_file;
 mod command;
 mod crowd;
@@ -52,8 +51,7 @@ mod wait;
 mod wire;
 
 pub use call::Call;
-pub use capture::{Capture, Datagram, IpFields, Message};
-pub use classifier::{Sample, Told, tell};
+pub use capture::Capture;
 pub use client_file::ClientFile;
 pub use command::{Finished, run};
 pub use crowd::{Crowd, Measured, Member};
@@ -67,6 +65,8 @@ pub use heavy::{Heavy, alone};
 pub use host::{Background, Host};
 pub use leaving::{Leaving, Left, Prober};
 pub use machine::{block_and_pause, metronome, padding_bursts, random_padding, runaway};
+pub use maybetun_lab::classifier::{Sample, Told, tell};
+pub use maybetun_lab::datagram::{Datagram, IpFields, Message};
 pub use meddler::{Meddler, Meddling};
 pub use memory::{Copies, copies};
 pub use names::interface_name;

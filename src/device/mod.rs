@@ -36,6 +36,7 @@ mod status;
 mod supervise;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod too_big;
 mod way;
 mod workers;

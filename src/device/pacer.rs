@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::departing::{Turn, depart};
 use super::registry::Peer;
 use super::shared::Shared;
-use super::workers::{self, StopOnPanic};
+use super::threads::{self, StopOnPanic};
 use crate::tunnel::DatagramBatch;
 
 /// Starts the thread; it ends when the schedule is closed.
@@ -18,7 +18,7 @@ use crate::tunnel::DatagramBatch;
 /// # Panics
 /// Panics if the system starts no more threads.
 pub(super) fn spawn(shared: Arc<Shared>) -> JoinHandle<()> {
-    workers::spawn("maybetun-pacer", move || {
+    threads::spawn("maybetun-pacer", move || {
         let _guard = StopOnPanic(&shared);
         be_punctual();
         run(&shared);

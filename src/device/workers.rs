@@ -14,6 +14,7 @@ use tokio::runtime;
 use super::outbound::Outbound;
 use super::shared::Shared;
 use super::sockets::{IpVersion, Place};
+use super::threads::{self, StopOnPanic};
 use super::{StopReason, inbound, pacer};
 
 /// Every thread of a device.
@@ -58,7 +59,7 @@ where
     W: AsyncFnOnce(&Shared) -> io::Error + Send + 'static,
 {
     let shared = Arc::clone(shared);
-    spawn(name, move || {
+    threads::spawn(name, move || {
         let _guard = StopOnPanic(&shared);
         let mut stopping = shared.stopping();
         let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
@@ -72,25 +73,6 @@ where
             }
         });
     })
-}
-
-/// Starts a thread.
-///
-/// # Panics
-/// Panics if the system starts no more.
-pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(run).expect("the system starts a thread")
-}
-
-/// Stops the device when its thread panics: a device that lost one would look alive and be deaf, dumb or blind.
-pub(super) struct StopOnPanic<'a>(pub(super) &'a Shared);
-
-impl Drop for StopOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.stop(StopReason::TunFailed("a thread of the device panicked".to_owned()));
-        }
-    }
 }
 
 fn reason_of(error: &io::Error) -> StopReason {

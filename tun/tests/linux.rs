@@ -6,8 +6,8 @@
 
 use std::{net::UdpSocket, process::Command, time::Duration};
 
+use maybetun_lab::namespace::{Kept, apart};
 use maybetun_tun::{CreateError, DEFAULT_MTU, LinuxTun, LinuxTunOptions, PacketBatch, Tun, TunEvent};
-use nix::sched::{CloneFlags, unshare};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 /// How long anything may take before a test says that it never happens.
@@ -15,14 +15,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs `test` in a fresh network namespace, on a thread and a runtime of its own.
 fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
-    let run = move || {
-        unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root");
+    let run = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async { within(test()).await });
     };
-    if let Err(panic) = std::thread::spawn(run).join() {
-        std::panic::resume_unwind(panic);
-    }
+    apart(run).expect("these tests need root");
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
@@ -270,21 +267,11 @@ fn an_interface_moved_to_another_namespace_is_not_gone() {
         let tun = device_up("tun0");
         assert_eq!(tun.event().await, TunEvent::Mtu(1420));
         while tun.event().await != TunEvent::Up {}
-        // A thread holds the other namespace until it is told to end.
-        let (thread_id, its_id) = std::sync::mpsc::channel();
-        let (end, wait_for_end) = std::sync::mpsc::channel::<()>();
-        let there = std::thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            thread_id.send(nix::unistd::gettid()).unwrap();
-            // Fails once the test has dropped its end: that is the sign.
-            let _ = wait_for_end.recv();
-        });
-        ip(&format!("link set tun0 netns {}", its_id.recv().unwrap()));
+        let there = Kept::new().unwrap();
+        ip(&format!("link set tun0 netns {}", there.id()));
         assert_eq!(tun.event().await, TunEvent::Down);
         assert_eq!(tun.event().await, TunEvent::Up);
         tokio::time::timeout(Duration::from_millis(50), tun.event()).await.unwrap_err();
-        drop(end);
-        there.join().unwrap();
     });
 }
 

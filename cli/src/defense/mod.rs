@@ -1,0 +1,349 @@
+//! `defense`: switches the defense of a running tunnel on and off, and shows it.
+
+mod load;
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use maybetun::config;
+use maybetun::keys::PublicKey;
+use maybetun::negotiation::RenewError;
+use maybetun::settings::{
+    DefenseChange, DefenseSettings, EphemeralSettings, Fraction, Limits, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy,
+    PeerAction, PeerStatus, PeerUpdate, Role, Status, Update,
+};
+use maybetun::uapi::client::{self, ClientError};
+use maybetun::uapi::{ResponseError, renew_errno};
+use maybetun_machines::{Strength, Tier};
+
+use super::exit::{Exit, Failure, OrExit as _};
+use super::status::{self, Paint};
+use super::{interface, place, running};
+pub(crate) use load::{check, load};
+
+/// Switches the defense of a running tunnel on and off, and shows it.
+///
+/// The session, the endpoint and every connection inside survive. It takes effect from the next packet on.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = super::exit::HELP)]
+pub(crate) struct DefenseArgs {
+    /// The interface.
+    #[arg(value_name = "IFACE", value_parser = interface::parse_name)]
+    interface: String,
+
+    /// The peer's public key in base64; may be left out where there is only one.
+    #[arg(value_name = "PEER", value_parser = PublicKey::from_base64)]
+    peer: Option<PublicKey>,
+
+    #[command(subcommand)]
+    command: DefenseCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum DefenseCommand {
+    /// Runs a defense, in the place of the one that runs.
+    On(OnArgs),
+    /// Runs none.
+    Off,
+    /// Agrees with the peer on a new ephemeral defense, now; a relay asks the client to.
+    Renew,
+    /// Shows the defense and what it has counted; of every peer, if none is named.
+    #[command(after_long_help = status::DEFENSE_HELP)]
+    Status {
+        /// Prints one JSON object instead; `--help` has its schema.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct OnArgs {
+    /// `ephemeral`, a defense of the catalogue, as `maybetun machines list` has it, or the path of a file: what has a / or
+    /// ends in .toml.
+    ///
+    /// With `ephemeral` both ends draw a defense of their own from a seed that only they know.
+    #[arg(value_name = "NAME|FILE", value_parser = parse_defense)]
+    defense: config::Defense,
+
+    /// Which end this is; by default the client of a peer whose endpoint was set, else the relay.
+    #[arg(long, value_name = "client|relay", value_parser = parse_role)]
+    role: Option<Role>,
+
+    /// With `ephemeral`: what kind of machines are drawn. `size`: none, packets of one size only. `padding`: such that
+    /// delay nothing. `blocking`: such that also delay.
+    #[arg(long, value_name = "size|padding|blocking")]
+    tier: Option<Tier>,
+
+    /// With `ephemeral`: how much the machines do, and cost; by default medium.
+    #[arg(long, value_name = "low|medium|high")]
+    strength: Option<Strength>,
+
+    /// With `ephemeral`, for a peer that does not agree: `require` lets nothing leave, `prefer` (the default) defends this
+    /// end alone, `off` does not ask.
+    #[arg(long, value_name = "require|prefer|off")]
+    negotiation: Option<NegotiationPolicy>,
+
+    /// With `ephemeral`: whether small packets that wait may share a datagram; by default on.
+    #[arg(long, value_name = "on|off", value_parser = parse_switch)]
+    bundling: Option<bool>,
+
+    /// With `ephemeral`, at the client: after how many seconds, a quarter more or less, both draw anew: 60 to 604800, by
+    /// default 3600.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(MIN_RENEWAL.as_secs()..=MAX_RENEWAL.as_secs()))]
+    renewal: Option<u64>,
+
+    /// Your limit on padding: at most this fraction of all packets sent, 0 to 1 where 0, the default, is no limit.
+    ///
+    /// Your limits hold at every moment for all machines together, whatever they ask for and whoever sent them. The
+    /// defense's own limits hold beside them.
+    #[arg(long, value_name = "F")]
+    max_padding_frac: Option<Fraction>,
+
+    /// Your limit on blocking: at most this fraction of all time, 0 to 1 where 0, the default, is no limit.
+    #[arg(long, value_name = "F")]
+    max_blocking_frac: Option<Fraction>,
+
+    /// Your limit on padding in bytes a second, of IP packets with all their headers; 0 is no limit. By default 16777216.
+    #[arg(long, value_name = "BYTES")]
+    max_padding_rate: Option<u64>,
+}
+
+fn parse_defense(text: &str) -> Result<config::Defense, &'static str> {
+    let defense = config::Defense::from_text(text).filter(|defense| *defense != config::Defense::Off);
+    defense.ok_or("expected the name of a defense (a-z, 0-9 and -), or a path with a / in it")
+}
+
+fn parse_role(text: &str) -> Result<Role, &'static str> {
+    let role = [Role::Client, Role::Relay].into_iter().find(|role| role.to_string() == text);
+    role.ok_or("expected client or relay")
+}
+
+fn parse_switch(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("expected on or off"),
+    }
+}
+
+/// Switches or shows.
+pub(crate) fn run(args: &DefenseArgs) -> anyhow::Result<()> {
+    let name = &args.interface;
+    // A defense that is not there is told before a tunnel that is not.
+    let found = match &args.command {
+        DefenseCommand::On(on) if on.defense == config::Defense::Ephemeral => None,
+        DefenseCommand::On(on) => {
+            on.check_static()?;
+            Some(load(&on.defense, Path::new("")).or_exit(Exit::Config, "cannot run the defense")?)
+        }
+        DefenseCommand::Off | DefenseCommand::Renew | DefenseCommand::Status { .. } => None,
+    };
+    let directory = place::of_socket(name)?;
+    let status = answered(name, client::get_in(&directory, name))?;
+    let output = match (&args.command, found) {
+        (DefenseCommand::Status { json }, _) => {
+            let peers = chosen(name, &status, args.peer)?;
+            if *json {
+                status::defense_json(name, &peers).context("cannot write JSON")?
+            } else {
+                status::defense_text(&peers, Paint::of_stdout())
+            }
+        }
+        (command, found) => {
+            let peer = only(name, &status, args.peer)?;
+            let change = change(command, found.as_ref(), peer)?;
+            let told = match &change {
+                DefenseChange::Off => "off".to_owned(),
+                DefenseChange::Renew => "renewed".to_owned(),
+                DefenseChange::On(settings) => as_role(&settings.name, settings.role),
+                DefenseChange::Ephemeral(settings) => as_role(maybetun_machines::EPHEMERAL, settings.role),
+            };
+            let answer = client::set_in(&directory, name, &update(peer.public_key, change));
+            if let Some(error) = why_not_renewed(&answer) {
+                return Err(error).or_exit(Exit::Failure, "not renewed");
+            }
+            answered(name, answer)?;
+            format!("{name}: peer {}: {told}\n", peer.public_key)
+        }
+    };
+    io::stdout().write_all(output.as_bytes()).context("cannot write to standard output")
+}
+
+impl OnArgs {
+    /// Makes sure that nothing is said that only an ephemeral defense knows.
+    fn check_static(&self) -> anyhow::Result<()> {
+        let is_said = self.tier.is_some() || self.strength.is_some() || self.renewal.is_some();
+        if is_said || self.negotiation.is_some() || self.bundling.is_some() {
+            let message = "--tier, --strength, --negotiation, --bundling and --renewal are for the defense `ephemeral`";
+            return Err(Failure::error(Exit::Usage, message));
+        }
+        Ok(())
+    }
+
+    /// Returns the user's limits.
+    fn limits(&self) -> Limits {
+        Limits {
+            max_padding_frac: self.max_padding_frac,
+            max_blocking_frac: self.max_blocking_frac,
+            max_padding_rate: self.max_padding_rate,
+        }
+    }
+
+    fn ephemeral(&self, role: Role) -> EphemeralSettings {
+        let usual = EphemeralSettings::default();
+        EphemeralSettings {
+            role: Some(role),
+            tier: self.tier.unwrap_or(usual.tier),
+            strength: self.strength.unwrap_or(usual.strength),
+            negotiation: self.negotiation.unwrap_or(usual.negotiation),
+            bundling: self.bundling.unwrap_or(usual.bundling),
+            renewal: self.renewal.map_or(usual.renewal, Duration::from_secs),
+            limits: self.limits(),
+        }
+    }
+}
+
+fn as_role(name: &str, role: Option<Role>) -> String {
+    let role = role.map(|role| format!(", as {role}")).unwrap_or_default();
+    format!("{name}{role}")
+}
+
+/// Returns what becomes of the peer's defense.
+fn change(
+    command: &DefenseCommand,
+    found: Option<&maybetun_machines::Defense>,
+    peer: &PeerStatus,
+) -> anyhow::Result<DefenseChange> {
+    match (command, found) {
+        (DefenseCommand::Renew, _) if peer.negotiation.is_none() => {
+            let message = "the peer's defense is not ephemeral: there is nothing to agree on anew";
+            Err(Failure::error(Exit::Usage, message))
+        }
+        (DefenseCommand::Renew, _) => Ok(DefenseChange::Renew),
+        (DefenseCommand::On(on), None) => Ok(DefenseChange::Ephemeral(on.ephemeral(role(on, peer)?))),
+        (DefenseCommand::On(on), Some(found)) => Ok(DefenseChange::On(settings(on, found, peer)?)),
+        (DefenseCommand::Off | DefenseCommand::Status { .. }, _) => Ok(DefenseChange::Off),
+    }
+}
+
+/// Returns which end we are.
+fn role(on: &OnArgs, peer: &PeerStatus) -> anyhow::Result<Role> {
+    let running = peer.defense.as_ref().and_then(|defense| defense.settings.role);
+    let message = "the tunnel does not say which end it is: say --role client or --role relay";
+    on.role.or(running).or(peer.role).ok_or_else(|| Failure::error(Exit::Usage, message))
+}
+
+/// Returns what our end is to run.
+fn settings(on: &OnArgs, found: &maybetun_machines::Defense, peer: &PeerStatus) -> anyhow::Result<DefenseSettings> {
+    Ok(DefenseSettings::of(found, role(on, peer)?).limited(on.limits()))
+}
+
+fn update(public_key: PublicKey, change: DefenseChange) -> Update {
+    let peer = PeerUpdate { action: PeerAction::UpdateOnly, defense: Some(change), ..PeerUpdate::new(public_key) };
+    Update { peers: vec![peer], ..Update::default() }
+}
+
+/// Returns the peer that is named, or all of them.
+fn chosen<'a>(name: &str, status: &'a Status, key: Option<PublicKey>) -> anyhow::Result<Vec<&'a PeerStatus>> {
+    match key {
+        Some(_) => Ok(vec![only(name, status, key)?]),
+        None => Ok(status.peers.iter().collect()),
+    }
+}
+
+/// Returns the peer that is named, or the only one.
+fn only<'a>(name: &str, status: &'a Status, key: Option<PublicKey>) -> anyhow::Result<&'a PeerStatus> {
+    let message = match (key, &status.peers[..]) {
+        (Some(key), peers) => match peers.iter().find(|peer| peer.public_key == key) {
+            Some(peer) => return Ok(peer),
+            None => format!("{name} has no peer {key}"),
+        },
+        (None, [only]) => return Ok(only),
+        (None, []) => format!("{name} has no peer"),
+        (None, peers) => format!("{name} has {} peers: name one by its public key", peers.len()),
+    };
+    Err(Failure::error(Exit::Usage, message))
+}
+
+/// Returns why a tunnel does not agree anew, if that is its answer.
+fn why_not_renewed(answer: &Result<(), ClientError>) -> Option<RenewError> {
+    let Err(ClientError::Response { source: ResponseError::Refused(errno), .. }) = answer else { return None };
+    RenewError::ALL.into_iter().find(|error| renew_errno(*error) == *errno)
+}
+
+/// Adds what the exit code needs to the answer of a tunnel.
+fn answered<T>(name: &str, answer: Result<T, ClientError>) -> anyhow::Result<T> {
+    match answer {
+        Err(_) if running::has_died(name) => Err(Failure::error(Exit::NoInterface, status::died(name))),
+        Err(error @ ClientError::NotRunning(_)) => Err(error).or_exit(Exit::NoInterface, format!("no tunnel {name}")),
+        Err(error @ ClientError::Denied(_)) => Err(error).or_exit(Exit::Permission, format!("cannot see {name}")),
+        answer => answer.with_context(|| format!("cannot reach {name}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit;
+
+    fn peers(count: u8) -> Status {
+        let key = |number| PublicKey::from_bytes(&[number; 32]).unwrap();
+        Status {
+            peers: (1..=count).map(|number| status::tests_support::silent(key(number))).collect(),
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn the_only_peer_needs_no_name() {
+        let one = peers(1);
+        assert_eq!(only("wg0", &one, None).unwrap().public_key, one.peers[0].public_key);
+        for count in [0, 2] {
+            let error = only("wg0", &peers(count), None).unwrap_err();
+            assert_eq!(exit::of(&error), Exit::Usage, "{error}");
+        }
+        let two = peers(2);
+        assert_eq!(only("wg0", &two, Some(two.peers[1].public_key)).unwrap(), &two.peers[1]);
+        let error = only("wg0", &two, Some(PublicKey::from_bytes(&[9; 32]).unwrap())).unwrap_err();
+        assert!(error.to_string().starts_with("wg0 has no peer CQkJ"), "{error}");
+        assert_eq!(chosen("wg0", &two, None).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_role_is_that_of_the_command_line_then_of_the_defense_then_of_the_peer() {
+        let front = maybetun_machines::find("front").unwrap();
+        let on = |role| OnArgs {
+            defense: config::Defense::Named("front".to_owned()),
+            role,
+            tier: None,
+            strength: None,
+            negotiation: None,
+            bundling: None,
+            renewal: None,
+            max_padding_frac: Fraction::new(0.5),
+            max_blocking_frac: None,
+            max_padding_rate: Some(65_536),
+        };
+        let mut peer = peers(1).peers.remove(0);
+        assert_eq!(exit::of(&settings(&on(None), front, &peer).unwrap_err()), Exit::Usage);
+        peer.role = Some(Role::Client);
+        let of_peer = settings(&on(None), front, &peer).unwrap();
+        let limits =
+            Limits { max_padding_frac: Fraction::new(0.5), max_padding_rate: Some(65_536), ..Limits::default() };
+        assert_eq!(of_peer, DefenseSettings::of(front, Role::Client).limited(limits));
+        assert_eq!(on(None).ephemeral(Role::Client).limits, limits);
+        let running = DefenseSettings::of(front, Role::Relay);
+        peer.defense = Some(maybetun::settings::DefenseStatus { settings: running, statistics: Default::default() });
+        assert_eq!(settings(&on(None), front, &peer).unwrap().role, Some(Role::Relay));
+        assert_eq!(settings(&on(Some(Role::Client)), front, &peer).unwrap().role, Some(Role::Client));
+    }
+
+    #[test]
+    fn off_is_no_defense_to_switch_on() {
+        assert!(parse_defense("off").is_err() && parse_defense("Front").is_err());
+        assert!(parse_defense("front").is_ok() && parse_defense("./x").is_ok());
+        assert!(parse_role("client").is_ok() && parse_role("server").is_err());
+    }
+}

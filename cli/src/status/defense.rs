@@ -1,0 +1,328 @@
+//! The defense of a peer, as text and as JSON.
+
+use std::time::Duration;
+
+use maybetun::settings::{
+    Cause, DefenseSettings, DefenseStatistics, DefenseStatus, EphemeralSettings, EpochStatus, Fraction, Limits,
+    NegotiationStatus, PaddingDrops, PeerStatus, Protection,
+};
+use serde::Serialize;
+
+use super::block::{Block, bytes, counts, span};
+use super::in_force::in_force;
+use super::json::{Agreement, Defense};
+use super::paint::Paint;
+
+/// Grows when a member changes its meaning or goes away; new members may come without.
+const VERSION: u32 = 1;
+
+/// The schema of `defense status --json`, as the help tells it.
+pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `version` grows if one changes or goes:
+  {
+    "version": 1,
+    "interface": string,
+    "peers": [{
+      "public_key": string (base64),
+      "role": "client" or "relay", null if not known,
+      "defense": null if none runs, else as in `maybetun status --help`,
+      "protection", "protection_cause", "user_packets_leave", "negotiation": as in `maybetun status --help`
+    }]
+  }"#;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    version: u32,
+    interface: &'a str,
+    peers: Vec<Peer>,
+}
+
+#[derive(Serialize)]
+struct Peer {
+    public_key: String,
+    role: Option<String>,
+    defense: Option<Defense>,
+    #[serde(flatten)]
+    agreement: Agreement,
+}
+
+/// Renders the defenses of peers as a JSON document, with a line end.
+pub(crate) fn render_json(interface: &str, peers: &[&PeerStatus]) -> serde_json::Result<String> {
+    let peer = |peer: &&PeerStatus| Peer {
+        public_key: peer.public_key.to_base64(),
+        role: peer.role.map(|role| role.to_string()),
+        defense: peer.defense.as_ref().map(Defense::of),
+        agreement: Agreement::of(peer),
+    };
+    let document = Document { version: VERSION, interface, peers: peers.iter().map(peer).collect() };
+    serde_json::to_string_pretty(&document).map(|text| text + "\n")
+}
+
+/// Renders the defenses of peers as text.
+pub(crate) fn render_text(peers: &[&PeerStatus], paint: Paint) -> String {
+    let blocks = peers.iter().map(|peer| {
+        let mut block = Block::new(paint.peer(format_args!("peer: {}", peer.public_key)), paint);
+        match &peer.defense {
+            Some(running) => describe(&mut block, running),
+            None => block.line("defense", "off"),
+        }
+        describe_agreement(&mut block, peer);
+        block.text
+    });
+    blocks.collect::<Vec<_>>().join("\n")
+}
+
+/// Adds how far the traffic is protected, and what is agreed on. Of a peer without a defense there is nothing to add.
+pub(super) fn describe_agreement(block: &mut Block, peer: &PeerStatus) {
+    if peer.defense.is_none() && peer.negotiation.is_none() {
+        return;
+    }
+    block.optional_line("protection", peer.protection.map(|protection| in_words(protection, peer)));
+    let Some(NegotiationStatus { settings, epoch, renewals }) = &peer.negotiation else { return };
+    let EphemeralSettings { role: _, tier, strength, negotiation, bundling, renewal, limits: _ } = settings;
+    let bundling = if *bundling { "" } else { ", without bundling" };
+    block.line(
+        "negotiation",
+        format_args!("{negotiation}, {tier}, {strength}{bundling}, anew after {}", span(*renewal)),
+    );
+    if let Some(EpochStatus { number, age, tier, strength, fingerprint, digest }) = epoch {
+        let age = match age.as_secs() {
+            0 => "now".to_owned(),
+            _ => format!("{} ago", span(*age)),
+        };
+        block.line("epoch", format_args!("{number}, agreed on {age}: {tier}, {strength}"));
+        block.line("seed fingerprint", fingerprint);
+        block.line("defense digest", digest);
+    }
+    if *renewals != 0 {
+        block.line("renewals", renewals);
+    }
+}
+
+/// Returns how far the traffic is protected, in words.
+fn in_words(protection: Protection, peer: &PeerStatus) -> String {
+    let Some(why) = protection.cause().map(Cause::why) else {
+        return "both ends run a defense that only they know".to_owned();
+    };
+    match protection {
+        _ if peer.holds_back() == Some(true) => format!("nothing leaves: the defense is required, and {why}"),
+        Protection::OneSided(_) => format!("one-sided: {why}"),
+        Protection::Protected | Protection::NotProtected(_) => format!("none: {why}"),
+    }
+}
+
+/// Adds what runs, and what it has counted.
+pub(super) fn describe(block: &mut Block, running: &DefenseStatus) {
+    block.line("defense", title(&running.settings));
+    block.optional_line("limits", limits(in_force(&running.settings)));
+    let DefenseStatistics {
+        normal_sent_bytes,
+        normal_received_bytes,
+        constant_size_sent_bytes,
+        constant_size_received_bytes,
+        padding_sent_packets,
+        padding_sent_bytes,
+        padding_received_packets,
+        padding_received_bytes,
+        padding_dropped,
+        too_large,
+        marks_ignored,
+        bundles_sent,
+        bundled_sent_packets,
+        bundles_received,
+        bundled_received_packets,
+        padding_actions,
+        blocking_actions,
+        actions_capped,
+        blocked,
+        queue_high_water,
+        lateness_p50,
+        lateness_p99,
+    } = running.statistics;
+    let both = |received, sent| format!("{} received, {} sent", bytes(received), bytes(sent));
+    block.line("normal", both(normal_received_bytes, normal_sent_bytes));
+    block.line(
+        "padding",
+        format_args!(
+            "{} received in {padding_received_packets} packets, {} sent in {padding_sent_packets}",
+            bytes(padding_received_bytes),
+            bytes(padding_sent_bytes)
+        ),
+    );
+    block.line("constant size", both(constant_size_received_bytes, constant_size_sent_bytes));
+    if bundles_sent != 0 || bundles_received != 0 {
+        block.line(
+            "bundles",
+            format_args!(
+                "{bundled_received_packets} packets received in {bundles_received}, {bundled_sent_packets} sent in {bundles_sent}"
+            ),
+        );
+    }
+    let actions = [(padding_actions, "padding"), (blocking_actions, "blocking"), (actions_capped, "capped")];
+    block.optional_line("actions", counts(&actions));
+    if blocked != Duration::ZERO || queue_high_water != 0 {
+        let milliseconds = blocked.as_secs_f64() * 1_000.0;
+        block.line("blocked", format_args!("{milliseconds:.3} ms, at most {queue_high_water} packets waiting"));
+    }
+    if lateness_p99 != Duration::ZERO {
+        let [median, most] = [lateness_p50, lateness_p99].map(|late| late.as_micros());
+        block.line("timers late", format_args!("{median} \u{b5}s (median), {most} \u{b5}s (99th percentile)"));
+    }
+    block.optional_line("padding not sent", padding_drops(padding_dropped));
+    block.optional_line("defense dropped", counts(&[(too_large, "larger than the MTU")]));
+    block.optional_line("marks ignored", counts(&[(marks_ignored, "set by somebody on the path")]));
+}
+
+/// Returns what runs, in one line.
+fn title(settings: &DefenseSettings) -> String {
+    let plan = &settings.plan;
+    let role = settings.role.map(|role| format!(", as {role}")).unwrap_or_default();
+    let machines = match plan.machines.len() {
+        1 => "1 machine".to_owned(),
+        count => format!("{count} machines"),
+    };
+    let limit = |fraction: f64, what: &str, of: &str| {
+        if fraction > 0.0 { format!(", {what} at most {fraction} of {of}") } else { String::new() }
+    };
+    let padding = limit(plan.max_padding_frac, "padding", "packets");
+    let blocking = limit(plan.max_blocking_frac, "blocking", "time");
+    format!("{}{role}: {machines}{padding}{blocking}", settings.name)
+}
+
+/// Returns the user's limits in words; `None` if there are none.
+fn limits(limits: Limits) -> Option<String> {
+    let fraction = |limit: Option<Fraction>, of: &str| {
+        limit.filter(|fraction| fraction.get() > 0.0).map(|fraction| format!("{fraction} of {of}"))
+    };
+    let rate = Some(limits.padding_rate()).filter(|rate| *rate > 0).map(|rate| format!("{}/s", bytes(rate)));
+    let padding: Vec<_> = fraction(limits.max_padding_frac, "packets").into_iter().chain(rate).collect();
+    let padding = if padding.is_empty() { None } else { Some(format!("padding at most {}", padding.join(", "))) };
+    let blocking = fraction(limits.max_blocking_frac, "time").map(|of_time| format!("blocking at most {of_time}"));
+    let limits: Vec<_> = padding.into_iter().chain(blocking).collect();
+    if limits.is_empty() { None } else { Some(limits.join("; ")) }
+}
+
+/// Returns how much padding was not sent, by cause; `None` if all was.
+fn padding_drops(drops: PaddingDrops) -> Option<String> {
+    let PaddingDrops { no_session, queue_full, no_room, over_frac, over_rate, over_device_rate, unproven, silent } =
+        drops;
+    counts(&[
+        (no_session, "without a session"),
+        (queue_full, "queue full"),
+        (no_room, "socket full"),
+        (over_frac, "over your fraction of packets"),
+        (over_rate, "over your rate"),
+        (over_device_rate, "over the rate of all peers together"),
+        (unproven, "to an address that has not shown that it receives"),
+        (silent, "while the peer was silent"),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use maybetun::negotiation::Reason;
+    use maybetun::settings::NegotiationPolicy;
+
+    use super::super::tests_support::{negotiation, sample, silent};
+    use super::*;
+
+    #[test]
+    fn limits_in_force_are_told_and_none_are_not() {
+        let said = |padding, blocking, max_padding_rate| {
+            let [max_padding_frac, max_blocking_frac] =
+                [padding, blocking].map(|limit: Option<f64>| limit.and_then(Fraction::new));
+            limits(Limits { max_padding_frac, max_blocking_frac, max_padding_rate })
+        };
+        let told = |text: &str| Some(text.to_owned());
+        assert_eq!(said(None, None, None), told("padding at most 16.00 MiB/s"));
+        assert_eq!(said(Some(0.5), None, None), told("padding at most 0.5 of packets, 16.00 MiB/s"));
+        assert_eq!(
+            said(Some(0.5), Some(0.25), Some(0)),
+            told("padding at most 0.5 of packets; blocking at most 0.25 of time")
+        );
+        assert_eq!(said(Some(0.0), Some(1.0), Some(0)), told("blocking at most 1 of time"));
+        assert_eq!(said(Some(0.0), None, Some(0)), None);
+    }
+
+    #[test]
+    fn a_tunnel_of_another_implementation_has_no_limit_that_it_does_not_tell() {
+        let mut settings = super::super::tests_support::defense().settings;
+        assert_eq!(in_force(&settings).max_padding_rate, Some(maybetun::settings::DEFAULT_MAX_PADDING_RATE));
+        settings.role = None;
+        assert_eq!(in_force(&settings).max_padding_rate, Some(0));
+        settings.limits.max_padding_rate = Some(7);
+        assert_eq!(in_force(&settings).max_padding_rate, Some(7));
+    }
+
+    #[test]
+    fn padding_that_was_not_sent_is_told_by_cause() {
+        assert_eq!(padding_drops(PaddingDrops::default()), None);
+        let mut told = std::collections::HashSet::new();
+        for cause in 0..8 {
+            let [no_session, queue_full, no_room, over_frac, over_rate, over_device_rate, unproven, silent] =
+                std::array::from_fn(|index| u64::from(index == cause));
+            let drops = PaddingDrops {
+                no_session,
+                queue_full,
+                no_room,
+                over_frac,
+                over_rate,
+                over_device_rate,
+                unproven,
+                silent,
+            };
+            assert_eq!(drops.total(), 1);
+            told.insert(padding_drops(drops).unwrap());
+        }
+        assert_eq!(told.len(), 8, "each cause has words of its own");
+    }
+
+    #[test]
+    fn nothing_leaves_is_said_with_every_cause_and_only_where_it_is_so() {
+        let mut peer = silent(maybetun::keys::PublicKey::from_bytes(&[1; 32]).unwrap());
+        let mut agreement = negotiation();
+        let mut text = |policy, protection| {
+            agreement.settings.negotiation = policy;
+            (peer.negotiation, peer.protection) = (Some(agreement.clone()), Some(protection));
+            render_text(&[&peer], Paint::Plain)
+        };
+        let reasons = (0..=6).map(|number| Cause::Refused(Reason::from(number)));
+        for cause in reasons.chain([Cause::Negotiating]) {
+            let told = text(NegotiationPolicy::Require, Protection::NotProtected(cause));
+            let line = format!("  protection: nothing leaves: the defense is required, and {}\n", cause.why());
+            assert!(told.contains(&line), "{told}");
+            for protection in [Protection::OneSided(cause), Protection::NotProtected(cause)] {
+                let told = text(NegotiationPolicy::Prefer, protection);
+                assert!(!told.contains("nothing leaves") && told.contains(cause.why()), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_peer_without_a_defense_says_so() {
+        let named = sample();
+        let peers: Vec<&PeerStatus> = named.status.peers.iter().collect();
+        let text = render_text(&peers, Paint::Plain);
+        let expected = "peer: AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n  defense: off\n\npeer: AgICAgI";
+        assert!(text.starts_with(expected), "{text}");
+        assert!(text.contains("\n  defense: sample, as client: 1 machine, padding at most 0.5 of packets\n"), "{text}");
+    }
+
+    #[test]
+    fn the_schema_is_as_the_help_tells_it() {
+        let named = sample();
+        let peers: Vec<&PeerStatus> = named.status.peers.iter().collect();
+        let document: serde_json::Value = serde_json::from_str(&render_json("wg0", &peers).unwrap()).unwrap();
+        let all: serde_json::Value = serde_json::from_str(&super::super::json::render(&[sample()]).unwrap()).unwrap();
+        assert_eq!((&document["version"], &document["interface"]), (&1.into(), &"wg0".into()));
+        for (peer, in_status) in
+            document["peers"].as_array().unwrap().iter().zip(all["interfaces"][0]["peers"].as_array().unwrap())
+        {
+            for member in
+                ["public_key", "role", "defense", "protection", "protection_cause", "user_packets_leave", "negotiation"]
+            {
+                assert_eq!(peer[member], in_status[member]);
+                assert!(HELP.contains(&format!("\"{member}\"")), "{member}");
+            }
+        }
+    }
+}
