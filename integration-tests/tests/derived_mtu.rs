@@ -171,3 +171,24 @@ fn the_interface_follows_a_path_that_narrows_and_widens() {
         down(&file);
     }
 }
+
+/// A file may route the peer's own address to the peer: nothing comes of that, and nothing is learned of the path.
+#[test]
+fn the_interface_does_not_follow_itself() {
+    let file = ClientFile::new("192.0.2.2/32, 10.9.0.0/24", "");
+    maybetun(&file, "up -d").success();
+    let file_says = mtu(&file);
+    // The path is looked at as something is sent.
+    eventually("the peer is called", Duration::from_secs(60), || {
+        file.client.run(&format!("ping -n -q -c 1 -W 1 {}", file.relay.v4()));
+        let command = ["status", "--json", &file.interface];
+        let status = run(file.client.command(maybetun_program()).args(command), "").success();
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let interface = &status["interfaces"][0];
+        let peer = &interface["peers"][0];
+        assert!(peer["path_mtu"].is_null(), "{peer}");
+        interface["dropped"]["came_back"].as_u64().is_some_and(|dropped| dropped >= 1)
+    });
+    assert_eq!(mtu(&file), file_says);
+    down(&file);
+}

@@ -183,7 +183,7 @@ impl Device {
     /// # Panics
     /// Panics outside a tokio runtime.
     pub fn start<T: Tun>(tun: T, options: Options) -> Self {
-        let shared = Arc::new(Shared::new(options));
+        let shared = Arc::new(Shared::new(options, tun.interface()));
         let stopped = supervise::spawn(tun, Arc::clone(&shared));
         Self { shared, stopped }
     }

@@ -23,6 +23,8 @@ const MAX_WAITING_EVENTS: usize = 256;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) options: Options,
+    /// The index of the device's own interface, if the system has one.
+    pub(super) interface: Option<u32>,
     /// Held by whoever applies an update: one comes after the other. Before every other lock.
     pub(super) applying: Mutex<()>,
     pub(super) registry: RwLock<Registry>,
@@ -86,7 +88,7 @@ pub(super) fn count(counter: &AtomicU64) {
 }
 
 impl Shared {
-    pub(super) fn new(mut options: Options) -> Self {
+    pub(super) fn new(mut options: Options, interface: Option<u32>) -> Self {
         // Without a socket that receives, it would be deaf.
         options.queues = options.queues.max(1);
         Self {
@@ -96,6 +98,7 @@ impl Shared {
                 PaddingRate::new(options.max_padding_rate),
             )),
             options,
+            interface,
             schedule: Schedule::default(),
             link: Mutex::default(),
             sockets: watch::Sender::new(None),

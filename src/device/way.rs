@@ -155,7 +155,7 @@ impl<'a> View<'a> {
                 return Change::None;
             }
         };
-        if let Some(mtu) = path.and_then(|(path, _)| path.mtu) {
+        if let Some(mtu) = path.filter(|(_, lead)| !self.comes_back(lead)).and_then(|(path, _)| path.mtu) {
             state.tunnel.path_takes(mtu, carries_v6, Instant::now());
             self.shared.settle(peer, state);
         }
@@ -168,6 +168,12 @@ impl<'a> View<'a> {
         }
         let has_moved = state.way.follow(endpoint.remote, path.map(|(_, lead)| lead));
         if has_moved { Change::Network } else { Change::None }
+    }
+
+    /// Tells whether a way leads through the device's own interface: nothing leaves there, and what it takes is what the device
+    /// itself said.
+    fn comes_back(&self, lead: &Lead) -> bool {
+        lead.hop.is_some_and(|hop| Some(hop.interface) == self.shared.interface)
     }
 
     fn path_to(&mut self, remote: SocketAddr) -> io::Result<Option<(Path, Lead)>> {

@@ -10,6 +10,8 @@ use maybetun::keys::PrivateKey;
 use maybetun::settings::{EphemeralSettings, Role};
 use maybetun::tunnel::{DatagramBatch, Endpoint, Event, Tunnel, TunnelConfig, packets};
 use mock_instant::MockClock;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
 
 use crate::sealed::Ledger;
 
@@ -107,7 +109,7 @@ impl Network {
     pub(crate) fn seeded(seed: u8) -> Self {
         MockClock::set_time(Duration::ZERO);
         MockClock::set_system_time(Duration::ZERO);
-        let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
+        let keys = [0, 1].map(|side| PrivateKey::generate(&mut ChaCha20Rng::from_seed([2 * seed + side; 32])));
         let tunnels = [tunnel(&keys, 0, [seed, 0]), tunnel(&keys, 1, [seed, 0])];
         Self {
             start: Instant::now(),

@@ -149,6 +149,12 @@ pub trait Tun: Send + Sync + 'static {
     /// Returns the interface name; empty if there is none.
     fn name(&self) -> &str;
 
+    /// Returns the index of the interface among those of the system, if it is one that the system routes by: whoever looks
+    /// where datagrams would leave can tell that they would come back.
+    fn interface(&self) -> Option<u32> {
+        None
+    }
+
     /// Splits the device into its queues, at least one. Each is read by itself and brings packets that no other brings;
     /// the system keeps the packets of one flow on one queue, that on which the other direction is written. All must be
     /// read. [`event`](Self::event) of the first reports for all; the interface ends with the last.

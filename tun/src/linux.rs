@@ -307,6 +307,10 @@ impl Tun for LinuxTun {
         &self.name
     }
 
+    fn interface(&self) -> Option<u32> {
+        Some(self.index)
+    }
+
     fn split(mut self) -> Vec<Self> {
         let more = std::mem::take(&mut self.queues);
         let others = more.into_iter().map(|fd| Self {

@@ -91,11 +91,10 @@ fn is_the_same(lines: &[Line], theirs: &Outcome, ours: &Outcome) -> Result<(), S
     if found.is_empty() { Ok(()) } else { Err(format!("{found:#?}")) }
 }
 
-/// Tells whether the file says a larger MTU than the path to the peer takes, and ours is what that does take. Where the file
-/// routes the peer's own address to it, that path is the tunnel itself.
+/// Tells whether the file says a larger MTU than the path to the peer takes, and ours is what that does take.
 fn is_path_followed(theirs: &Outcome, ours: &Outcome) -> bool {
     let [theirs, ours] = [theirs, ours].map(|side| side.up.mtu().unwrap_or_default());
-    let paths = LINKS.iter().map(|(_, mtu, ..)| u32::from(*mtu)).chain([theirs]);
+    let paths = LINKS.iter().map(|(_, mtu, ..)| u32::from(*mtu));
     ours < theirs
         && paths
             .flat_map(|path| [OVERHEAD_IPV4, OVERHEAD_IPV6].map(|bytes| path.saturating_sub(bytes)))
