@@ -155,7 +155,10 @@ impl<'a> View<'a> {
                 return Change::None;
             }
         };
-        if let Some(mtu) = path.filter(|(_, lead)| !self.comes_back(lead)).and_then(|(path, _)| path.mtu) {
+        if path.is_some_and(|(_, lead)| self.comes_back(lead)) {
+            return Change::None;
+        }
+        if let Some(mtu) = path.and_then(|(path, _)| path.mtu) {
             state.tunnel.path_takes(mtu, carries_v6, Instant::now());
             self.shared.settle(peer, state);
         }
@@ -170,9 +173,9 @@ impl<'a> View<'a> {
         if has_moved { Change::Network } else { Change::None }
     }
 
-    /// Tells whether a way leads through the device's own interface: nothing leaves there, and what it takes is what the device
-    /// itself said.
-    fn comes_back(&self, lead: &Lead) -> bool {
+    /// Tells whether a way leads through the device's own interface. It is none: nothing leaves there, so it is no other network,
+    /// and what it takes is what the device itself said.
+    fn comes_back(&self, lead: Lead) -> bool {
         lead.hop.is_some_and(|hop| Some(hop.interface) == self.shared.interface)
     }
 
