@@ -217,7 +217,7 @@ impl Tunnel {
     fn open_gate(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.end_old_sessions(now);
         self.flush_queue(now, out);
-        if self.session.is_none() && !self.queue.is_empty() {
+        if !self.sessions.is_in_use() && !self.queue.is_empty() {
             self.begin_handshake(now, out);
         }
     }
@@ -397,7 +397,7 @@ impl Tunnel {
         now: Instant,
         out: &mut DatagramBatch,
     ) {
-        if self.session.is_none() || out.is_full() {
+        if !self.sessions.is_in_use() || out.is_full() {
             self.drop_padding(|drops| &mut drops.no_session);
             return;
         }
@@ -450,7 +450,7 @@ impl Tunnel {
         let departure = self.departure(Class::User, now);
         if matches!(departure, Departure::Never(_)) {
             self.statistics.dropped.unprotected += 1;
-            if self.session.is_none() {
+            if !self.sessions.is_in_use() {
                 self.begin_handshake(now, out);
             }
             return;
@@ -472,7 +472,7 @@ impl Tunnel {
             self.trigger(Event::NormalSent, now);
         }
         self.run_defense(now, out);
-        if self.session.is_none() {
+        if !self.sessions.is_in_use() {
             self.begin_handshake(now, out);
         }
     }

@@ -148,7 +148,7 @@ impl Tunnel {
         Circumstances {
             gate: self.gate(),
             slot: Bypass::No,
-            has_session: self.session.is_some(),
+            has_session: self.sessions.is_in_use(),
             agreement: self.agreement(),
             over: None,
             takes_bundles: self.peer_takes_bundles(),

@@ -9,7 +9,8 @@ use super::bundle;
 use super::frame::{Frame, FrameKind, HEADER};
 use super::noise::{Handshaken, Refused, Which};
 use super::timers::REKEY_ON_RECEIVE;
-use super::{Content, DATA_OVERHEAD, DatagramBatch, Endpoint, IpHeader, Role, Tunnel};
+use super::sessions::{Caller, Doubt};
+use super::{Content, DATA_OVERHEAD, DatagramBatch, Endpoint, IpHeader, Tunnel};
 
 /// What an authenticated payload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +98,7 @@ impl Tunnel {
         };
         match opened.session {
             Which::New | Which::Current => self.received_from(datagram.len(), from, now),
-            Which::Paused if self.is_doubt_over(from.remote) => {
+            Which::Paused if self.sessions.is_doubt_over(from.remote) => {
                 self.stop_doubting();
                 self.received_from(datagram.len(), from, now);
             }
@@ -126,7 +127,7 @@ impl Tunnel {
         self.note_received(payload, normal, packets, now);
         if opened.session == Which::New {
             self.note_sessions();
-            self.start_session(Role::Responder, now, out);
+            self.start_session(Caller::Peer, now, out);
         }
         self.rekey_if_older(REKEY_ON_RECEIVE, now, out);
         self.unanswered = 0;
@@ -210,7 +211,7 @@ impl Tunnel {
             Handshaken::Cookie => {}
             Handshaken::Answer(length) => {
                 if let Some(home) = self.endpoint.filter(|endpoint| endpoint.remote != from.remote) {
-                    self.doubt_place(home);
+                    self.doubt(Doubt::Away { home });
                     out.forget_but_next(length);
                 }
                 self.received_from(datagram.len(), from, now);
@@ -228,7 +229,7 @@ impl Tunnel {
                     out.commit(length);
                     self.sent(Content::Keepalive, length, now);
                 }
-                self.start_session(Role::Initiator, now, out);
+                self.start_session(Caller::Us, now, out);
                 // Where what was sealed in before goes on, what the ends say to confirm the new session shows it to the peer.
                 if !is_bare && self.queue.is_empty() && !self.noise.is_lagging() {
                     self.send_covert_keepalive(now, out);

@@ -50,6 +50,7 @@ mod passing;
 mod path_size;
 mod queue;
 mod sealed;
+mod sessions;
 mod sizing;
 mod talk;
 #[cfg(test)]
@@ -84,12 +85,12 @@ use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 use crate::settings::{Cause, Protection, Statistics};
 use defended::Defended;
 use engine::Keys;
-use handshake::{Attempt, Paused};
 use negotiated::Negotiated;
 use noise::Noise;
 use padding::Padding;
 use path_size::PathSize;
 use queue::Queue;
+use sessions::Sessions;
 use talk::Talk;
 use timers::{Timer, Timers};
 
@@ -230,34 +231,10 @@ pub struct Tunnel {
     told_size: Option<(usize, usize)>,
     /// Control frames that were sent since the peer was heard from in a session.
     unanswered: u32,
-    /// When the age of the session was last compared with a clock that runs while the system sleeps.
-    checked: Option<Instant>,
-    session: Option<Session>,
-    /// When we answered an initiation last, until the session is in use.
-    answered: Option<Instant>,
-    attempt: Option<Attempt>,
-    /// Whether a handshake is to be begun that could not be yet.
-    is_call_due: bool,
-    /// The session that is paused, if one is: `session` is empty then.
-    paused: Option<Paused>,
-    last_handshake: Option<Instant>,
+    sessions: Sessions,
     statistics: Statistics,
     events: VecDeque<Event>,
     rng: ChaCha20Rng,
-}
-
-/// The session in use.
-#[derive(Debug, Clone, Copy)]
-struct Session {
-    started: Instant,
-    role: Role,
-}
-
-/// Who began the handshake of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Initiator,
-    Responder,
 }
 
 /// How a datagram that we sent counts for the timers.
@@ -275,7 +252,7 @@ enum Content {
 
 impl std::fmt::Debug for Tunnel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tunnel").field("peer", &self.peer()).field("session", &self.session).finish_non_exhaustive()
+        f.debug_struct("Tunnel").field("peer", &self.peer()).field("sessions", &self.sessions).finish_non_exhaustive()
     }
 }
 
@@ -300,13 +277,7 @@ impl Tunnel {
             path: PathSize::default(),
             told_size: None,
             unanswered: 0,
-            checked: None,
-            session: None,
-            answered: None,
-            attempt: None,
-            is_call_due: false,
-            paused: None,
-            last_handshake: None,
+            sessions: Sessions::default(),
             statistics: Statistics::default(),
             events: VecDeque::new(),
             rng: ChaCha20Rng::from_seed(config.seed),
@@ -364,9 +335,7 @@ impl Tunnel {
         }
         self.noise.set_preshared_key(key);
         self.renew_keys(now);
-        self.answered = None;
-        self.attempt = None;
-        self.is_call_due = false;
+        self.sessions.forget_handshakes();
         if !self.queue.is_empty() {
             self.timers.set(Timer::HandshakeRetry, now);
         }
@@ -403,7 +372,7 @@ impl Tunnel {
 
     /// Tells whether there is a session to seal in.
     pub fn has_session(&self) -> bool {
-        self.session.is_some()
+        self.sessions.is_in_use()
     }
 
     /// Tells whether a data message whose receiver index is `receiver` is one of this tunnel's own, for its peer: of a session that
@@ -414,7 +383,7 @@ impl Tunnel {
 
     /// Returns when the last handshake completed.
     pub fn last_handshake(&self) -> Option<Instant> {
-        self.last_handshake
+        self.sessions.last_handshake()
     }
 
     /// Returns how many packets of the user's wait to be sealed.

@@ -100,7 +100,7 @@ impl Tunnel {
             cause: if is_asked { Cause::Negotiating } else { Cause::NotNegotiated },
             has_alike_timers,
         }));
-        if self.session.is_some() {
+        if self.sessions.is_in_use() {
             self.open_negotiation(now);
             self.run_negotiation(now, out);
         }
@@ -185,7 +185,7 @@ impl Tunnel {
     /// Tells whether this end has a peer to ask for an agreement, and should turn to it without being given a packet.
     pub fn has_to_agree(&self) -> bool {
         let asks = |negotiated: &Negotiated| negotiated.is_asked() && negotiated.role == Role::Client;
-        self.session.is_none() && self.negotiated.as_ref().is_some_and(|negotiated| asks(negotiated))
+        !self.sessions.is_in_use() && self.negotiated.as_ref().is_some_and(|negotiated| asks(negotiated))
     }
 
     /// Tells whether packets of the user's may leave as far as the peer's agreement goes.
@@ -295,7 +295,7 @@ impl Tunnel {
             return;
         }
         self.end_old_sessions(now);
-        if self.session.is_some()
+        if self.sessions.is_in_use()
             && let Some(talk) = &mut self.talk
         {
             talk.handle_timeout(now);

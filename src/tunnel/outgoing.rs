@@ -38,7 +38,7 @@ impl Tunnel {
         if self.queue.push(&buffer[..length], now).is_err() {
             self.statistics.dropped.queue_full += 1;
         }
-        if self.session.is_none() {
+        if !self.sessions.is_in_use() {
             self.begin_handshake(now, out);
         }
     }
@@ -87,7 +87,7 @@ impl Tunnel {
         }
         self.run_defense(now, out);
         self.end_old_sessions(now);
-        if self.session.is_none() {
+        if !self.sessions.is_in_use() {
             self.begin_handshake(now, out);
             return;
         }

@@ -18,7 +18,7 @@ impl Tunnel {
     /// instants that it has chosen, rather than ended, or moved to others.
     pub(super) fn pad(&mut self, bypass: Bypass, replace: Replace, now: Instant, out: &mut DatagramBatch) {
         self.end_old_sessions(now);
-        if self.session.is_none() {
+        if !self.sessions.is_in_use() {
             self.pad_without_session(replace, now, out);
             return;
         }

@@ -3,13 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::departure::Class;
+use super::sessions::Doubt;
 use super::timers::{
     KEEPALIVE_TIMEOUT, KEEPALIVE_TIMEOUTS, MAX_SILENCE, SILENCE_TIMEOUT, SILENCE_TIMEOUTS, Timer, Timers, between,
 };
 use super::{Content, DatagramBatch, Endpoint, Event, Tunnel};
-
-/// How often the age of the session is compared with a clock that runs while the system sleeps, at most.
-const CHECK: Duration = Duration::from_secs(1);
 
 /// A session may be used at the instant it ends, and is forgotten after it.
 const TICK: Duration = Duration::from_nanos(1);
@@ -82,14 +80,13 @@ impl Tunnel {
     /// Ends the sessions that are too old to be used.
     pub(super) fn end_old_sessions(&mut self, now: Instant) {
         // A clock that runs while the system sleeps is looked at once a second.
-        let is_checked = self.checked.is_some_and(|checked| now.saturating_duration_since(checked) < CHECK);
-        if !is_checked || self.timers.get(Timer::Forget).is_some_and(|at| at <= now) {
+        if self.sessions.is_check_due(now) || self.timers.get(Timer::Forget).is_some_and(|at| at <= now) {
             self.forget_old_sessions(now);
         }
     }
 
     fn forget_old_sessions(&mut self, now: Instant) {
-        self.checked = Some(now);
+        self.sessions.note_checked(now);
         self.noise.end_sessions(now);
         self.note_sessions();
         if !self.noise.has_session() && !self.noise.has_paused() {
@@ -107,8 +104,7 @@ impl Tunnel {
 
     /// Notes that there is no session to seal in any more, nor one that is paused.
     pub(super) fn note_end_of_session(&mut self) {
-        let (session, paused) = (self.session.take(), self.paused.take());
-        if session.is_some() || paused.is_some() {
+        if self.sessions.end() {
             self.timers.cancel(Timer::Keepalive);
             self.timers.cancel(Timer::Silence);
             self.timers.cancel(Timer::Lost);
@@ -167,8 +163,8 @@ impl Tunnel {
 
     /// Sends nothing more in the session until the peer is heard from, in that or in the next: a call is under way.
     fn stop_talking(&mut self, now: Instant, out: &mut DatagramBatch) {
-        if self.has_alike_timers() && self.session.is_some() {
-            self.doubt_presence();
+        if self.has_alike_timers() && self.sessions.is_in_use() {
+            self.doubt(Doubt::Silent);
             self.begin_handshake(now, out);
         }
     }
@@ -185,8 +181,7 @@ impl Tunnel {
     /// Forgets every session and what was due for it.
     pub(super) fn forget_sessions(&mut self, now: Instant) {
         self.note_end_of_session();
-        (self.answered, self.attempt) = (None, None);
-        self.is_call_due = false;
+        self.sessions.forget_handshakes();
         self.timers = Timers::default();
         self.bound_wait();
         if !self.queue.is_empty() {

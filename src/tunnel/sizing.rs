@@ -105,9 +105,9 @@ impl Tunnel {
 
     /// Returns when the search has something to do; `None` while it cannot.
     pub(super) fn sizing_timeout(&self) -> Option<Instant> {
-        let session = self.session.filter(|_| self.may_pass(Class::Control))?;
+        let started = self.sessions.started().filter(|_| self.may_pass(Class::Control))?;
         // What waits is due since whenever.
-        if self.path.has_frame() { Some(session.started) } else { self.path.next_timeout() }
+        if self.path.has_frame() { Some(started) } else { self.path.next_timeout() }
     }
 
     /// Notes that a control frame leaves: where none is answered, it may be for its size.
