@@ -112,6 +112,10 @@ impl Tunnel {
 
     /// Ends the defense: what waited for the end of blocking leaves, and packets have their own sizes again.
     pub fn stop_defense(&mut self, now: Instant, out: &mut DatagramBatch) {
+        self.turn(now, out, |tunnel, out| tunnel.undefend(now, out));
+    }
+
+    fn undefend(&mut self, now: Instant, out: &mut DatagramBatch) {
         let Some(defended) = &mut self.defended else { return };
         defended.engine.open();
         self.queue.drop_padding();
@@ -148,8 +152,7 @@ impl Tunnel {
     /// Sends a padding packet as a machine that asks for one without flags does: for tests.
     #[cfg(feature = "virtual-time")]
     pub fn pad_once(&mut self, now: Instant, out: &mut DatagramBatch) {
-        self.run_defense(now, out);
-        self.pad(Bypass::No, crate::defense::Replace::No, now, out);
+        self.turn(now, out, |tunnel, out| tunnel.pad(Bypass::No, crate::defense::Replace::No, now, out));
     }
 
     /// Tells whether non-bypassable blocking holds everything back.
@@ -215,7 +218,6 @@ impl Tunnel {
 
     /// Sends what waited for the end of blocking.
     fn open_gate(&mut self, now: Instant, out: &mut DatagramBatch) {
-        self.end_old_sessions(now);
         self.flush_queue(now, out);
         if !self.sessions.is_in_use() && !self.queue.is_empty() {
             self.begin_handshake(now, out);
@@ -439,8 +441,6 @@ impl Tunnel {
 
     /// Takes a packet while a defense runs.
     pub(super) fn send_defended(&mut self, buffer: &mut [u8], length: usize, now: Instant, out: &mut DatagramBatch) {
-        self.run_defense(now, out);
-        self.end_old_sessions(now);
         if length > self.size() {
             if let Some(defended) = &mut self.defended {
                 defended.statistics.too_large += 1;
@@ -471,6 +471,7 @@ impl Tunnel {
             self.bound_wait();
             self.trigger(Event::NormalSent, now);
         }
+        // Machines that block at a packet hold the handshake that it asks for.
         self.run_defense(now, out);
         if !self.sessions.is_in_use() {
             self.begin_handshake(now, out);

@@ -9,11 +9,10 @@ use super::{Content, DatagramBatch, Endpoint, Event, Tunnel};
 impl Tunnel {
     /// Begins a handshake unless one is under way or there is nowhere to send it.
     pub fn start_handshake(&mut self, now: Instant, out: &mut DatagramBatch) {
-        self.run_defense(now, out);
-        self.begin_handshake(now, out);
+        self.turn(now, out, |tunnel, out| tunnel.begin_handshake(now, out));
     }
 
-    /// Does the same, after the machines had their turn.
+    /// Does the same, as part of a turn.
     pub(super) fn begin_handshake(&mut self, now: Instant, out: &mut DatagramBatch) {
         if self.endpoint.is_none() {
             return;
@@ -30,26 +29,31 @@ impl Tunnel {
 
     /// Sends the handshake initiation that is under way again, if one is: the way to the peer may have just opened.
     pub fn resend_handshake(&mut self, now: Instant, out: &mut DatagramBatch) {
-        self.run_defense(now, out);
-        if self.sessions.is_calling() {
-            self.initiate(now, out);
-        }
+        self.turn(now, out, |tunnel, out| {
+            if tunnel.sessions.is_calling() {
+                tunnel.initiate(now, out);
+            }
+        });
     }
 
     /// Begins a handshake at once if there is a session, or a handshake under way, though what the peer was sent may be lost:
     /// the way to it is another. The session goes on until the peer answers.
     pub fn call_again(&mut self, now: Instant, out: &mut DatagramBatch) {
-        self.run_defense(now, out);
-        if self.sessions.is_in_use() || self.sessions.is_calling() {
-            self.initiate(now, out);
-        }
+        self.turn(now, out, |tunnel, out| {
+            if tunnel.sessions.is_in_use() || tunnel.sessions.is_calling() {
+                tunnel.initiate(now, out);
+            }
+        });
     }
 
     /// Notes that this end is on another network: nothing of a session that the old network saw may be seen on the new
     /// one, nor what is in `out`. A handshake comes first, under indices that nobody has seen; packets wait for it. It begins
     /// at once if there was a session, or if something waits; else with the next packet.
     pub fn network_changed(&mut self, now: Instant, out: &mut DatagramBatch) {
-        self.run_defense(now, out);
+        self.turn(now, out, |tunnel, out| tunnel.begin_anew(now, out));
+    }
+
+    fn begin_anew(&mut self, now: Instant, out: &mut DatagramBatch) {
         // What the machines just sent was sealed for the old one.
         out.forget_but_next(0);
         let is_wanted = self.sessions.is_any();
@@ -127,7 +131,7 @@ impl Tunnel {
         self.open_negotiation(now);
         self.path.session_started(self.full_size());
         self.run_sizing(now, out);
-        self.flush(now, out);
+        self.flush_now(now, out);
     }
 
     /// Begins a handshake if the session was ours to begin and is at least `age` old.

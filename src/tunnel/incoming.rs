@@ -8,8 +8,8 @@ use boringtun::noise::{Packet, Tunn};
 use super::bundle;
 use super::frame::{Frame, FrameKind, HEADER};
 use super::noise::{Handshaken, Refused, Which};
-use super::timers::REKEY_ON_RECEIVE;
 use super::sessions::{Caller, Doubt};
+use super::timers::REKEY_ON_RECEIVE;
 use super::{Content, DATA_OVERHEAD, DatagramBatch, Endpoint, IpHeader, Tunnel};
 
 /// What an authenticated payload is.
@@ -52,12 +52,21 @@ impl Tunnel {
             self.statistics.dropped.unauthenticated += 1;
             return None;
         }
-        // What the machines do before this datagram decides whether it may be answered.
-        self.run_defense(now, out);
+        self.turn(now, out, |tunnel, out| tunnel.take(datagram, from, now, source_is_allowed, packet, out))
+    }
+
+    fn take(
+        &mut self,
+        datagram: &[u8],
+        from: Endpoint,
+        now: Instant,
+        source_is_allowed: impl FnMut(IpAddr) -> bool,
+        packet: &mut [u8],
+        out: &mut DatagramBatch,
+    ) -> Option<usize> {
         match Tunn::parse_incoming_packet(datagram) {
             Ok(Packet::PacketData(data)) => {
                 let receiver = data.receiver_idx;
-                self.end_old_sessions(now);
                 self.receive_data(datagram, receiver, from, now, source_is_allowed, packet, out)
             }
             Ok(message) => {
@@ -132,13 +141,12 @@ impl Tunnel {
         self.rekey_if_older(REKEY_ON_RECEIVE, now, out);
         self.unanswered = 0;
         match accepted {
-            Accepted::Control => self.receive_control(&packet[HEADER..opened.length], opened.bits, now, out),
+            Accepted::Control => self.receive_control(&packet[HEADER..opened.length], opened.bits, now),
             Accepted::Path => {
                 self.receive_path_frame(&packet[HEADER..opened.length], payload, opened.bits, now, out);
             }
             Accepted::Packets { .. } | Accepted::Keepalive | Accepted::Nothing => {}
         }
-        self.run_defense(now, out);
         (packets > 0).then_some(normal)
     }
 

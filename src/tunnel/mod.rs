@@ -46,7 +46,6 @@ mod noise;
 mod outgoing;
 mod padding;
 mod padding_actions;
-mod passing;
 mod path_size;
 mod queue;
 mod sealed;
@@ -55,9 +54,11 @@ mod sizing;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod timers;
 #[cfg(test)]
 mod truth_tables;
+mod turn;
 
 pub use allowed_ips::AllowedIps;
 pub use batch::{DatagramBatch, Mark, Run, Runs};

@@ -68,6 +68,17 @@ impl Tunnel {
         now: Instant,
         out: &mut DatagramBatch,
     ) -> Result<(), PlanError> {
+        self.turn(now, out, |tunnel, out| tunnel.begin_ephemeral(settings, role, seed, now, out))
+    }
+
+    fn begin_ephemeral(
+        &mut self,
+        settings: &EphemeralSettings,
+        role: Role,
+        seed: [u8; 32],
+        now: Instant,
+        out: &mut DatagramBatch,
+    ) -> Result<(), PlanError> {
         let mut rng = ChaCha20Rng::from_seed(seed);
         let running = DefenseSettings {
             name: EPHEMERAL.to_owned(),
@@ -138,9 +149,7 @@ impl Tunnel {
     /// know how to be asked. Nothing happens then.
     pub fn renew(&mut self, now: Instant, out: &mut DatagramBatch) -> Result<(), RenewError> {
         self.negotiated.as_ref().filter(|negotiated| negotiated.is_asked()).ok_or(RenewError::NotAsked)?;
-        self.talk.as_mut().ok_or(RenewError::NotAsked)?.renew(now)?;
-        self.run_negotiation(now, out);
-        Ok(())
+        self.turn(now, out, |tunnel, _| tunnel.talk.as_mut().ok_or(RenewError::NotAsked)?.renew(now))
     }
 
     /// Returns how far the traffic is protected.
@@ -276,7 +285,7 @@ impl Tunnel {
     }
 
     /// Takes the body of a control frame that came in the session of these bits.
-    pub(super) fn receive_control(&mut self, body: &[u8], session: u32, now: Instant, out: &mut DatagramBatch) {
+    pub(super) fn receive_control(&mut self, body: &[u8], session: u32, now: Instant) {
         let is_fresh = self.noise.is_fresh(session);
         self.path.note_asked_in(body.len() + HEADER);
         let Some(talk) = &mut self.talk else { return };
@@ -286,7 +295,6 @@ impl Tunnel {
             self.timers.cancel(Timer::Settle);
             self.noise.assure(session);
         }
-        self.run_negotiation(now, out);
     }
 
     /// Does what the negotiation asks for.
@@ -294,7 +302,6 @@ impl Tunnel {
         if self.talk.is_none() {
             return;
         }
-        self.end_old_sessions(now);
         if self.sessions.is_in_use()
             && let Some(talk) = &mut self.talk
         {

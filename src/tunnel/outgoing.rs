@@ -26,11 +26,14 @@ impl Tunnel {
             self.statistics.dropped.no_endpoint += 1;
             return;
         }
-        if self.defended.is_some() {
-            self.send_defended(buffer, length, now, out);
-            return;
-        }
-        self.end_old_sessions(now);
+        self.turn(now, out, |tunnel, out| match tunnel.defended {
+            Some(_) => tunnel.send_defended(buffer, length, now, out),
+            None => tunnel.send_plain(buffer, length, now, out),
+        });
+    }
+
+    /// Takes a packet while no defense runs.
+    fn send_plain(&mut self, buffer: &mut [u8], length: usize, now: Instant, out: &mut DatagramBatch) {
         if self.may_leave(Class::User, now) && self.queue.is_empty() && out.has_room() {
             self.seal(buffer, length, now, out);
             return;
@@ -56,13 +59,15 @@ impl Tunnel {
 
     /// Seals waiting packets into `out` until it has no room or none may leave.
     pub fn flush(&mut self, now: Instant, out: &mut DatagramBatch) {
-        self.run_defense(now, out);
+        self.turn(now, out, |tunnel, out| tunnel.flush_now(now, out));
+    }
+
+    /// Does the same, as part of a turn.
+    pub(super) fn flush_now(&mut self, now: Instant, out: &mut DatagramBatch) {
         if let Some(defended) = &mut self.defended {
             defended.engine.resume(now);
         }
-        self.end_old_sessions(now);
         self.flush_queue(now, out);
-        self.run_defense(now, out);
     }
 
     /// Does the same, as part of what happens at the machines' present instant.
@@ -75,6 +80,11 @@ impl Tunnel {
 
     /// Sends a keepalive, or begins a handshake if there is no session to send it in.
     pub fn send_keepalive(&mut self, now: Instant, out: &mut DatagramBatch) {
+        self.turn(now, out, |tunnel, out| tunnel.keep_alive(now, out));
+    }
+
+    /// Does the same, as part of a turn.
+    pub(super) fn keep_alive(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.answer_by_keepalive(now, out);
         self.rekey_if_older(REKEY_AFTER_TIME, now, out);
     }
@@ -85,8 +95,6 @@ impl Tunnel {
         if self.endpoint.is_none() {
             return;
         }
-        self.run_defense(now, out);
-        self.end_old_sessions(now);
         if !self.sessions.is_in_use() {
             self.begin_handshake(now, out);
             return;

@@ -17,7 +17,6 @@ impl Tunnel {
     /// that a limit forbids is left out, and the machine goes on as if it had been sent: what it sends is thinned out at the
     /// instants that it has chosen, rather than ended, or moved to others.
     pub(super) fn pad(&mut self, bypass: Bypass, replace: Replace, now: Instant, out: &mut DatagramBatch) {
-        self.end_old_sessions(now);
         if !self.sessions.is_in_use() {
             self.pad_without_session(replace, now, out);
             return;

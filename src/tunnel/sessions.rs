@@ -170,7 +170,11 @@ impl Sessions {
 
     /// Tells whether there is a session, or a handshake that is to make one.
     pub(super) fn is_any(&self) -> bool {
-        self.current.is_some() || self.paused.is_some() || self.is_calling() || self.answered.is_some() || self.is_call_due
+        self.current.is_some()
+            || self.paused.is_some()
+            || self.is_calling()
+            || self.answered.is_some()
+            || self.is_call_due
     }
 
     /// Decides what to do where a session is wanted.

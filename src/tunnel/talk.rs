@@ -26,6 +26,8 @@ pub(super) struct Talk {
     send_at: Option<Instant>,
     /// Where the peer was asked to show that it receives.
     proving: Option<SocketAddr>,
+    /// Whether something was said, by the peer or by the user, that is to be acted on.
+    has_news: bool,
 }
 
 impl Talk {
@@ -36,7 +38,13 @@ impl Talk {
         }
     }
 
+    /// Tells whether something was said since that was asked last.
+    pub(super) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_news)
+    }
+
     pub(super) fn renew(&mut self, now: Instant) -> Result<(), RenewError> {
+        self.has_news = true;
         self.negotiation.renew(now, &mut self.rng)
     }
 
@@ -47,6 +55,7 @@ impl Talk {
 
     /// Takes the body of a control frame, and returns how many messages were not understood.
     pub(super) fn receive(&mut self, body: &[u8], is_fresh: bool, now: Instant) -> u64 {
+        self.has_news = true;
         let before = self.negotiation.malformed();
         self.negotiation.receive(body, is_fresh, now, &mut self.rng);
         self.negotiation.malformed() - before
@@ -72,7 +81,7 @@ impl Tunnel {
         if let Some(before) = self.talk.take() {
             negotiation.succeed(&before.negotiation, now, &mut rng);
         }
-        self.talk = Some(Box::new(Talk { negotiation, rng, send_at: None, proving: None }));
+        self.talk = Some(Box::new(Talk { negotiation, rng, send_at: None, proving: None, has_news: false }));
     }
 
     /// Ends the talk: nothing is agreed on any more, which the peer is told until it has heard it.
@@ -170,7 +179,6 @@ impl Tunnel {
 
     /// Says at once what is to be said, as far as anything may leave: later there may be nobody to say it.
     pub(super) fn say_at_once(&mut self, now: Instant, out: &mut DatagramBatch) {
-        self.end_old_sessions(now);
         let may_pass = |tunnel: &Self| tunnel.may_pass(Class::Control);
         while may_pass(self) && !out.is_full() && self.say_next(now, out) {}
     }

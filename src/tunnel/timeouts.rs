@@ -15,8 +15,10 @@ const TICK: Duration = Duration::from_nanos(1);
 impl Tunnel {
     /// Does what has become due: retries, keepalives, the end of sessions.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut DatagramBatch) {
-        self.run_defense(now, out);
-        self.end_old_sessions(now);
+        self.turn(now, out, |tunnel, out| tunnel.do_what_is_due(now, out));
+    }
+
+    fn do_what_is_due(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.run_negotiation(now, out);
         self.run_sizing(now, out);
         while !out.is_full() {
@@ -32,7 +34,7 @@ impl Tunnel {
                 Timer::PersistentKeepalive => {
                     if let Some(interval) = self.persistent_keepalive {
                         self.timers.set(Timer::PersistentKeepalive, now + interval);
-                        self.send_keepalive(now, out);
+                        self.keep_alive(now, out);
                     }
                 }
                 Timer::Silence => {
