@@ -150,8 +150,8 @@ fn maybenot(criterion: &mut Criterion) {
     for count in [0, 1, 2, 4] {
         assert!(machines.len() >= count, "the catalogue has enough machines");
         let mut now = Instant::now();
-        let plan = Plan::new(&machines[..count]);
-        let mut engine = Engine::new(&plan, [7; 32], now).expect("a machine of the catalogue runs");
+        let plan = Plan::new(&machines[..count]).expect("machines of the catalogue run");
+        let mut engine = Engine::new(&plan, [7; 32], now);
         group.bench_function(format!("{count} machines"), |bencher| {
             bencher.iter(|| {
                 now += Duration::from_micros(20);

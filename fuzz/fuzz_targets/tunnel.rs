@@ -9,7 +9,7 @@ use std::time::Instant;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use maybetun::keys::PrivateKey;
-use maybetun::settings::{EphemeralSettings, Role};
+use maybetun::settings::{DefenseChange, EphemeralSettings, Role};
 use maybetun::tunnel::{DatagramBatch, Endpoint, IpHeader, MAX_BUNDLED, Tunnel, TunnelConfig, packets};
 use maybetun_machines::Tier;
 
@@ -65,7 +65,9 @@ impl Pair {
         }
         assert!(tunnel.last_handshake().is_some() && peer.last_handshake().is_some());
         let settings = EphemeralSettings { tier: Tier::Size, ..EphemeralSettings::default() };
-        tunnel.start_ephemeral(&settings, Role::Relay, [1; 32], now, &mut to_peer).expect("it runs");
+        tunnel
+            .set_defense(DefenseChange::Ephemeral(settings), Role::Relay, [1; 32], now, &mut to_peer)
+            .expect("only a renewal is refused");
         Self { peer, tunnel }
     }
 

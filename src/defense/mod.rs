@@ -16,9 +16,11 @@
 mod blocking;
 mod budget;
 mod lateness;
+mod plan;
 
 pub use blocking::Gate;
 pub use maybenot::{Machine, TriggerEvent as Event};
+pub use plan::{DEFAULT_ACTIONS_PER_SECOND, MAX_MACHINES, Plan, PlanError};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -35,53 +37,9 @@ use lateness::Lateness;
 /// A timer that fires later than this does so from the present, instead of from the instant it was set for.
 pub const MAX_CATCH_UP: Duration = Duration::from_millis(100);
 
-/// Most machines of one tunnel.
-pub const MAX_MACHINES: usize = 32;
-
 /// Most times that internal timers were set and the framework is yet to be told: what the packets of a few batches can
 /// cause at once.
 const MAX_BEGUN: usize = 1_024;
-
-/// Actions a second that machines may take, unless a defense says otherwise.
-pub const DEFAULT_ACTIONS_PER_SECOND: u32 = 20_000;
-
-/// What one end runs.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The machines; shared between the tunnels that run them.
-    pub machines: Arc<[Machine]>,
-    /// Padding packets that all machines together may send, as a fraction of all packets: 0 (no limit) to 1.
-    pub max_padding_frac: f64,
-    /// Time that all machines together may block, as a fraction of all time: 0 (no limit) to 1.
-    pub max_blocking_frac: f64,
-    /// Timers of all machines together that may be set off in a second, internal ones and those of actions; more wait
-    /// for the next second. The end of blocking never waits.
-    pub max_actions_per_second: u32,
-}
-
-impl Plan {
-    /// Returns a plan for `machines` without limits but the default cap on actions.
-    pub fn new(machines: impl Into<Arc<[Machine]>>) -> Self {
-        Self {
-            machines: machines.into(),
-            max_padding_frac: 0.0,
-            max_blocking_frac: 0.0,
-            max_actions_per_second: DEFAULT_ACTIONS_PER_SECOND,
-        }
-    }
-}
-
-/// Explains why a plan cannot run.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PlanError {
-    /// There are more machines than a tunnel runs.
-    #[error("{0} machines, expected at most {MAX_MACHINES}")]
-    TooManyMachines(usize),
-    /// The framework refuses a machine or a limit.
-    #[error("{0}")]
-    Framework(String),
-}
 
 /// What the tunnel has to do because a timer fired. The events that go with it were told to the framework already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,27 +142,21 @@ enum Due {
 
 impl Engine {
     /// Starts `plan` at `now`, its randomness drawn from `seed`.
-    ///
-    /// # Errors
-    /// When there are too many machines, or the framework refuses one or a limit.
-    pub fn new(plan: &Plan, seed: [u8; 32], now: Instant) -> Result<Self, PlanError> {
-        let machines = plan.machines.len();
-        if machines > MAX_MACHINES {
-            return Err(PlanError::TooManyMachines(machines));
-        }
+    pub fn new(plan: &Plan, seed: [u8; 32], now: Instant) -> Self {
+        let machines = plan.machines().len();
         let framework = Framework::new(
-            Arc::clone(&plan.machines),
-            plan.max_padding_frac,
-            plan.max_blocking_frac,
+            Arc::clone(plan.machines()),
+            plan.max_padding_frac(),
+            plan.max_blocking_frac(),
             now,
             ChaCha20Rng::from_seed(seed),
         )
-        .map_err(|error| PlanError::Framework(error.to_string()))?;
-        Ok(Self {
+        .expect("a plan is valid by construction");
+        Self {
             framework,
             timers: vec![MachineTimers::default(); machines],
             blocking: Blocking::default(),
-            budget: Budget::new(plan.max_actions_per_second, now),
+            budget: Budget::new(plan.max_actions_per_second(), now),
             limit: BlockingLimit::default(),
             logical: now,
             statistics: EngineStatistics::default(),
@@ -213,7 +165,7 @@ impl Engine {
             lateness: Lateness::default(),
             #[cfg(feature = "virtual-time")]
             record: None,
-        })
+        }
     }
 
     /// Tells the framework of an event of the tunnel's at `now`.

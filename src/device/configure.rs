@@ -6,8 +6,7 @@ use std::time::Instant;
 use super::shared::Shared;
 use super::sockets::Sockets;
 use super::{ApplyError, peers};
-use crate::defense::Engine;
-use crate::settings::{DefenseChange, PeerUpdate, Update};
+use crate::settings::{PeerUpdate, Update};
 
 pub(super) fn apply(shared: &Arc<Shared>, update: Update) -> Result<(), ApplyError> {
     if shared.is_stopping() {
@@ -17,7 +16,6 @@ pub(super) fn apply(shared: &Arc<Shared>, update: Update) -> Result<(), ApplyErr
     // What can fail comes first.
     let now = Instant::now();
     check_endpoints(&update)?;
-    check_defenses(&update, now)?;
     apply_to_sockets(shared, &update)?;
 
     if let Some(key) = update.private_key {
@@ -92,15 +90,4 @@ fn check_endpoints(update: &Update) -> Result<(), ApplyError> {
         Some(peer) => Err(ApplyError::Endpoint { peer: peer.public_key }),
         None => Ok(()),
     }
-}
-
-/// Makes sure that every defense of the update can run.
-fn check_defenses(update: &Update, now: Instant) -> Result<(), ApplyError> {
-    for peer in &update.peers {
-        if let Some(DefenseChange::On(settings)) = &peer.defense {
-            let engine = Engine::new(&settings.plan, [0; 32], now);
-            engine.map_err(|source| ApplyError::Defense { peer: peer.public_key, source })?;
-        }
-    }
-    Ok(())
 }

@@ -48,7 +48,6 @@ use std::time::Duration;
 use maybetun_tun::Tun;
 use tokio::sync::{broadcast, watch};
 
-use crate::defense::PlanError;
 use crate::keys::PublicKey;
 use crate::negotiation::RenewError;
 use crate::settings::{Status, Update};
@@ -145,14 +144,6 @@ pub enum ApplyError {
         /// The peer.
         peer: PublicKey,
     },
-    /// A defense cannot run.
-    #[error("the defense of peer {peer} cannot run: {source}")]
-    Defense {
-        /// The peer.
-        peer: PublicKey,
-        /// What is wrong with it.
-        source: PlanError,
-    },
     /// The defense of a peer cannot be agreed on anew. All else of the update was applied.
     #[error("the defense of peer {peer} is not renewed: {source}")]
     Renew {
@@ -191,7 +182,7 @@ impl Device {
     /// Applies `update` whole, or not at all.
     ///
     /// # Errors
-    /// When a socket cannot be opened or marked, an endpoint has port 0, a defense cannot run, or the device has stopped.
+    /// When a socket cannot be opened or marked, an endpoint has port 0, a defense cannot be renewed, or the device has stopped.
     ///
     /// # Panics
     /// Panics outside a tokio runtime.

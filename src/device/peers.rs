@@ -16,7 +16,6 @@ use super::log::Summary;
 use super::registry::{Peer, PeerState, Registry};
 use super::shared::Shared;
 use crate::keys::{PrivateKey, PublicKey};
-use crate::negotiation::RenewError;
 use crate::settings::{AllowedIpChange, DefenseChange, PeerAction, PeerUpdate, Role};
 use crate::tunnel::{DatagramBatch, Endpoint};
 
@@ -206,52 +205,6 @@ fn change_peer(shared: &Shared, peer: Arc<Peer>, update: PeerUpdate, now: Instan
     (wake || defense.is_some()).then_some(Call { peer, defense, wake })
 }
 
-/// Starts or ends a defense, and says whether there was anything to do.
-fn change_defense(
-    (peer, state): (&Peer, &mut PeerState),
-    change: DefenseChange,
-    now: Instant,
-    out: &mut DatagramBatch,
-) -> Result<bool, RenewError> {
-    Ok(match change {
-        DefenseChange::Off => {
-            state.defense = None;
-            state.tunnel.stop_defense(now, out);
-            true
-        }
-        DefenseChange::On(mut settings) => {
-            settings.role.get_or_insert(state.role);
-            if state.defense.as_ref() == Some(&settings) {
-                return Ok(false);
-            }
-            match state.tunnel.start_defense(&settings.plan, random_seed(), now) {
-                Ok(()) => {
-                    state.tunnel.set_limits(&settings.limits, now);
-                    state.defense = Some(settings);
-                }
-                // It was checked; what ran before still does.
-                Err(error) => state.log.warn(peer.public_key, &format!("a defense did not start: {error}"), now),
-            }
-            true
-        }
-        DefenseChange::Ephemeral(mut settings) => {
-            let role = *settings.role.get_or_insert(state.role);
-            if state.tunnel.negotiation_status(now).is_some_and(|status| status.settings == settings) {
-                return Ok(false);
-            }
-            match state.tunnel.start_ephemeral(&settings, role, random_seed(), now, out) {
-                Ok(()) => state.defense = None,
-                Err(error) => state.log.warn(peer.public_key, &format!("a defense did not start: {error}"), now),
-            }
-            true
-        }
-        DefenseChange::Renew => {
-            state.tunnel.renew(now, out)?;
-            true
-        }
-    })
-}
-
 fn random_seed() -> [u8; 32] {
     let mut seed = [0; 32];
     OsRng.unwrap_err().fill_bytes(&mut seed);
@@ -276,7 +229,9 @@ pub(super) fn call(shared: &Shared, calls: Vec<Call>) -> Result<(), ApplyError> 
             if has_many {
                 state.log.hush();
             }
-            let applied = defense.map_or(Ok(false), |change| change_defense((&*peer, state), change, now, out));
+            let role = state.role;
+            let set = |change| state.tunnel.set_defense(change, role, random_seed(), now, out);
+            let applied = defense.map_or(Ok(false), set);
             // The client calls at once, so that both agree before there is anything to protect.
             wake |= matches!(applied, Ok(true)) && state.tunnel.has_to_agree();
             if wake && may_call {

@@ -21,7 +21,7 @@ use super::sending::Offload;
 use super::way::Way;
 use crate::keys::{KEY_LENGTH, PresharedKey, PrivateKey, PublicKey};
 use crate::secret::on_wiped_stack;
-use crate::settings::{DefenseSettings, Role};
+use crate::settings::Role;
 use crate::tunnel::{AllowedIps, INDEX_BITS, PaddingRate, SessionIndices, Tunnel, TunnelConfig};
 
 /// Most peers of one device. Each has at most eight session indices, so half of all are free, and one is soon found.
@@ -70,8 +70,6 @@ pub(super) struct PeerState {
     pub(super) defended: Option<Arc<()>>,
     /// The deadline that the schedule holds for this peer.
     pub(super) scheduled: Option<Instant>,
-    /// The defense that the tunnel was told to run, if it is not to be agreed on.
-    pub(super) defense: Option<DefenseSettings>,
     /// Which end we are: the client once the peer's endpoint was set.
     pub(super) role: Role,
 }
@@ -299,7 +297,6 @@ impl Maker {
                 too_big: Bucket::full(Instant::now()),
                 defended: None,
                 scheduled: None,
-                defense: None,
                 role: Role::Relay,
             }),
             drained: Notify::new(),

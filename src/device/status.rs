@@ -53,10 +53,8 @@ fn peer_status(peer: &Peer, allowed_ips: Vec<IpNet>, now: Instant, clock: System
         last_handshake_age: age,
         statistics: tunnel.statistics(),
         role: Some(state.role),
-        defense: state
-            .defense
-            .as_ref()
-            .or(tunnel.ephemeral())
+        defense: tunnel
+            .defense()
             .cloned()
             .zip(tunnel.defense_statistics(now))
             .map(|(settings, statistics)| DefenseStatus { settings, statistics }),

@@ -118,7 +118,7 @@ impl Seed {
         ChaCha20Rng::from_seed(*self.stream_key(stream))
     }
 
-    /// Returns the key of a stream: what [`Tunnel::start_defense`](crate::tunnel::Tunnel::start_defense) takes for the
+    /// Returns the key of a stream: what [`Tunnel::set_defense`](crate::tunnel::Tunnel::set_defense) takes for the
     /// framework's.
     pub fn stream_key(&self, stream: Stream) -> Zeroizing<[u8; KEY_LENGTH]> {
         self.expand(stream.label())

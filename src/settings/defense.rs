@@ -7,7 +7,7 @@ pub use maybetun_machines::Role;
 use maybetun_machines::Side;
 
 use super::{DefenseStatistics, EphemeralSettings, Limits};
-use crate::defense::{Machine, Plan};
+use crate::defense::Plan;
 
 /// Longest name of a defense, in bytes.
 pub const MAX_DEFENSE_NAME: usize = maybetun_machines::MAX_NAME;
@@ -26,9 +26,7 @@ pub enum DefenseChange {
 }
 
 /// A defense as one end runs it.
-///
-/// Two are equal if their names, roles, limits and machines are.
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DefenseSettings {
     /// What the user knows it by; see [`is_defense_name`]. It changes nothing in what runs.
     pub name: String,
@@ -45,13 +43,10 @@ impl DefenseSettings {
     /// Returns what `defense` asks of the end that is `role`.
     pub fn of(defense: &maybetun_machines::Defense, role: Role) -> Self {
         let Side { machines, limits } = defense.side(role).clone();
-        let plan = Plan {
-            machines,
-            max_padding_frac: limits.max_padding_frac,
-            max_blocking_frac: limits.max_blocking_frac,
-            // Validated: above 0, at most a million.
-            max_actions_per_second: limits.max_actions_per_second.ceil() as u32,
-        };
+        // Validated: above 0, at most a million.
+        let actions = limits.max_actions_per_second.ceil() as u32;
+        let plan = Plan::new(machines).and_then(|plan| plan.limited(limits.max_padding_frac, limits.max_blocking_frac));
+        let plan = plan.expect("a defense was validated, by the same rules and narrower bounds").capped(actions);
         Self { name: defense.name().to_owned(), role: Some(role), plan, limits: Limits::default() }
     }
 
@@ -59,38 +54,6 @@ impl DefenseSettings {
     #[must_use]
     pub fn limited(self, limits: Limits) -> Self {
         Self { limits, ..self }
-    }
-}
-
-impl PartialEq for DefenseSettings {
-    fn eq(&self, other: &Self) -> bool {
-        let numbers = |plan: &Plan| {
-            let Plan { machines: _, max_padding_frac, max_blocking_frac, max_actions_per_second } = *plan;
-            (max_padding_frac.to_bits(), max_blocking_frac.to_bits(), max_actions_per_second)
-        };
-        let (ours, theirs) = (&self.plan.machines, &other.plan.machines);
-        let are_same = |(one, other): (&Machine, &Machine)| one.serialize() == other.serialize();
-        (&self.name, self.role, self.limits) == (&other.name, other.role, other.limits)
-            && numbers(&self.plan) == numbers(&other.plan)
-            && ours.len() == theirs.len()
-            && (std::ptr::eq(&**ours, &**theirs) || ours.iter().zip(theirs.iter()).all(are_same))
-    }
-}
-
-impl Eq for DefenseSettings {}
-
-impl fmt::Debug for DefenseSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A machine in full is hundreds of lines.
-        f.debug_struct("DefenseSettings")
-            .field("name", &self.name)
-            .field("role", &self.role)
-            .field("machines", &self.plan.machines.len())
-            .field("max_padding_frac", &self.plan.max_padding_frac)
-            .field("max_blocking_frac", &self.plan.max_blocking_frac)
-            .field("max_actions_per_second", &self.plan.max_actions_per_second)
-            .field("limits", &self.limits)
-            .finish()
     }
 }
 
@@ -183,24 +146,13 @@ mod tests {
         let front = maybetun_machines::find("front").unwrap();
         for role in [Role::Client, Role::Relay] {
             let settings = DefenseSettings::of(front, role);
-            assert_eq!(settings.plan.machines.len(), front.side(role).machines.len());
+            assert_eq!(settings.plan.machines().len(), front.side(role).machines.len());
             assert_eq!((settings.name.as_str(), settings.role), ("front", Some(role)));
             assert_eq!(settings.clone().limited(Limits::default()), settings);
             let limits = Limits { max_padding_frac: Fraction::new(0.5), ..Limits::default() };
             let limited = settings.clone().limited(limits);
-            assert_eq!(limited.plan.max_padding_frac.to_bits(), settings.plan.max_padding_frac.to_bits());
+            assert_eq!(limited.plan, settings.plan);
             assert_ne!(limited, settings);
         }
-    }
-
-    #[test]
-    fn equal_machines_are_equal_wherever_they_come_from() {
-        let client = DefenseSettings::of(maybetun_machines::find("front").unwrap(), Role::Client);
-        let mut read_again = client.clone();
-        let texts = client.plan.machines.iter().map(Machine::serialize);
-        read_again.plan.machines = texts.map(|text| maybetun_machines::machine::parse(&text).unwrap()).collect();
-        assert_eq!(read_again, client);
-        read_again.plan.machines = [].into();
-        assert_ne!(read_again, client);
     }
 }

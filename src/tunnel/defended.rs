@@ -13,8 +13,9 @@ use super::queue::Item;
 use super::sealed;
 use super::timers::{REKEY_AFTER_TIME, Timer};
 use super::{Content, DATA_OVERHEAD, DatagramBatch, PADDING_MULTIPLE, Tunnel};
-use crate::defense::{Bypass, Effect, Engine, Event, Gate, Plan, PlanError};
-use crate::settings::{DefenseStatistics, Limits};
+use crate::defense::{Bypass, Effect, Engine, Event, Gate, Plan};
+use crate::negotiation::RenewError;
+use crate::settings::{DefenseChange, DefenseSettings, DefenseStatistics, Limits, Role};
 
 /// Most timers of machines that fire in one call: the rest fire in the next, so that a runaway machine cannot hold its
 /// caller.
@@ -22,6 +23,8 @@ const MAX_FIRINGS: usize = 512;
 
 /// What a defended tunnel has, and another has not.
 pub(super) struct Defended {
+    /// What runs.
+    settings: DefenseSettings,
     pub(super) engine: Engine,
     /// Where plaintexts get their one size; zeros but for the first `dirty` bytes.
     plaintext: Vec<u8>,
@@ -56,23 +59,61 @@ impl Defended {
 }
 
 impl Tunnel {
-    /// Runs `plan` from now on, in the place of the defense that ran before. The session, the endpoint and what waits
-    /// stay; from the next datagram on every one of data has the one size.
+    /// Changes what defends the traffic from now on; the session, the endpoint and what waits stay. `role` is that of this end,
+    /// where the change does not say it, and `seed` is random, known to nobody. Tells whether there was anything to do: where the
+    /// same runs already, it goes on undisturbed.
     ///
     /// # Errors
-    /// When the plan cannot run; what ran before still does.
-    pub fn start_defense(&mut self, plan: &Plan, seed: [u8; 32], now: Instant) -> Result<(), PlanError> {
-        self.run_plan(plan, seed, now)?;
+    /// When what runs by agreement cannot be agreed on anew: see [`DefenseChange::Renew`]. Nothing happens then.
+    pub fn set_defense(
+        &mut self,
+        change: DefenseChange,
+        role: Role,
+        seed: [u8; 32],
+        now: Instant,
+        out: &mut DatagramBatch,
+    ) -> Result<bool, RenewError> {
+        self.turn(now, out, |tunnel, out| {
+            match change {
+                DefenseChange::Off => tunnel.stop_defense(now, out),
+                DefenseChange::On(mut settings) => {
+                    settings.role.get_or_insert(role);
+                    if tunnel.negotiated.is_none() && tunnel.defense() == Some(&settings) {
+                        return Ok(false);
+                    }
+                    tunnel.start_defense(settings, seed, now);
+                }
+                DefenseChange::Ephemeral(mut settings) => {
+                    let role = *settings.role.get_or_insert(role);
+                    if tunnel.negotiation_status(now).is_some_and(|status| status.settings == settings) {
+                        return Ok(false);
+                    }
+                    tunnel.start_ephemeral(settings, role, seed, now, out);
+                }
+                DefenseChange::Renew => tunnel.renew(now)?,
+            }
+            Ok(true)
+        })
+    }
+
+    /// Returns what runs, as it was set or by agreement; `None` without a defense.
+    pub fn defense(&self) -> Option<&DefenseSettings> {
+        self.defended.as_ref().map(|defended| &defended.settings)
+    }
+
+    fn start_defense(&mut self, settings: DefenseSettings, seed: [u8; 32], now: Instant) {
+        let limits = settings.limits;
+        self.run_plan(settings, seed, now);
         self.negotiated = None;
         self.end_talk(now);
         self.noise.disclaim();
         self.note_protection();
-        Ok(())
+        self.set_limits(&limits, now);
     }
 
-    /// Runs `plan` in the place of what runs.
-    pub(super) fn run_plan(&mut self, plan: &Plan, seed: [u8; 32], now: Instant) -> Result<(), PlanError> {
-        let mut engine = Engine::new(plan, seed, now)?;
+    /// Runs this in the place of what runs.
+    pub(super) fn run_plan(&mut self, settings: DefenseSettings, seed: [u8; 32], now: Instant) {
+        let mut engine = Engine::new(&settings.plan, seed, now);
         let before = self.defended.take();
         let statistics = before.as_ref().map(|before| before.statistics).unwrap_or_default();
         let held = before.map(|before| {
@@ -80,6 +121,7 @@ impl Tunnel {
             before.held
         });
         self.defended = Some(Box::new(Defended {
+            settings,
             engine,
             plaintext: Vec::new(),
             dirty: 0,
@@ -88,12 +130,11 @@ impl Tunnel {
             held: held.unwrap_or_default(),
             statistics,
         }));
-        Ok(())
     }
 
     /// Sets the user's limits for the defense that runs and those that follow by agreement, from now on. They hold
     /// whatever machines ask for.
-    pub fn set_limits(&mut self, limits: &Limits, now: Instant) {
+    pub(super) fn set_limits(&mut self, limits: &Limits, now: Instant) {
         self.padding.set_limits(limits);
         if let Some(defended) = &mut self.defended {
             defended.engine.limit_blocking(limits.max_blocking_frac.map_or(0.0, |frac| frac.get()), now);
@@ -102,20 +143,15 @@ impl Tunnel {
 
     /// Runs no machines, and gives packets their own sizes, until there is an agreement: the peer wants no defense.
     pub(super) fn stand_down(&mut self, now: Instant) {
-        // Without machines nothing can be refused.
-        if self.run_plan(&Plan::new([]), [0; 32], now).is_ok()
-            && let Some(defended) = &mut self.defended
-        {
+        let Some(settings) = self.defense().cloned() else { return };
+        self.run_plan(DefenseSettings { plan: Plan::default(), ..settings }, [0; 32], now);
+        if let Some(defended) = &mut self.defended {
             defended.has_one_size = false;
         }
     }
 
     /// Ends the defense: what waited for the end of blocking leaves, and packets have their own sizes again.
-    pub fn stop_defense(&mut self, now: Instant, out: &mut DatagramBatch) {
-        self.turn(now, out, |tunnel, out| tunnel.undefend(now, out));
-    }
-
-    fn undefend(&mut self, now: Instant, out: &mut DatagramBatch) {
+    fn stop_defense(&mut self, now: Instant, out: &mut DatagramBatch) {
         let Some(defended) = &mut self.defended else { return };
         defended.engine.open();
         self.queue.drop_padding();
@@ -141,12 +177,11 @@ impl Tunnel {
     }
 
     /// Runs `plan` in the place of the machines that were agreed on: for tests.
-    ///
-    /// # Errors
-    /// When the plan cannot run; what ran before still does.
     #[cfg(feature = "virtual-time")]
-    pub fn run_machines(&mut self, plan: &Plan, seed: [u8; 32], now: Instant) -> Result<(), PlanError> {
-        self.run_plan(plan, seed, now)
+    pub fn run_machines(&mut self, plan: &Plan, seed: [u8; 32], now: Instant) {
+        if let Some(settings) = self.defense().cloned() {
+            self.run_plan(DefenseSettings { plan: plan.clone(), ..settings }, seed, now);
+        }
     }
 
     /// Sends a padding packet as a machine that asks for one without flags does: for tests.

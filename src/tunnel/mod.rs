@@ -56,8 +56,6 @@ mod talk;
 mod tests;
 mod timeouts;
 mod timers;
-#[cfg(test)]
-mod truth_tables;
 mod turn;
 
 pub use allowed_ips::AllowedIps;

@@ -14,7 +14,7 @@ use super::departure::{Agreement, Class};
 use super::frame::HEADER;
 use super::timers::{AGREEMENT_TIME, SETTLE_TIME, Timer};
 use super::{DatagramBatch, Ecn, Tunnel};
-use crate::defense::{Plan, PlanError};
+use crate::defense::Plan;
 use crate::negotiation::{Agreed, Capabilities, Choice, Config, Event, Negotiation, Reason, RenewError};
 use crate::seed::Stream;
 use crate::settings::{
@@ -30,9 +30,7 @@ pub(super) struct Negotiated {
     settings: EphemeralSettings,
     role: Role,
     rng: ChaCha20Rng,
-    /// What runs.
-    running: DefenseSettings,
-    /// Whether that was drawn, by this end alone or by both.
+    /// Whether what runs was drawn, by this end alone or by both.
     is_drawn: bool,
     agreed_at: Option<Instant>,
     /// How often something was agreed on.
@@ -56,41 +54,26 @@ impl Negotiated {
 
 impl Tunnel {
     /// Agrees with the peer on a defense that both draw, now if there is a session, else as soon as there is one; until
-    /// then packets have the one size. Whatever ran before does not any more. `seed` is random, known to nobody.
-    ///
-    /// # Errors
-    /// Never in practice: when a defense without machines cannot run. What ran before still does.
-    pub fn start_ephemeral(
+    /// then packets have the one size. Whatever ran before does not any more.
+    pub(super) fn start_ephemeral(
         &mut self,
-        settings: &EphemeralSettings,
+        settings: EphemeralSettings,
         role: Role,
         seed: [u8; 32],
         now: Instant,
         out: &mut DatagramBatch,
-    ) -> Result<(), PlanError> {
-        self.turn(now, out, |tunnel, out| tunnel.begin_ephemeral(settings, role, seed, now, out))
-    }
-
-    fn begin_ephemeral(
-        &mut self,
-        settings: &EphemeralSettings,
-        role: Role,
-        seed: [u8; 32],
-        now: Instant,
-        out: &mut DatagramBatch,
-    ) -> Result<(), PlanError> {
+    ) {
         let mut rng = ChaCha20Rng::from_seed(seed);
         let running = DefenseSettings {
             name: EPHEMERAL.to_owned(),
             role: Some(role),
-            plan: Plan::new([]),
+            plan: Plan::default(),
             limits: settings.limits,
         };
-        self.run_plan(&running.plan, random(&mut rng), now)?;
+        self.run_plan(running, random(&mut rng), now);
         self.set_limits(&settings.limits, now);
         // What the peer has confirmed was something else.
         self.noise.disclaim();
-        let settings = EphemeralSettings { role: Some(role), ..settings.clone() };
         let is_asked = settings.negotiation != NegotiationPolicy::Off;
         if is_asked {
             let negotiation = Negotiation::new(self.brought(&settings, role));
@@ -104,7 +87,6 @@ impl Tunnel {
             settings,
             role,
             rng,
-            running,
             is_drawn: false,
             agreed_at: None,
             epochs: 0,
@@ -118,7 +100,6 @@ impl Tunnel {
         self.flush_queue(now, out);
         self.bound_wait();
         self.note_protection();
-        Ok(())
     }
 
     /// Returns what this end brings to a negotiation under `settings`.
@@ -147,9 +128,9 @@ impl Tunnel {
     /// # Errors
     /// When the peer is not asked to agree, and at a relay when there is nothing to renew, or the client's version does not
     /// know how to be asked. Nothing happens then.
-    pub fn renew(&mut self, now: Instant, out: &mut DatagramBatch) -> Result<(), RenewError> {
+    pub(super) fn renew(&mut self, now: Instant) -> Result<(), RenewError> {
         self.negotiated.as_ref().filter(|negotiated| negotiated.is_asked()).ok_or(RenewError::NotAsked)?;
-        self.turn(now, out, |tunnel, _| tunnel.talk.as_mut().ok_or(RenewError::NotAsked)?.renew(now))
+        self.talk.as_mut().ok_or(RenewError::NotAsked)?.renew(now)
     }
 
     /// Returns how far the traffic is protected.
@@ -184,11 +165,6 @@ impl Tunnel {
         });
         let renewals = negotiated.epochs.saturating_sub(1);
         Some(NegotiationStatus { settings: negotiated.settings.clone(), epoch, renewals })
-    }
-
-    /// Returns what runs by agreement, or in its place; `None` if the ends were not told to agree.
-    pub fn ephemeral(&self) -> Option<&DefenseSettings> {
-        self.negotiated.as_ref().map(|negotiated| &negotiated.running)
     }
 
     /// Tells whether this end has a peer to ask for an agreement, and should turn to it without being given a packet.
@@ -343,14 +319,9 @@ impl Tunnel {
 
     fn run_drawn(&mut self, defense: &maybetun_machines::Defense, seed: [u8; 32], now: Instant) {
         let Some(negotiated) = &mut self.negotiated else { return };
-        let running = DefenseSettings::of(defense, negotiated.role).limited(negotiated.settings.limits);
-        let plan = running.plan.clone();
-        // A valid defense runs: its machines were parsed, and there are fewer than a tunnel takes.
-        if self.run_plan(&plan, seed, now).is_ok()
-            && let Some(negotiated) = &mut self.negotiated
-        {
-            (negotiated.running, negotiated.is_drawn) = (running, true);
-        }
+        negotiated.is_drawn = true;
+        let settings = DefenseSettings::of(defense, negotiated.role).limited(negotiated.settings.limits);
+        self.run_plan(settings, seed, now);
     }
 
     fn be_alone(&mut self, reason: Reason, now: Instant) {

@@ -113,7 +113,7 @@ impl Sessions {
 
     /// Tells whether their age is to be looked at again, and not only when one ends.
     pub(super) fn is_check_due(&self, now: Instant) -> bool {
-        !self.checked.is_some_and(|checked| now.saturating_duration_since(checked) < CHECK)
+        self.checked.is_none_or(|checked| now.saturating_duration_since(checked) >= CHECK)
     }
 
     /// Notes that their age is looked at.

@@ -60,7 +60,7 @@ keys! {
 
 /// Returns the defense that `daita_enable=1` alone asks for: no machines, so constant size only.
 fn enabled() -> DefenseSettings {
-    DefenseSettings { name: UNNAMED.to_owned(), role: None, plan: Plan::new([]), limits: Limits::default() }
+    DefenseSettings { name: UNNAMED.to_owned(), role: None, plan: Plan::default(), limits: Limits::default() }
 }
 
 /// Takes a line of a request into the change of a peer's defense. `weight` is the room that is left for machines.
@@ -78,9 +78,9 @@ pub(super) fn set(
         return Ok(());
     }
     let Some(DefenseChange::On(settings)) = change else { return Err("daita_enable=1 before it") };
-    let before = settings.plan.machines.len();
+    let before = settings.plan.machines().len();
     set_setting(settings, key, value)?;
-    let added = settings.plan.machines[before..].iter().map(self::weight).sum();
+    let added = settings.plan.machines()[before..].iter().map(self::weight).sum();
     *weight = weight.checked_sub(added).ok_or("fewer or smaller machines in one request")?;
     Ok(())
 }
@@ -146,18 +146,18 @@ pub(super) fn format_status(text: &mut SecretBuffer, status: &DefenseStatus) {
 
 fn format_settings(text: &mut SecretBuffer, settings: &DefenseSettings) {
     let mut line = |key: DefenseKey, value: &dyn std::fmt::Display| text.line(key.name(), "=", value);
-    let Plan { machines, max_padding_frac, max_blocking_frac, max_actions_per_second } = &settings.plan;
+    let plan = &settings.plan;
     line(DefenseKey::Enable, &1);
-    for machine in machines.iter() {
+    for machine in plan.machines().iter() {
         line(DefenseKey::Machine, &machine.serialize());
     }
-    line(DefenseKey::MaxDecoyFrac, max_padding_frac);
-    line(DefenseKey::MaxDelayFrac, max_blocking_frac);
+    line(DefenseKey::MaxDecoyFrac, &plan.max_padding_frac());
+    line(DefenseKey::MaxDelayFrac, &plan.max_blocking_frac());
     line(DefenseKey::Name, &settings.name);
     if let Some(role) = settings.role {
         line(DefenseKey::Role, &role);
     }
-    line(DefenseKey::MaxActions, max_actions_per_second);
+    line(DefenseKey::MaxActions, &plan.max_actions_per_second());
     limits::format(&settings.limits, |limit, value| {
         let key = match limit {
             Limit::PaddingFrac => DefenseKey::LimitPaddingFrac,
@@ -182,8 +182,12 @@ fn set_setting(settings: &mut DefenseSettings, key: DefenseKey, value: &str) -> 
     match key {
         DefenseKey::Enable => {}
         DefenseKey::Machine => add_machine(plan, value)?,
-        DefenseKey::MaxDecoyFrac => plan.max_padding_frac = limits::fraction(value)?.get(),
-        DefenseKey::MaxDelayFrac => plan.max_blocking_frac = limits::fraction(value)?.get(),
+        DefenseKey::MaxDecoyFrac => {
+            *plan = limited(plan, limits::fraction(value)?.get(), plan.max_blocking_frac())?;
+        }
+        DefenseKey::MaxDelayFrac => {
+            *plan = limited(plan, plan.max_padding_frac(), limits::fraction(value)?.get())?;
+        }
         DefenseKey::MaxDelayedPackets => {
             text::decimal(value).filter(|&packets: &u64| packets != 0).ok_or("a number of packets, at least 1")?;
         }
@@ -199,7 +203,7 @@ fn set_setting(settings: &mut DefenseSettings, key: DefenseKey, value: &str) -> 
         DefenseKey::Role => settings.role = Some(role_from_name(value).ok_or("client or relay")?),
         DefenseKey::MaxActions => {
             let actions = text::decimal(value).filter(|actions| (1..=MAX_ACTIONS_PER_SECOND as u32).contains(actions));
-            plan.max_actions_per_second = actions.ok_or("a number, 1 to 1000000")?;
+            *plan = plan.clone().capped(actions.ok_or("a number, 1 to 1000000")?);
         }
         DefenseKey::LimitPaddingFrac => limits::set(&mut settings.limits, Limit::PaddingFrac, value)?,
         DefenseKey::LimitBlockingFrac => limits::set(&mut settings.limits, Limit::BlockingFrac, value)?,
@@ -209,16 +213,22 @@ fn set_setting(settings: &mut DefenseSettings, key: DefenseKey, value: &str) -> 
 }
 
 fn add_machine(plan: &mut Plan, value: &str) -> Result<(), &'static str> {
-    if plan.machines.len() == MAX_MACHINES {
+    if plan.machines().len() == MAX_MACHINES {
         return Err("at most 16 machines");
     }
-    let machine = machine::parse(value).map_err(|_| "a valid Maybenot machine of version 02")?;
-    let states = plan.machines.iter().map(|machine| machine.states.len()).sum::<usize>() + machine.states.len();
+    let invalid = "a valid Maybenot machine of version 02";
+    let machine = machine::parse(value).map_err(|_| invalid)?;
+    let states = plan.machines().iter().map(|machine| machine.states.len()).sum::<usize>() + machine.states.len();
     if states > MAX_STATES_A_SIDE {
         return Err("machines of at most 4096 states together");
     }
-    plan.machines = plan.machines.iter().cloned().chain([machine]).collect();
+    let with = Plan::new(plan.machines().iter().cloned().chain([machine]).collect::<Vec<_>>()).map_err(|_| invalid)?;
+    *plan = limited(&with.capped(plan.max_actions_per_second()), plan.max_padding_frac(), plan.max_blocking_frac())?;
     Ok(())
+}
+
+fn limited(plan: &Plan, max_padding_frac: f64, max_blocking_frac: f64) -> Result<Plan, &'static str> {
+    plan.clone().limited(max_padding_frac, max_blocking_frac).map_err(|_| "a number from 0 to 1")
 }
 
 /// Returns how much memory a machine takes, in units of some 16 bytes: that of a transition. A state takes 40.
@@ -263,8 +273,8 @@ mod tests {
             "daita_max_decoy_frac=0.5",
             "daita_max_delay_frac=0.25",
         ]);
-        assert_eq!(settings.plan.machines.len(), 2);
-        assert_eq!((settings.plan.max_padding_frac, settings.plan.max_blocking_frac), (0.5, 0.25));
+        assert_eq!(settings.plan.machines().len(), 2);
+        assert_eq!((settings.plan.max_padding_frac(), settings.plan.max_blocking_frac()), (0.5, 0.25));
         assert_eq!((settings.name.as_str(), settings.role), ("daita", None));
     }
 
@@ -280,7 +290,7 @@ mod tests {
         let settings =
             on(&["maybetun_defense=front", "maybetun_defense_role=relay", "maybetun_defense_max_actions_per_second=7"]);
         assert_eq!((settings.name.as_str(), settings.role), ("front", Some(Role::Relay)));
-        assert_eq!(settings.plan.max_actions_per_second, 7);
+        assert_eq!(settings.plan.max_actions_per_second(), 7);
     }
 
     #[test]
@@ -295,7 +305,7 @@ mod tests {
             max_blocking_frac: Fraction::new(0.0),
             max_padding_rate: Some(65_536),
         };
-        assert_eq!((settings.limits, settings.plan.max_padding_frac), (limits, 0.0));
+        assert_eq!((settings.limits, settings.plan.max_padding_frac()), (limits, 0.0));
         assert_eq!(on(&["daita_max_decoy_frac=0.5"]).limits, Limits::default());
     }
 

@@ -73,7 +73,7 @@ impl Configure for Device {
 pub fn apply_errno(error: &ApplyError) -> i32 {
     match error {
         ApplyError::Bind { source, .. } | ApplyError::Fwmark(source) => io_errno(source),
-        ApplyError::Endpoint { .. } | ApplyError::Defense { .. } => Errno::EINVAL as i32,
+        ApplyError::Endpoint { .. } => Errno::EINVAL as i32,
         ApplyError::Renew { source, .. } => renew_errno(*source),
         ApplyError::Stopped => Errno::ENODEV as i32,
     }

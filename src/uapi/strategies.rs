@@ -71,9 +71,10 @@ fn defense() -> impl Strategy<Value = DefenseSettings> {
     (catalogue, role(), prop::option::of(role()), name, fraction(), fraction(), 1..=1_000_000u32, limits()).prop_map(
         |(catalogued, side, role, name, padding, blocking, actions, limits)| {
             let mut settings = DefenseSettings::of(catalogued, side);
-            settings.plan.max_actions_per_second = actions;
-            settings.plan.max_padding_frac = padding.map_or(settings.plan.max_padding_frac, Fraction::get);
-            settings.plan.max_blocking_frac = blocking.map_or(settings.plan.max_blocking_frac, Fraction::get);
+            let plan = settings.plan.capped(actions);
+            let padding = padding.map_or(plan.max_padding_frac(), Fraction::get);
+            let blocking = blocking.map_or(plan.max_blocking_frac(), Fraction::get);
+            settings.plan = plan.limited(padding, blocking).unwrap();
             DefenseSettings { name, role, limits, ..settings }
         },
     )

@@ -82,12 +82,9 @@ pub(crate) fn tunnel(defense: &Defense, reference: &[Happened], end: Duration) -
     network.run_for(Duration::from_millis(100));
     let (start, now) = (network.now(), network.instant());
     for side in [0, 1] {
-        let plan = Plan {
-            max_padding_frac: defense.max_padding_frac,
-            max_blocking_frac: defense.max_blocking_frac,
-            ..Plan::new(defense.machines[side].clone())
-        };
-        network.tunnels[side].start_defense(&plan, [7; 32], now).expect("the simulator runs it, too");
+        let plan = Plan::new(defense.machines[side].clone()).expect("the simulator runs it, too");
+        let plan = plan.limited(defense.max_padding_frac, defense.max_blocking_frac).expect("fractions");
+        network.start(side, &plan, [7; 32]);
         network.tunnels[side].take_record();
     }
     let sent = reference.iter().filter(|it| it.event == TriggerEvent::NormalSent && it.at < end);

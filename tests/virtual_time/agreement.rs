@@ -9,7 +9,7 @@ use maybetun::settings::{Cause, EphemeralSettings, EpochStatus, NegotiationPolic
 use maybetun::tunnel::{DatagramBatch, Ecn, Event};
 use maybetun_machines::{Strength, Tier};
 
-use crate::network::{Fate, Network, number, packet};
+use crate::network::{Fate, Network, number, packet, renew};
 
 /// One size for all: the default MTU and what sealing adds.
 const SIZE: usize = 1_452;
@@ -99,8 +99,8 @@ fn with_a_plain_peer_this_end_alone_is_defended_and_says_so() {
     }
     assert_eq!(network.tunnels[0].protection(), Protection::OneSided(Cause::Refused(Reason::Unanswered)));
     assert_eq!([0, 1].map(|side| network.delivered[side].len()), [100, 100]);
-    let running = network.tunnels[0].ephemeral().unwrap();
-    assert_eq!(running.plan.machines.len(), 3, "a draw of its own");
+    let running = network.tunnels[0].defense().unwrap();
+    assert_eq!(running.plan.machines().len(), 3, "a draw of its own");
     assert!(network.seen.iter().all(|sighting| sighting.from == 1 || sighting.kind < 4 || sighting.length == SIZE));
 }
 
@@ -156,7 +156,7 @@ fn renewals_lose_nothing_and_change_everything() {
         seen.insert(assert_same_epoch(&network).fingerprint);
         let mut out = DatagramBatch::new();
         let now = network.instant();
-        network.tunnels[0].renew(now, &mut out).unwrap();
+        renew(&mut network.tunnels[0], now, &mut out).unwrap();
         network.inject(0, &out);
         for _ in 0..200 {
             sent += 1;

@@ -9,7 +9,7 @@ use maybetun::settings::{EphemeralSettings, MAX_RENEWAL, MIN_RENEWAL, Tier};
 use maybetun::tunnel::{DatagramBatch, Tunnel, TunnelConfig};
 
 use crate::machines::{Step, script};
-use crate::network::{Fate, Network, Sighting, address, packet};
+use crate::network::{Fate, Network, Sighting, address, packet, renew};
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -72,8 +72,8 @@ fn packets_and_padding_that_waited_for_the_gate_renew_alike() {
         let mut network = agreed();
         network.run_for(seconds(78));
         let now = network.instant();
-        let plan = Plan::new(vec![script(&[Step::block(seconds(5))])]);
-        network.tunnels[0].run_machines(&plan, [1; 32], now).unwrap();
+        let plan = Plan::new(vec![script(&[Step::block(seconds(5))])]).unwrap();
+        network.tunnels[0].run_machines(&plan, [1; 32], now);
         network.send(0, &packet(0, 1, 1_000));
         network.run_for(Duration::from_millis(500));
         match is_packet {
@@ -254,8 +254,8 @@ fn an_initiation_cannot_be_replayed_after_the_private_key_changed_back() {
 fn a_move_while_the_gate_is_closed_is_made_up_for() {
     let mut network = agreed();
     let now = network.instant();
-    let plan = Plan::new(vec![script(&[Step::block(seconds(2))])]);
-    network.tunnels[0].run_machines(&plan, [1; 32], now).unwrap();
+    let plan = Plan::new(vec![script(&[Step::block(seconds(2))])]).unwrap();
+    network.tunnels[0].run_machines(&plan, [1; 32], now);
     network.send(0, &packet(0, 1, 1_000));
     network.run_for(seconds(1));
     assert!(network.tunnels[0].is_closed());
@@ -273,7 +273,7 @@ fn control_does_not_leave_in_a_session_that_is_over() {
         network.fate = Box::new(|_| Fate::Lose);
         let mut out = DatagramBatch::new();
         let now = network.instant();
-        network.tunnels[0].renew(now, &mut out).unwrap(); // a hello, which nobody answers
+        renew(&mut network.tunnels[0], now, &mut out).unwrap(); // a hello, which nobody answers
         network.inject(0, &out);
         network.run_for(Duration::from_millis(500));
         network.seen.clear();
@@ -380,7 +380,7 @@ fn a_late_confirmation_does_not_shorten_the_newer_session() {
 fn control_that_is_overdue_does_not_leave_in_a_session_that_is_over() {
     let mut network = agreed();
     let (now, mut out) = (network.instant(), DatagramBatch::new());
-    network.tunnels[0].renew(now, &mut out).unwrap();
+    renew(&mut network.tunnels[0], now, &mut out).unwrap();
     assert_eq!(out.len(), 0, "it waits some ms");
     network.skip(seconds(1_000));
     let (now, mut out) = (network.instant(), DatagramBatch::new());

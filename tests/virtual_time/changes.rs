@@ -61,7 +61,7 @@ enum Change {
 impl Change {
     fn make(&self, network: &mut Network, side: usize) {
         match self {
-            Self::Agree(settings) => network.agree(side, settings),
+            Self::Agree(settings) => _ = network.agree(side, settings),
             Self::Defend(name) => {
                 let defense = maybetun_machines::find(name).expect("it is in the catalogue");
                 let role = [maybetun_machines::Role::Client, maybetun_machines::Role::Relay][side];

@@ -19,8 +19,7 @@ fn connected() -> Network {
 }
 
 fn start(network: &mut Network, side: usize, plan: &Plan) {
-    let now = network.instant();
-    network.tunnels[side].start_defense(plan, [3; 32], now).unwrap();
+    network.start(side, plan, [3; 32]);
 }
 
 /// The sizes of data packets from one side, without repetitions, in order.
@@ -34,7 +33,7 @@ fn sizes(network: &Network, side: usize) -> Vec<usize> {
 #[test]
 fn packets_of_all_sizes_and_padding_look_alike_from_the_first() {
     let mut network = connected();
-    start(&mut network, 0, &Plan::new(vec![metronome(Duration::from_millis(7))]));
+    start(&mut network, 0, &Plan::new(vec![metronome(Duration::from_millis(7))]).unwrap());
     let lengths = [24, 52, 1_419, 1_420, 576];
     for (count, length) in lengths.into_iter().enumerate() {
         network.send(0, &packet(0, count as u32, length));
@@ -51,7 +50,7 @@ fn packets_of_all_sizes_and_padding_look_alike_from_the_first() {
 fn keepalives_of_every_kind_look_like_packets() {
     // Passive: data came and nothing was sent for ten seconds.
     let mut network = connected();
-    start(&mut network, 0, &Plan::new(vec![]));
+    start(&mut network, 0, &Plan::default());
     network.send(1, &packet(1, 1, 100));
     network.run_for(seconds(12));
     assert_eq!(sizes(&network, 0), [1_452]);
@@ -66,7 +65,7 @@ fn keepalives_of_every_kind_look_like_packets() {
 
     // The one that confirms a session.
     let mut network = Network::new();
-    start(&mut network, 0, &Plan::new(vec![]));
+    start(&mut network, 0, &Plan::default());
     let now = network.instant();
     let mut out = maybetun::tunnel::DatagramBatch::new();
     network.tunnels[0].start_handshake(now, &mut out);
@@ -79,7 +78,11 @@ fn keepalives_of_every_kind_look_like_packets() {
 #[test]
 fn packets_that_waited_for_the_session_and_for_the_gate_look_alike() {
     let mut network = Network::new();
-    start(&mut network, 0, &Plan::new(vec![script(&[Step::block(seconds(2)).after(Duration::from_millis(100))])]));
+    start(
+        &mut network,
+        0,
+        &Plan::new(vec![script(&[Step::block(seconds(2)).after(Duration::from_millis(100))])]).unwrap(),
+    );
     for count in 0..30 {
         network.send(0, &packet(0, count, 60 + count as usize));
         network.run_for(Duration::from_millis(10));
@@ -93,7 +96,7 @@ fn packets_that_waited_for_the_session_and_for_the_gate_look_alike() {
 #[test]
 fn a_smaller_mtu_holds_at_once_and_larger_packets_are_dropped_and_counted() {
     let mut network = connected();
-    start(&mut network, 0, &Plan::new(vec![script(&[Step::block(seconds(2))])]));
+    start(&mut network, 0, &Plan::new(vec![script(&[Step::block(seconds(2))])]).unwrap());
     for (count, length) in [100, 1_420, 1_281, 1_280].into_iter().enumerate() {
         // The first one leaves before blocking begins.
         network.send(0, &packet(0, count as u32, length));
@@ -114,7 +117,7 @@ fn a_smaller_mtu_holds_at_once_and_larger_packets_are_dropped_and_counted() {
 #[test]
 fn a_larger_mtu_leaks_nothing_of_earlier_packets() {
     let mut network = connected();
-    start(&mut network, 0, &Plan::new(vec![]));
+    start(&mut network, 0, &Plan::default());
     for (mtu, length) in [(1_420, 1_420), (1_280, 60), (1_500, 24), (1_500, 1_500)] {
         network.tunnels[0].set_mtu(mtu);
         network.seen.clear();
@@ -133,7 +136,7 @@ fn switching_on_and_off_keeps_the_session_and_the_endpoint() {
         network.seen.clear();
         let is_on = turn % 2 == 0;
         if is_on {
-            start(&mut network, 0, &Plan::new(vec![metronome(Duration::from_millis(9))]));
+            start(&mut network, 0, &Plan::new(vec![metronome(Duration::from_millis(9))]).unwrap());
         } else {
             network.stop_defense(0);
         }
@@ -150,9 +153,13 @@ fn switching_on_and_off_keeps_the_session_and_the_endpoint() {
 fn bytes_are_counted_by_what_they_are() {
     let mut network = connected();
     for side in [0, 1] {
-        start(&mut network, side, &Plan::new(vec![]));
+        start(&mut network, side, &Plan::default());
     }
-    start(&mut network, 0, &Plan::new(vec![script(&[Step::pad(), Step::pad().after(Duration::from_millis(1))])]));
+    start(
+        &mut network,
+        0,
+        &Plan::new(vec![script(&[Step::pad(), Step::pad().after(Duration::from_millis(1))])]).unwrap(),
+    );
     network.send(0, &packet(0, 1, 100));
     network.run_for(seconds(1));
     let [sent, received] = [0, 1].map(|side| network.tunnels[side].defense_statistics(network.instant()).unwrap());
@@ -166,7 +173,7 @@ fn bytes_are_counted_by_what_they_are() {
 fn two_sides_that_hide_their_keepalives_fall_silent_when_nobody_speaks() {
     let mut network = connected();
     for side in [0, 1] {
-        start(&mut network, side, &Plan::new(vec![]));
+        start(&mut network, side, &Plan::default());
     }
     network.send(0, &packet(0, 1, 100));
     network.run_for(seconds(60));

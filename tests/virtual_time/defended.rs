@@ -32,12 +32,8 @@ fn random_plan(seed: u64) -> Plan {
     };
     let machines: Vec<Machine> =
         (0..1 + seed % 4).map(|_| config.get_random_machine(seed % 2 == 0, &mut rng)).collect();
-    Plan {
-        max_padding_frac: [0.0, 0.3, 0.8][(seed % 3) as usize],
-        max_blocking_frac: [0.0, 0.5][(seed % 2) as usize],
-        max_actions_per_second: CAP,
-        ..Plan::new(machines)
-    }
+    let (padding, blocking) = ([0.0, 0.3, 0.8][(seed % 3) as usize], [0.0, 0.5][(seed % 2) as usize]);
+    Plan::new(machines).unwrap().limited(padding, blocking).unwrap().capped(CAP)
 }
 
 #[derive(Debug, Clone)]
@@ -82,7 +78,7 @@ fn defended_with(plans: [Plan; 2]) -> (Network, Instant) {
     network.seen.clear();
     let now = network.instant();
     for side in [0, 1] {
-        network.tunnels[side].start_defense(&plans[side], [side as u8; 32], now).unwrap();
+        network.start(side, &plans[side], [side as u8; 32]);
         network.tunnels[side].take_record();
     }
     (network, now)
@@ -102,7 +98,7 @@ fn play(network: &mut Network, traffic: &[Sent]) -> [Vec<u32>; 2] {
 /// Random machines that block more often, and never bypassably.
 fn closing_plan(seed: u64) -> Plan {
     let plan = random_plan(seed);
-    let mut machines = plan.machines.to_vec();
+    let mut machines = plan.machines().to_vec();
     for action in machines.iter_mut().flat_map(|machine| &mut machine.states).filter_map(|state| state.action.as_mut())
     {
         match action {
@@ -115,7 +111,8 @@ fn closing_plan(seed: u64) -> Plan {
             Action::UpdateTimer { .. } | Action::SendPadding { .. } | Action::Cancel { .. } => {}
         }
     }
-    Plan { machines: machines.into(), ..plan }
+    let limited = Plan::new(machines).unwrap().limited(plan.max_padding_frac(), plan.max_blocking_frac());
+    limited.unwrap().capped(plan.max_actions_per_second())
 }
 
 /// When all was blocked, from what the framework was told: each beginning, and its end if it came.
@@ -224,11 +221,11 @@ proptest! {
         let count = |wanted: fn(&Event) -> bool| record.iter().filter(|(event, _)| wanted(event)).count() as f64;
         let padding = count(|event| matches!(event, Event::PaddingSent { .. }));
         let normal = count(|event| matches!(event, Event::NormalSent));
-        let allowed: u64 = plan.machines.iter().map(|machine| machine.allowed_padding_packets).sum();
-        if plan.max_padding_frac > 0.0 {
+        let allowed: u64 = plan.machines().iter().map(|machine| machine.allowed_padding_packets).sum();
+        if plan.max_padding_frac() > 0.0 {
             // What was asked for within the limits fires later: one more for each machine.
-            let slack = allowed as f64 + plan.machines.len() as f64 + 1.0;
-            let limit = plan.max_padding_frac / (1.0 - plan.max_padding_frac) * (normal + allowed as f64) + slack;
+            let slack = allowed as f64 + plan.machines().len() as f64 + 1.0;
+            let limit = plan.max_padding_frac() / (1.0 - plan.max_padding_frac()) * (normal + allowed as f64) + slack;
             prop_assert!(padding <= limit, "{padding} padding, {normal} normal, limit {limit}");
         }
         let statistics = network.tunnels[0].defense_statistics(network.instant()).unwrap();
@@ -264,9 +261,8 @@ fn hostile_machines_cost_no_more_than_the_cap_and_can_be_stopped() {
         network.run_for(Duration::from_secs(1));
         network.send(1, &packet(1, 0, 100));
         network.run_for(Duration::from_secs(1));
-        let now = network.instant();
-        let plan = Plan { max_actions_per_second: CAP, ..Plan::new(machines) };
-        network.tunnels[0].start_defense(&plan, [9; 32], now).unwrap();
+        let plan = Plan::new(machines).unwrap().capped(CAP);
+        network.start(0, &plan, [9; 32]);
         network.tunnels[0].take_record();
         let start = network.now();
         for count in 0..100 {
@@ -305,7 +301,7 @@ fn one_call_does_bounded_work_however_hostile_the_machine() {
         network.send(0, &packet(0, 0, 100));
         network.run_for(Duration::from_secs(1));
         let now = network.instant();
-        network.tunnels[0].start_defense(&Plan::new(vec![machine]), [9; 32], now).unwrap();
+        network.start(0, &Plan::new(vec![machine]).unwrap(), [9; 32]);
         network.tunnels[0].take_record();
         network.send_once(0, &packet(0, 1, 100));
         let by_send = network.tunnels[0].take_record().len();

@@ -12,7 +12,7 @@ use maybetun_machines::Tier;
 use proptest::prelude::*;
 
 use crate::machines::{Step, metronome, script, slots};
-use crate::network::{Fate, Network, address, number, packet};
+use crate::network::{Fate, Network, address, number, packet, renew};
 use crate::sealed::Ledger;
 
 /// Histories of one run, each of up to 40 turns, unless `DEPARTURE_HISTORIES` says otherwise.
@@ -122,9 +122,12 @@ impl World {
             Limits { max_padding_frac: Fraction::new(FRAC), max_padding_rate: Some(RATE), max_blocking_frac: None };
         let is_waiting = self.network.tunnels[side].is_waiting();
         let settings = EphemeralSettings { negotiation: self.policy, tier, limits, ..Default::default() };
-        let is_plain = self.network.tunnels[side].ephemeral().is_none();
-        self.counted_from[side] = (!is_waiting).then_some(self.network.raw.len());
-        self.network.agree(side, &settings);
+        let is_plain = self.network.tunnels[side].negotiation_status(self.network.instant()).is_none();
+        let counted_from = (!is_waiting).then_some(self.network.raw.len());
+        // Where the same is agreed on, or being so, it goes on undisturbed, and is counted on.
+        if self.network.agree(side, &settings) {
+            self.counted_from[side] = counted_from;
+        }
         if is_plain {
             self.required_from[side] = Some(self.network.now() + UNDER_WAY);
         }
@@ -158,7 +161,7 @@ impl World {
             }
             Turn::Renew => {
                 let (now, mut out) = (self.network.instant(), DatagramBatch::new());
-                let _ = self.network.tunnels[0].renew(now, &mut out);
+                let _ = renew(&mut self.network.tunnels[0], now, &mut out);
                 self.network.inject(0, &out);
                 self.network.flush(0);
             }
@@ -168,7 +171,9 @@ impl World {
                 (self.required_from[side], self.counted_from[side]) = (None, None);
                 (self.since_start[side], self.too_large[side]) = (0, (0, 0));
             }
-            Turn::Machines { side, kind } if self.network.tunnels[side].ephemeral().is_some() => {
+            Turn::Machines { side, kind }
+                if self.network.tunnels[side].negotiation_status(self.network.instant()).is_some() =>
+            {
                 let (now, block) = (self.network.instant(), Step::block(Duration::from_secs(3)));
                 let machines = match kind {
                     0 => vec![script(&[block])],
@@ -176,7 +181,7 @@ impl World {
                     2 => vec![metronome(Duration::from_millis(2))],
                     _ => vec![script(&[block.after(Duration::from_millis(100))]), slots(Duration::from_millis(30))],
                 };
-                self.network.tunnels[side].run_machines(&Plan::new(machines), [kind; 32], now).unwrap();
+                self.network.tunnels[side].run_machines(&Plan::new(machines).unwrap(), [kind; 32], now);
             }
             Turn::Machines { .. } => {}
             Turn::Weather(kind) => {

@@ -22,9 +22,8 @@ fn closed(blocked: Duration) -> Network {
 }
 
 fn close(network: &mut Network, side: usize, blocked: Duration) {
-    let now = network.instant();
-    let plan = Plan::new(vec![script(&[Step::block(blocked)])]);
-    network.tunnels[side].start_defense(&plan, [1; 32], now).unwrap();
+    let plan = Plan::new(vec![script(&[Step::block(blocked)])]).unwrap();
+    network.start(side, &plan, [1; 32]);
     network.send(side, &packet(side, 1, 100));
     network.run_for(Duration::from_millis(100));
     network.seen.clear();
@@ -127,8 +126,8 @@ fn an_initiation_that_comes_before_its_timer_was_looked_at_is_not_answered() {
     network.run_for(seconds(5));
     // Blocking is asked for 1 s after a packet; the driver is late, and an initiation comes first.
     let now = network.instant();
-    let plan = Plan::new(vec![script(&[Step::block(seconds(10)).after(seconds(1))])]);
-    network.tunnels[0].start_defense(&plan, [1; 32], now).unwrap();
+    let plan = Plan::new(vec![script(&[Step::block(seconds(10)).after(seconds(1))])]).unwrap();
+    network.start(0, &plan, [1; 32]);
     network.send(0, &packet(0, 1, 100));
     let mut out = DatagramBatch::new();
     network.tunnels[1].start_handshake(now, &mut out);
@@ -145,12 +144,12 @@ fn an_initiation_that_comes_before_its_timer_was_looked_at_is_not_answered() {
 fn handshake_messages_leave_as_soon_as_blocking_may_be_bypassed() {
     let mut network = closed(seconds(1));
     network.run_for(seconds(2));
-    let now = network.instant();
     let plan = Plan::new(vec![script(&[
         Step::block(seconds(20)),
         Step::block(seconds(15)).bypassable().replacing().after(seconds(5)),
-    ])]);
-    network.tunnels[0].start_defense(&plan, [1; 32], now).unwrap();
+    ])])
+    .unwrap();
+    network.start(0, &plan, [1; 32]);
     network.send(0, &packet(0, 1, 100));
     network.run_for(Duration::from_millis(100));
     network.seen.clear();
@@ -187,8 +186,7 @@ fn another_defense_lets_out_what_waited_for_the_first() {
     network.inject(1, &out);
     network.run_for(seconds(1));
     assert_eq!(from_first(&network), []);
-    let now = network.instant();
-    network.tunnels[0].start_defense(&Plan::new(vec![]), [1; 32], now).unwrap();
+    network.start(0, &Plan::default(), [1; 32]);
     network.flush(0);
     network.run_for(seconds(1));
     assert_eq!(network.delivered[1], [packet(0, 3, 100)]);

@@ -9,7 +9,7 @@ use maybetun::settings::{EphemeralSettings, Fraction, Limits, NegotiationPolicy}
 use maybetun_machines::Tier;
 
 use crate::machines::{fixed, frenzy, metronome};
-use crate::network::{Network, packet};
+use crate::network::{Network, packet, renew};
 
 /// Bytes of the IP packet around a datagram of the one size, over IPv4.
 const OUTER: u64 = 1_452 + 28;
@@ -20,23 +20,21 @@ const fn seconds(count: u64) -> Duration {
 
 /// Runs machines at side 0, under the user's limits.
 fn run(network: &mut Network, plan: &Plan, limits: &Limits) {
-    let now = network.instant();
-    network.tunnels[0].start_defense(plan, [1; 32], now).unwrap();
-    network.tunnels[0].set_limits(limits, now);
+    network.start_within(limits, 0, plan, [1; 32]);
     network.seen.clear();
 }
 
 /// Pads as fast as the cap on actions lets it, and asks for nothing else.
 fn flood() -> Plan {
     let action = Action::SendPadding { bypass: true, replace: false, timeout: fixed(Duration::ZERO), limit: None };
-    Plan { max_actions_per_second: 1_000_000, ..Plan::new(vec![frenzy(action)]) }
+    Plan::new(vec![frenzy(action)]).unwrap().capped(1_000_000)
 }
 
 #[test]
 fn a_fraction_of_packets_holds_for_all_machines_together() {
     for machines in [1, 4] {
         let mut network = Network::connected();
-        let plan = Plan::new(vec![metronome(Duration::from_millis(3)); machines]);
+        let plan = Plan::new(vec![metronome(Duration::from_millis(3)); machines]).unwrap();
         run(&mut network, &plan, &Limits { max_padding_frac: Fraction::new(0.5), ..Limits::default() });
         for count in 0..500 {
             network.send(0, &packet(0, count, 100));
@@ -81,7 +79,11 @@ fn a_fraction_of_time_holds_for_all_that_blocks() {
     };
     let mut network = Network::connected();
     let machines = [seconds(1_000), Duration::from_millis(10)].map(|duration| frenzy(block(duration)));
-    run(&mut network, &Plan::new(machines), &Limits { max_blocking_frac: Fraction::new(0.25), ..Limits::default() });
+    run(
+        &mut network,
+        &Plan::new(machines).unwrap(),
+        &Limits { max_blocking_frac: Fraction::new(0.25), ..Limits::default() },
+    );
     let from = network.now();
     for count in 0..1_000 {
         network.send(0, &packet(0, count, 100));
@@ -105,7 +107,7 @@ fn limits_outlive_an_epoch() {
         network.run_for(Duration::from_millis(100));
         if count % 50 == 49 {
             let (now, mut out) = (network.instant(), maybetun::tunnel::DatagramBatch::new());
-            let _ = network.tunnels[0].renew(now, &mut out);
+            let _ = renew(&mut network.tunnels[0], now, &mut out);
             network.inject(0, &out);
         }
     }
@@ -140,8 +142,7 @@ fn moved(network: &mut Network, negotiates: bool) -> u64 {
 #[test]
 fn an_address_that_shows_nothing_gets_three_times_what_came_from_it() {
     let mut network = Network::connected();
-    let now = network.instant();
-    network.tunnels[1].start_defense(&Plan::new(vec![metronome(Duration::from_millis(1))]), [1; 32], now).unwrap();
+    network.start(1, &Plan::new(vec![metronome(Duration::from_millis(1))]).unwrap(), [1; 32]);
     network.send(1, &packet(1, 1, 100));
     network.run_for(seconds(1));
     let bytes = moved(&mut network, false);
@@ -158,7 +159,7 @@ fn an_address_that_is_asked_and_answers_is_padded_to_again() {
     network.send(0, &packet(0, 0, 1_000));
     network.run_for(seconds(2));
     let now = network.instant();
-    network.tunnels[1].run_machines(&Plan::new(vec![metronome(Duration::from_millis(1))]), [1; 32], now).unwrap();
+    network.tunnels[1].run_machines(&Plan::new(vec![metronome(Duration::from_millis(1))]).unwrap(), [1; 32], now);
     network.send(1, &packet(1, 1, 100));
     network.run_for(seconds(1));
     // Nobody answers at the other address: seven frames that ask, at most, beside the padding.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use maybetun::defense::Plan;
 use maybetun::keys::PrivateKey;
-use maybetun::settings::{EphemeralSettings, Role};
+use maybetun::negotiation::RenewError;
+use maybetun::settings::{DefenseChange, DefenseSettings, EphemeralSettings, Limits, Role};
 use maybetun::tunnel::{DatagramBatch, Endpoint, Event, Tunnel, TunnelConfig, packets};
 use mock_instant::MockClock;
 use rand_chacha::ChaCha20Rng;
@@ -208,22 +209,25 @@ impl Network {
         self.put_on_wire(from, out);
     }
 
-    /// Has a side agree on a defense: side 0 as the client, side 1 as the relay.
-    pub(crate) fn agree(&mut self, side: usize, settings: &EphemeralSettings) {
+    /// Has a side agree on a defense: side 0 as the client, side 1 as the relay. Tells whether it had not before.
+    pub(crate) fn agree(&mut self, side: usize, settings: &EphemeralSettings) -> bool {
         // Numbers that no other network has.
         static SERIAL: AtomicU64 = AtomicU64::new(0);
-        self.agree_by(side, settings, SERIAL.fetch_add(1, Ordering::Relaxed));
+        self.agree_by(side, settings, SERIAL.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Does the same with delays that are drawn from `serial`: two networks with the same have the same.
-    pub(crate) fn agree_by(&mut self, side: usize, settings: &EphemeralSettings, serial: u64) {
+    pub(crate) fn agree_by(&mut self, side: usize, settings: &EphemeralSettings, serial: u64) -> bool {
         let mut out = DatagramBatch::new();
         let (now, role) = (self.instant(), [Role::Client, Role::Relay][side]);
         let mut seed = [side as u8; 32];
         seed[8..16].copy_from_slice(&serial.to_le_bytes());
-        self.tunnels[side].start_ephemeral(settings, role, seed, now, &mut out).expect("it runs");
+        let change = DefenseChange::Ephemeral(settings.clone());
+        let is_new =
+            self.tunnels[side].set_defense(change, role, seed, now, &mut out).expect("only a renewal is refused");
         self.put_on_wire(side, &out);
         self.flush(side);
+        is_new
     }
 
     /// Has a side send a padding packet.
@@ -251,10 +255,23 @@ impl Network {
         self.network = network;
     }
 
+    /// Has a side run a plan of its own, whose machines draw from `seed`; what waits is not flushed.
+    pub(crate) fn start(&mut self, side: usize, plan: &Plan, seed: [u8; 32]) {
+        self.start_within(&Limits::default(), side, plan, seed);
+    }
+
+    /// Does the same within the user's limits.
+    pub(crate) fn start_within(&mut self, limits: &Limits, side: usize, plan: &Plan, seed: [u8; 32]) {
+        let settings = DefenseSettings { name: "plan".to_owned(), role: None, plan: plan.clone(), limits: *limits };
+        let (now, mut out) = (self.instant(), DatagramBatch::new());
+        let change = DefenseChange::On(settings);
+        self.tunnels[side].set_defense(change, Role::Client, seed, now, &mut out).expect("only a renewal is refused");
+        self.put_on_wire(side, &out);
+    }
+
     /// Has a side run a plan of its own.
     pub(crate) fn defend(&mut self, side: usize, plan: &Plan) {
-        let now = self.instant();
-        self.tunnels[side].start_defense(plan, [side as u8; 32], now).expect("it runs");
+        self.start(side, plan, [side as u8; 32]);
         self.flush(side);
     }
 
@@ -262,7 +279,7 @@ impl Network {
     pub(crate) fn renew(&mut self, side: usize) {
         let mut out = DatagramBatch::new();
         let now = self.instant();
-        let _ = self.tunnels[side].renew(now, &mut out);
+        let _ = renew(&mut self.tunnels[side], now, &mut out);
         self.put_on_wire(side, &out);
         self.flush(side);
     }
@@ -271,7 +288,10 @@ impl Network {
     pub(crate) fn stop_defense(&mut self, side: usize) {
         let mut out = DatagramBatch::new();
         let now = self.instant();
-        self.tunnels[side].stop_defense(now, &mut out);
+        let change = DefenseChange::Off;
+        self.tunnels[side]
+            .set_defense(change, Role::Client, [0; 32], now, &mut out)
+            .expect("only a renewal is refused");
         self.put_on_wire(side, &out);
         self.flush(side);
     }
@@ -390,6 +410,11 @@ fn tunnel(keys: &[PrivateKey; 2], own: usize, [seed, life]: [u8; 2]) -> Tunnel {
     let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), seeds));
     tunnel.set_endpoint(Some(address(1 - own)));
     tunnel
+}
+
+/// Has a tunnel agree anew, and tells why it does not.
+pub(crate) fn renew(tunnel: &mut Tunnel, now: Instant, out: &mut DatagramBatch) -> Result<bool, RenewError> {
+    tunnel.set_defense(DefenseChange::Renew, Role::Client, [0; 32], now, out)
 }
 
 pub(crate) fn address(side: usize) -> Endpoint {

@@ -25,7 +25,7 @@ fn connected(is_defended: bool) -> Network {
             negotiation: NegotiationPolicy::Prefer,
             ..EphemeralSettings::default()
         };
-        (0..2).for_each(|side| network.agree(side, &settings));
+        (0..2).for_each(|side| _ = network.agree(side, &settings));
     }
     talk(&mut network, 20);
     network
@@ -145,8 +145,8 @@ proptest! {
 fn padding_overdue(side: usize) -> Network {
     let mut network = connected(true);
     let now = network.instant();
-    let plan = Plan::new(vec![metronome(Duration::from_millis(1))]);
-    network.tunnels[side].run_machines(&plan, [1; 32], now).unwrap();
+    let plan = Plan::new(vec![metronome(Duration::from_millis(1))]).unwrap();
+    network.tunnels[side].run_machines(&plan, [1; 32], now);
     network.send(side, &packet(side, 1, 1_000));
     network.run_for(Duration::from_millis(100));
     network.skip(Duration::from_millis(2));

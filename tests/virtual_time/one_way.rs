@@ -16,8 +16,7 @@ fn padding(padder: usize, interval: Duration) -> Network {
     let mut network = Network::new();
     network.send(0, &packet(0, 0, 100));
     network.run_for(seconds(1));
-    let now = network.instant();
-    network.tunnels[padder].start_defense(&Plan::new(vec![metronome(interval)]), [5; 32], now).unwrap();
+    network.start(padder, &Plan::new(vec![metronome(interval)]).unwrap(), [5; 32]);
     network.send(padder, &packet(padder, 1, 100));
     network.seen.clear();
     network

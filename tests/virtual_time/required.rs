@@ -11,7 +11,7 @@ use maybetun::tunnel::{DatagramBatch, Event};
 use maybetun_machines::Tier;
 
 use crate::machines::{Step, script, slots};
-use crate::network::{Fate, Network, address, number, packet};
+use crate::network::{Fate, Network, address, number, packet, renew};
 use crate::sealed::Ledger;
 
 const fn seconds(count: u64) -> Duration {
@@ -49,7 +49,7 @@ fn bytes_for_pings(network: &mut Network) -> usize {
 fn run_slots(network: &mut Network, side: usize, interval: Duration) {
     let now = network.instant();
     let block = script(&[Step::block(seconds(1_000_000)).bypassable().replacing()]);
-    network.tunnels[side].run_machines(&Plan::new(vec![block, slots(interval)]), [1; 32], now).unwrap();
+    network.tunnels[side].run_machines(&Plan::new(vec![block, slots(interval)]).unwrap(), [1; 32], now);
     network.send(side, &packet(side, 0, 1_000));
     network.run_for(Duration::from_millis(100));
 }
@@ -97,7 +97,7 @@ fn a_late_word_of_the_last_session_confirms_nothing_in_the_next() {
     let mut network = agreed(NegotiationPolicy::Require, Tier::Size);
     let mut out = DatagramBatch::new();
     let now = network.instant();
-    network.tunnels[1].renew(now, &mut out).unwrap();
+    renew(&mut network.tunnels[1], now, &mut out).unwrap();
     let before = network.raw.len();
     // Datagrams of the relay's, kept from the client: a new session of both makes it say what it runs.
     network.fate = Box::new(|from| if from == 1 { Fate::Lose } else { Fate::Deliver });
@@ -184,7 +184,7 @@ fn what_the_ends_have_to_say_rides_in_the_slots_of_blocking_without_an_end() {
             |network: &Network| network.tunnels[0].negotiation_status(network.instant()).unwrap().epoch.unwrap();
         let (before, mut out) = (epoch(&network).fingerprint, DatagramBatch::new());
         let now = network.instant();
-        let _ = network.tunnels[0].renew(now, &mut out);
+        let _ = renew(&mut network.tunnels[0], now, &mut out);
         network.inject(0, &out);
         network.run_for(seconds(5));
         assert_ne!(epoch(&network).fingerprint, before, "side {side} starved");
@@ -197,7 +197,7 @@ fn a_slot_that_carries_what_the_ends_say_looks_like_any_other() {
     run_slots(&mut network, 0, Duration::from_millis(10));
     network.seen.clear();
     let (now, mut out) = (network.instant(), DatagramBatch::new());
-    let _ = network.tunnels[0].renew(now, &mut out);
+    let _ = renew(&mut network.tunnels[0], now, &mut out);
     network.inject(0, &out);
     // Until the next epoch's machines take the place of those.
     network.run_for(Duration::from_millis(60));
@@ -301,7 +301,8 @@ fn who_is_told_to_agree_anew_waits_for_a_new_word() {
     for before in [NegotiationPolicy::Prefer, NegotiationPolicy::Require] {
         for side in [0, 1] {
             let ledger = Ledger::open();
-            let mut network = agreed(before, Tier::Blocking);
+            // Where the same was agreed on, it would go on undisturbed.
+            let mut network = agreed(before, Tier::Padding);
             // The peer does not answer.
             network.fate = Box::new(|_| Fate::Lose);
             network.raw.clear();
@@ -320,8 +321,7 @@ fn who_is_told_to_agree_anew_waits_for_a_new_word() {
 fn who_comes_back_from_a_defense_of_his_own_waits_for_a_new_word() {
     let ledger = Ledger::open();
     let mut network = agreed(NegotiationPolicy::Prefer, Tier::Size);
-    let now = network.instant();
-    network.tunnels[0].start_defense(&Plan::new([]), [1; 32], now).unwrap();
+    network.start(0, &Plan::default(), [1; 32]);
     network.stop_defense(1);
     network.run_for(seconds(1));
     network.raw.clear();

@@ -38,10 +38,10 @@ fn padding_from(side: usize, agreed: Agreed) -> Network {
         network.send(0, &packet(0, 0, 1_000));
         network.run_for(seconds(2));
     }
-    let (now, plan) = (network.instant(), Plan::new(vec![metronome(INTERVAL)]));
+    let (now, plan) = (network.instant(), Plan::new(vec![metronome(INTERVAL)]).unwrap());
     match agreed {
-        Agreed::Not => network.tunnels[side].start_defense(&plan, [1; 32], now).unwrap(),
-        Agreed::By(_) => network.tunnels[side].run_machines(&plan, [1; 32], now).unwrap(),
+        Agreed::Not => network.start(side, &plan, [1; 32]),
+        Agreed::By(_) => network.tunnels[side].run_machines(&plan, [1; 32], now),
     }
     network.send(side, &packet(side, 0, 1_000));
     network.run_for(seconds(1));

@@ -176,15 +176,15 @@ pub(super) fn describe(block: &mut Block, running: &DefenseStatus) {
 fn title(settings: &DefenseSettings) -> String {
     let plan = &settings.plan;
     let role = settings.role.map(|role| format!(", as {role}")).unwrap_or_default();
-    let machines = match plan.machines.len() {
+    let machines = match plan.machines().len() {
         1 => "1 machine".to_owned(),
         count => format!("{count} machines"),
     };
     let limit = |fraction: f64, what: &str, of: &str| {
         if fraction > 0.0 { format!(", {what} at most {fraction} of {of}") } else { String::new() }
     };
-    let padding = limit(plan.max_padding_frac, "padding", "packets");
-    let blocking = limit(plan.max_blocking_frac, "blocking", "time");
+    let padding = limit(plan.max_padding_frac(), "padding", "packets");
+    let blocking = limit(plan.max_blocking_frac(), "blocking", "time");
     format!("{}{role}: {machines}{padding}{blocking}", settings.name)
 }
 

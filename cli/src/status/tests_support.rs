@@ -40,7 +40,7 @@ pub(crate) fn silent(public_key: PublicKey) -> PeerStatus {
 /// A defense with something in every counter.
 pub(super) fn defense() -> DefenseStatus {
     let machine = maybetun_machines::find("front").unwrap().client().machines[0].clone();
-    let plan = Plan { max_padding_frac: 0.5, ..Plan::new([machine]) };
+    let plan = Plan::new([machine]).unwrap().limited(0.5, 0.0).unwrap();
     DefenseStatus {
         settings: DefenseSettings {
             name: "sample".to_owned(),

@@ -71,11 +71,11 @@ const MOST_FILES: u32 = 100;
 /// Returns the name of a file beside that at `path` that has `running`, and the file if it is not there yet.
 fn written(path: &Path, running: &DefenseSettings) -> anyhow::Result<(PathBuf, Option<(PathBuf, String)>)> {
     let side = Side {
-        machines: running.plan.machines.clone(),
+        machines: running.plan.machines().clone(),
         limits: maybetun_machines::Limits {
-            max_padding_frac: running.plan.max_padding_frac,
-            max_blocking_frac: running.plan.max_blocking_frac,
-            max_actions_per_second: f64::from(running.plan.max_actions_per_second),
+            max_padding_frac: running.plan.max_padding_frac(),
+            max_blocking_frac: running.plan.max_blocking_frac(),
+            max_actions_per_second: f64::from(running.plan.max_actions_per_second()),
         },
     };
     let (client, relay) = match running.role.context("its end is not known")? {

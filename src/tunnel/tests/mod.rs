@@ -1,11 +1,20 @@
 //! What one tunnel does with each kind of input, without the passing of time.
 
+mod truth_tables;
+
 use super::ip::tests::ipv4;
 use super::*;
 use crate::defense::Plan;
+use crate::settings::{DefenseChange, DefenseSettings, Limits, Role};
 
 const A: [u8; 4] = [10, 0, 0, 1];
 const B: [u8; 4] = [10, 0, 0, 2];
+
+/// Has a tunnel run a plan of its own.
+fn defend(tunnel: &mut Tunnel, plan: Plan, seed: [u8; 32], now: Instant) {
+    let settings = DefenseSettings { name: "plan".to_owned(), role: None, plan, limits: Limits::default() };
+    tunnel.set_defense(DefenseChange::On(settings), Role::Client, seed, now, &mut DatagramBatch::new()).unwrap();
+}
 
 /// Two tunnels that know each other, and what they put on the wire and on their TUN devices.
 struct Pair {
@@ -231,8 +240,9 @@ fn a_recorded_initiation_is_refused_whatever_was_changed_since_and_however_often
     is_refused("no preshared key", &|tunnel, now| tunnel.set_preshared_key(&PresharedKey::from_bytes(&[0; 32]), now));
     is_refused("the same private key", &|tunnel, now| tunnel.set_private_key(&own, now));
     is_refused("another defense", &|tunnel, now| {
-        tunnel.start_defense(&Plan::new([]), [1; 32], now).unwrap();
-        tunnel.stop_defense(now, &mut DatagramBatch::new());
+        defend(tunnel, Plan::default(), [1; 32], now);
+        let mut out = DatagramBatch::new();
+        tunnel.set_defense(DefenseChange::Off, Role::Client, [0; 32], now, &mut out).unwrap();
     });
     // A fresh one is answered: it is not that the tunnel is deaf.
     pair.tunnels[0].forget_sessions(pair.now);

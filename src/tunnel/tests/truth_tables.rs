@@ -9,8 +9,9 @@ use maybenot::event::Event as On;
 use maybenot::state::{State, Trans};
 use maybenot::{Machine, Timer};
 
-use super::ip::tests::ipv4;
-use super::{DatagramBatch, Endpoint, Tunnel, TunnelConfig};
+use super::super::ip::tests::ipv4;
+use super::super::{DatagramBatch, Endpoint, Tunnel, TunnelConfig};
+use super::defend;
 use crate::defense::{Gate, Plan};
 use crate::keys::PrivateKey;
 
@@ -59,7 +60,7 @@ impl Bench {
                 );
             }
         }
-        bench.tunnels[0].start_defense(&Plan::new(machines), [0; 32], bench.start).unwrap();
+        defend(&mut bench.tunnels[0], Plan::new(machines).unwrap(), [0; 32], bench.start);
         bench
     }
 
@@ -497,7 +498,7 @@ fn what_is_received_is_told_when_it_authenticated_and_then_what_it_was() {
     let receive = |defended: bool| {
         move |bench: &mut Bench| {
             if defended {
-                bench.tunnels[1].start_defense(&Plan::new(vec![]), [0; 32], bench.start).unwrap();
+                defend(&mut bench.tunnels[1], Plan::default(), [0; 32], bench.start);
             }
             let (now, mut out) = (bench.start, DatagramBatch::new());
             if defended {
