@@ -53,6 +53,14 @@ pub struct Config {
     pub peers: Vec<Peer>,
 }
 
+impl Config {
+    /// Returns the peers that a device takes. One with our own key is none: a device passes it over.
+    pub fn others(&self) -> impl Iterator<Item = &Peer> {
+        let own = self.interface.private_key.as_ref().map(PrivateKey::public_key);
+        self.peers.iter().filter(move |peer| Some(peer.public_key) != own)
+    }
+}
+
 /// The `[Interface]` section.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interface {

@@ -97,7 +97,7 @@ fn wants_ipv6(config: &Config) -> bool {
     let is_ipv6 = |prefix: &IpNet| matches!(prefix, IpNet::V6(_));
     let has_routes = config.interface.table != Table::Off;
     config.interface.addresses.iter().any(is_ipv6)
-        || has_routes && config.peers.iter().flat_map(|peer| &peer.allowed_ips).any(is_ipv6)
+        || has_routes && config.others().flat_map(|peer| &peer.allowed_ips).any(is_ipv6)
 }
 
 #[cfg(test)]

@@ -252,7 +252,7 @@ impl Session {
         }
         let has_moved = config.peers.iter().any(|peer| difference::is_endpoint_new(self.peer(peer.public_key), peer));
         if before.is_some() || has_moved {
-            let endpoints: Vec<_> = update.peers.iter().filter_map(|peer| peer.endpoint).collect();
+            let endpoints = session::endpoints(update);
             let mark = Some(tunnel.in_force.mark).filter(|mark| *mark != 0);
             return Some(mtu::wide_enough(tunnel.network.derive_mtu(&endpoints, mark).await, config));
         }

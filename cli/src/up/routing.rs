@@ -2,7 +2,6 @@
 
 use ipnet::IpNet;
 use maybetun::config::Config;
-use maybetun::keys::PrivateKey;
 
 use crate::leftovers::{Journal, Step, Taken};
 use crate::network::plan::{self, Family, Plan, Rule, RuleKind};
@@ -98,15 +97,15 @@ impl Routing {
     }
 }
 
-/// Returns what is to be routed to the peers. A peer with our own key is none: the device passes it over.
+/// Returns what is to be routed to the peers.
 fn allowed_ips(config: &Config) -> impl Iterator<Item = IpNet> {
-    let own = config.interface.private_key.as_ref().map(PrivateKey::public_key);
-    let others = config.peers.iter().filter(move |peer| Some(peer.public_key) != own);
-    others.flat_map(|peer| peer.allowed_ips.iter().copied())
+    config.others().flat_map(|peer| peer.allowed_ips.iter().copied())
 }
 
 #[cfg(test)]
 mod tests {
+    use maybetun::keys::PrivateKey;
+
     use super::*;
 
     #[test]

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use anyhow::Context as _;
 use maybetun::config::{Endpoint, Interface};
+use maybetun::keys::PrivateKey;
 use maybetun::settings::Update;
 
 use super::baseline::Baseline;
@@ -149,7 +150,7 @@ impl Session {
         let mark = mark(&plan, interface, kill_switch.is_wanted(), network);
         update.fwmark = Some(mark);
         kill_switch.close(mark, &remembered(&addresses)).await?;
-        let endpoints: Vec<SocketAddr> = update.peers.iter().filter_map(|peer| peer.endpoint).collect();
+        let endpoints = endpoints(&update);
         device.apply(update).context("cannot apply the configuration")?;
         let baseline = Baseline::new(device.status(), interface.addresses.clone());
 
@@ -231,6 +232,13 @@ impl Session {
             tracing::error!("{error:#}");
         }
     }
+}
+
+/// Returns where the peers are that a device is told of. A peer with our own key is none: the device passes it over.
+pub(super) fn endpoints(update: &Update) -> Vec<SocketAddr> {
+    let own = update.private_key.as_ref().and_then(Option::as_ref).map(PrivateKey::public_key);
+    let others = update.peers.iter().filter(|peer| Some(peer.public_key) != own);
+    others.filter_map(|peer| peer.endpoint).collect()
 }
 
 /// Returns what `source` asks of a device, with the endpoints that are no addresses themselves at `addresses`.
