@@ -7,8 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use maybetun::defense::{Engine, Event, Plan};
+use maybetun::defense::{Engine, Plan};
 use maybetun::keys::PrivateKey;
+use maybetun::traffic::{Direction, Kind, Traffic};
 use maybetun::tunnel::{AllowedIps, DatagramBatch, Endpoint, Tunnel, TunnelConfig};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 
@@ -158,8 +159,8 @@ fn maybenot(criterion: &mut Criterion) {
                 while let Some(effect) = engine.poll(now) {
                     black_box(effect);
                 }
-                engine.trigger(Event::NormalSent, now);
-                engine.follow(Event::TunnelSent);
+                engine.observe(&Traffic::packets(Direction::Sent, 1, 1_000, now));
+                engine.observe(&Traffic::datagram(Kind::Normal, Direction::Sent, 1_452, now).carrying(1, 1_000));
             });
         });
     }

@@ -8,6 +8,7 @@
 //! - [`seed`]: the seed that both peers share, and its streams of random numbers.
 //! - [`negotiation`]: how both ends agree on a defense that only they know.
 //! - [`config`]: wg-quick files.
+//! - [`traffic`]: what passes through a tunnel, told once as it happens.
 //! - [`settings`] and [`keys`]: what the layers tell each other.
 //!
 //! # Features
@@ -23,6 +24,7 @@ mod secret;
 pub mod seed;
 pub mod settings;
 mod text;
+pub mod traffic;
 pub mod tunnel;
 
 #[cfg(feature = "device")]

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// What may leave a tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What may leave a tunnel; the greater lets out less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gate {
     /// Everything.
     Open,

@@ -15,10 +15,13 @@
 
 mod blocking;
 mod budget;
+mod controller;
 mod lateness;
 mod plan;
 
 pub use blocking::Gate;
+pub use controller::Controller;
+pub(crate) use controller::Controllers;
 pub use maybenot::{Machine, TriggerEvent as Event};
 pub use plan::{DEFAULT_ACTIONS_PER_SECOND, MAX_MACHINES, Plan, PlanError};
 
@@ -33,6 +36,8 @@ use rand_chacha::rand_core::SeedableRng as _;
 use blocking::{Blocking, BlockingLimit};
 use budget::Budget;
 use lateness::Lateness;
+
+use crate::traffic::{Direction, Kind, Layer, Traffic};
 
 /// A timer that fires later than this does so from the present, instead of from the instant it was set for.
 pub const MAX_CATCH_UP: Duration = Duration::from_millis(100);
@@ -168,16 +173,32 @@ impl Engine {
         }
     }
 
-    /// Tells the framework of an event of the tunnel's at `now`.
-    pub fn trigger(&mut self, event: Event, now: Instant) {
-        self.resume(now);
-        self.tell(event);
+    /// Tells the framework of what passes. What the user sends and what the network brings happens when it does; what follows from
+    /// that, and from the effect that [`poll`](Self::poll) returned last, at the same instant.
+    pub fn observe(&mut self, traffic: &Traffic) {
+        if !traffic.is_data() {
+            return;
+        }
+        match (traffic.layer, traffic.direction, traffic.kind) {
+            (Layer::Packet, Direction::Sent, _) => {
+                self.resume(traffic.at);
+                self.tell_each(traffic.packets, Event::NormalSent);
+            }
+            (Layer::Datagram, Direction::Sent, _) => self.tell(Event::TunnelSent),
+            (Layer::Datagram, Direction::Received, _) => {
+                self.resume(traffic.at);
+                self.tell(Event::TunnelRecv);
+            }
+            (Layer::Packet, Direction::Received, Kind::Normal) => self.tell_each(traffic.packets, Event::NormalRecv),
+            (Layer::Packet, Direction::Received, _) => self.tell(Event::PaddingRecv),
+            (_, Direction::Dropped(_), _) => {}
+        }
     }
 
-    /// Tells the framework of an event that follows, at the same instant, from the effect that [`poll`](Self::poll)
-    /// returned last or the event that was [triggered](Self::trigger) last.
-    pub fn follow(&mut self, event: Event) {
-        self.tell(event);
+    fn tell_each(&mut self, count: usize, event: Event) {
+        for _ in 0..count {
+            self.tell(event.clone());
+        }
     }
 
     /// Says that what follows happens at `now`, or at the instant reached before: the framework's clock never goes back.

@@ -12,10 +12,11 @@ use super::frame::{Frame, FrameKind, HEADER};
 use super::queue::Item;
 use super::sealed;
 use super::timers::{REKEY_AFTER_TIME, Timer};
-use super::{Content, DATA_OVERHEAD, DatagramBatch, PADDING_MULTIPLE, Tunnel};
-use crate::defense::{Bypass, Effect, Engine, Event, Gate, Plan};
+use super::{DATA_OVERHEAD, DatagramBatch, PADDING_MULTIPLE, Tunnel};
+use crate::defense::{Bypass, Controller, Controllers, Effect, Engine, Gate, Plan};
 use crate::negotiation::RenewError;
 use crate::settings::{DefenseChange, DefenseSettings, DefenseStatistics, Limits, Role};
+use crate::traffic::{Direction, Drop, Kind, Traffic};
 
 /// Most timers of machines that fire in one call: the rest fire in the next, so that a runaway machine cannot hold its
 /// caller.
@@ -25,7 +26,7 @@ const MAX_FIRINGS: usize = 512;
 pub(super) struct Defended {
     /// What runs.
     settings: DefenseSettings,
-    pub(super) engine: Engine,
+    pub(super) controllers: Controllers,
     /// Where plaintexts get their one size; zeros but for the first `dirty` bytes.
     plaintext: Vec<u8>,
     dirty: usize,
@@ -39,6 +40,11 @@ pub(super) struct Defended {
 }
 
 impl Defended {
+    pub(super) fn observe(&mut self, traffic: &Traffic) {
+        self.statistics.observe(traffic);
+        self.controllers.observe(traffic);
+    }
+
     /// Returns the size of a plaintext that carries `content` bytes, where the one size is `size`.
     fn size_of(&self, content: usize, size: usize) -> usize {
         if self.has_one_size { size } else { content.next_multiple_of(PADDING_MULTIPLE).min(size) }
@@ -113,21 +119,20 @@ impl Tunnel {
 
     /// Runs this in the place of what runs.
     pub(super) fn run_plan(&mut self, settings: DefenseSettings, seed: [u8; 32], now: Instant) {
-        let mut engine = Engine::new(&settings.plan, seed, now);
+        let engine = Engine::new(&settings.plan, seed, now);
         let before = self.defended.take();
-        let statistics = before.as_ref().map(|before| before.statistics).unwrap_or_default();
-        let held = before.map(|before| {
-            engine.succeed(&before.engine, now);
-            before.held
-        });
+        let (controllers, held, statistics) = match before {
+            Some(before) => (before.controllers.with_machines(engine, now), before.held, before.statistics),
+            None => (Controllers::new(engine), Vec::new(), DefenseStatistics::default()),
+        };
         self.defended = Some(Box::new(Defended {
             settings,
-            engine,
+            controllers,
             plaintext: Vec::new(),
             dirty: 0,
             has_one_size: true,
             bundle: Vec::new(),
-            held: held.unwrap_or_default(),
+            held,
             statistics,
         }));
     }
@@ -137,7 +142,8 @@ impl Tunnel {
     pub(super) fn set_limits(&mut self, limits: &Limits, now: Instant) {
         self.padding.set_limits(limits);
         if let Some(defended) = &mut self.defended {
-            defended.engine.limit_blocking(limits.max_blocking_frac.map_or(0.0, |frac| frac.get()), now);
+            let max_frac = limits.max_blocking_frac.map_or(0.0, |frac| frac.get());
+            defended.controllers.engine_mut().limit_blocking(max_frac, now);
         }
     }
 
@@ -153,7 +159,7 @@ impl Tunnel {
     /// Ends the defense: what waited for the end of blocking leaves, and packets have their own sizes again.
     fn stop_defense(&mut self, now: Instant, out: &mut DatagramBatch) {
         let Some(defended) = &mut self.defended else { return };
-        defended.engine.open();
+        defended.controllers.open();
         self.queue.drop_padding();
         self.release_held(out);
         self.end_talk(now);
@@ -198,15 +204,16 @@ impl Tunnel {
     /// Returns what the defense in force has counted by `now`; `None` if none runs.
     pub fn defense_statistics(&self, now: Instant) -> Option<DefenseStatistics> {
         let defended = self.defended.as_ref()?;
-        let engine = defended.engine.statistics(now);
+        let machines = defended.controllers.engine();
+        let engine = machines.statistics(now);
         Some(DefenseStatistics {
             padding_actions: engine.padding_actions,
             blocking_actions: engine.blocking_actions,
             actions_capped: engine.actions_capped,
             blocked: engine.blocked,
             queue_high_water: self.queue.high_water() as u64,
-            lateness_p50: defended.engine.lateness(50),
-            lateness_p99: defended.engine.lateness(99),
+            lateness_p50: machines.lateness(50),
+            lateness_p99: machines.lateness(99),
             ..defended.statistics
         })
     }
@@ -214,8 +221,8 @@ impl Tunnel {
     /// Begins a record of what the machines are told, or takes what was recorded since; empty without a defense. The
     /// record grows without a bound: for tests.
     #[cfg(feature = "virtual-time")]
-    pub fn take_record(&mut self) -> Vec<(Event, Instant)> {
-        self.defended.as_mut().map(|defended| defended.engine.take_record()).unwrap_or_default()
+    pub fn take_record(&mut self) -> Vec<(crate::defense::Event, Instant)> {
+        self.defended.as_mut().map(|defended| defended.controllers.engine_mut().take_record()).unwrap_or_default()
     }
 
     /// Tells whether a full batch of packets would find room in the queue: while not, whoever can should read no more.
@@ -223,9 +230,23 @@ impl Tunnel {
         self.queue.has_room_for(128)
     }
 
+    /// Has another controller join the machines, until the defense is switched off: it goes on when other machines run. Returns
+    /// `false`, with nothing done, while no defense runs: padding is told from packets by its size else.
+    pub fn join(&mut self, controller: Box<dyn Controller>) -> bool {
+        let Some(defended) = &mut self.defended else { return false };
+        defended.controllers.join(controller);
+        true
+    }
+
+    /// Returns how much padding was asked for by `now`, and by which controller: by machines since they were agreed on, by others
+    /// since they joined.
+    pub fn padding_by_cause(&self, now: Instant) -> Vec<(&'static str, u64)> {
+        self.defended.as_ref().map(|defended| defended.controllers.padding(now).collect()).unwrap_or_default()
+    }
+
     /// Returns what may leave at present.
     pub(super) fn gate(&self) -> Gate {
-        self.defended.as_ref().map_or(Gate::Open, |defended| defended.engine.gate())
+        self.defended.as_ref().map_or(Gate::Open, |defended| defended.controllers.gate())
     }
 
     /// Fires the timers of machines that are due, and does what they ask for.
@@ -234,20 +255,15 @@ impl Tunnel {
             if out.is_full() {
                 return;
             }
-            let Some(effect) = self.defended.as_mut().and_then(|defended| defended.engine.poll(now)) else { return };
+            let Some(effect) = self.defended.as_mut().and_then(|defended| defended.controllers.poll(now)) else {
+                return;
+            };
             match effect {
                 Effect::Pad { bypass, replace } => self.pad(bypass, replace, now, out),
                 Effect::Unblocked => self.open_gate(now, out),
                 // Blocking may have become bypassable.
                 Effect::Nothing => self.release_held(out),
             }
-        }
-    }
-
-    /// Tells the machines of an event at `now`.
-    pub(super) fn trigger(&mut self, event: Event, now: Instant) {
-        if let Some(defended) = &mut self.defended {
-            defended.engine.trigger(event, now);
         }
     }
 
@@ -307,7 +323,7 @@ impl Tunnel {
     fn seal_keepalive(&mut self, now: Instant, out: &mut DatagramBatch) {
         let kind = if self.has_alike_timers() { FrameKind::Keepalive } else { FrameKind::Padding };
         self.padding.note_other();
-        self.seal_frame(&Frame::header(kind, self.size()), Content::Keepalive, now, out);
+        self.seal_frame(&Frame::header(kind, self.size()), Kind::Keepalive, now, out);
     }
 
     /// Seals what waits at the front of the queue, and may leave in a slot of that kind: several small packets together where the peer takes that; `false` if
@@ -327,12 +343,8 @@ impl Tunnel {
         let Some(defended) = &mut self.defended else { return false };
         let mut frame = std::mem::take(&mut defended.bundle);
         let packed = bundle::pack(&mut self.queue, size, &mut frame);
-        if let Some(packets) = packed
-            && self.seal_normal(&frame, frame.len() - HEADER, packets, now, out)
-            && let Some(defended) = &mut self.defended
-        {
-            defended.statistics.bundles_sent += 1;
-            defended.statistics.bundled_sent_packets += packets as u64;
+        if let Some(packets) = packed {
+            self.seal_normal(&frame, frame.len() - HEADER, packets, now, out);
         }
         if let Some(defended) = &mut self.defended {
             defended.bundle = frame;
@@ -357,55 +369,42 @@ impl Tunnel {
     /// stand out.
     pub(super) fn seal_constant(&mut self, packet: &[u8], now: Instant, out: &mut DatagramBatch) {
         let size = self.size();
-        let Some(defended) = &mut self.defended else { return };
         if packet.len() > size {
-            defended.statistics.too_large += 1;
+            self.note_dropped(Drop::TooLarge, 1, now);
             return;
         }
         self.seal_normal(packet, packet.len(), 1, now, out);
     }
 
-    /// Seals a plaintext with packets of the user's in it, `normal` bytes together, at the one size; `false` if there is no
-    /// session to seal it in.
-    fn seal_normal(
-        &mut self,
-        content: &[u8],
-        normal: usize,
-        packets: usize,
-        now: Instant,
-        out: &mut DatagramBatch,
-    ) -> bool {
+    /// Seals a plaintext with packets of the user's in it, `normal` bytes together, at the one size; where there is no session to
+    /// seal it in, they are dropped.
+    fn seal_normal(&mut self, content: &[u8], normal: usize, packets: usize, now: Instant, out: &mut DatagramBatch) {
         let size = self.size();
-        let Some(defended) = &mut self.defended else { return false };
+        let Some(defended) = &mut self.defended else { return };
         let size = defended.size_of(content.len(), size);
         let plaintext = defended.fill(content, size);
         let Some(length) = self.noise.seal(plaintext, out.space()) else {
-            self.statistics.dropped.no_session += packets as u64;
-            return false;
+            self.note_dropped(Drop::NoSession, packets, now);
+            return;
         };
         sealed::trace(content, out.space());
         out.commit(length);
-        defended.statistics.normal_sent_bytes += normal as u64;
-        defended.statistics.constant_size_sent_bytes += (size - normal) as u64;
-        self.statistics.sent_packets += packets as u64;
-        defended.engine.follow(Event::TunnelSent);
         self.padding.note_normal();
-        self.sent(Content::Packets, length, now);
+        self.sent(Traffic::datagram(Kind::Normal, Direction::Sent, length, now).carrying(packets, normal));
         self.note_traffic(now);
         self.rekey_if_older(REKEY_AFTER_TIME, now, out);
-        true
     }
 
     pub(super) fn seal_padding(&mut self, now: Instant, out: &mut DatagramBatch) {
         if self.silence(now).is_some() {
-            self.drop_padding(|drops| &mut drops.silent);
+            self.drop_padding(Drop::Silent, now);
             return;
         }
         if !self.padding.leaves(self.size() + DATA_OVERHEAD, self.remote(), now) {
-            self.drop_padding(|drops| &mut drops.unproven);
+            self.drop_padding(Drop::Unproven, now);
             return;
         }
-        self.seal_frame(&Frame::header(FrameKind::Padding, self.size()), Content::Frame, now, out);
+        self.seal_frame(&Frame::header(FrameKind::Padding, self.size()), Kind::Padding, now, out);
         self.note_traffic(now);
     }
 
@@ -416,13 +415,13 @@ impl Tunnel {
         if frame.len() <= size {
             self.padding.note_other();
             self.note_control_sent();
-            self.seal_frame_of(size, &frame, Content::Control, now, out);
+            self.seal_frame_of(size, &frame, Kind::Control, now, out);
         }
     }
 
     /// Seals a frame that carries nothing of the user's.
-    fn seal_frame(&mut self, frame: &[u8], content: Content, now: Instant, out: &mut DatagramBatch) {
-        self.seal_frame_of(self.size(), frame, content, now, out);
+    fn seal_frame(&mut self, frame: &[u8], kind: Kind, now: Instant, out: &mut DatagramBatch) {
+        self.seal_frame_of(self.size(), frame, kind, now, out);
     }
 
     /// Seals such a frame at a size of its own: where that is not the one size, it leaves whole or not at all.
@@ -430,12 +429,12 @@ impl Tunnel {
         &mut self,
         size: usize,
         frame: &[u8],
-        content: Content,
+        kind: Kind,
         now: Instant,
         out: &mut DatagramBatch,
     ) {
         if !self.sessions.is_in_use() || out.is_full() {
-            self.drop_padding(|drops| &mut drops.no_session);
+            self.drop_padding(Drop::NoSession, now);
             return;
         }
         let mut bare = Vec::new();
@@ -448,14 +447,14 @@ impl Tunnel {
                 &bare
             }
         };
-        let sealed = match content {
-            Content::Control => self.noise.seal_in_newest(plaintext, out.space()),
-            Content::Packets | Content::Frame | Content::Keepalive | Content::Handshake => {
+        let sealed = match kind {
+            Kind::Control => self.noise.seal_in_newest(plaintext, out.space()),
+            Kind::Normal | Kind::Padding | Kind::Keepalive | Kind::Handshake | Kind::Unknown => {
                 self.noise.seal(plaintext, out.space())
             }
         };
         let Some(length) = sealed else {
-            self.drop_padding(|drops| &mut drops.no_session);
+            self.drop_padding(Drop::NoSession, now);
             return;
         };
         sealed::trace(frame, out.space());
@@ -463,13 +462,8 @@ impl Tunnel {
             Some(FrameKind::Path) => out.commit_whole(length),
             _ => out.commit(length),
         }
-        if let Some(defended) = &mut self.defended {
-            defended.statistics.padding_sent_packets += 1;
-            defended.statistics.padding_sent_bytes += size as u64;
-            defended.engine.follow(Event::TunnelSent);
-        }
-        self.sent(content, length, now);
-        if content != Content::Keepalive || !self.has_alike_timers() {
+        self.sent(Traffic::datagram(kind, Direction::Sent, length, now));
+        if kind != Kind::Keepalive || !self.has_alike_timers() {
             self.rekey_if_older(REKEY_AFTER_TIME, now, out);
         }
     }
@@ -477,14 +471,12 @@ impl Tunnel {
     /// Takes a packet while a defense runs.
     pub(super) fn send_defended(&mut self, buffer: &mut [u8], length: usize, now: Instant, out: &mut DatagramBatch) {
         if length > self.size() {
-            if let Some(defended) = &mut self.defended {
-                defended.statistics.too_large += 1;
-            }
+            self.note_dropped(Drop::TooLarge, 1, now);
             return;
         }
         let departure = self.departure(Class::User, now);
         if matches!(departure, Departure::Never(_)) {
-            self.statistics.dropped.unprotected += 1;
+            self.note_dropped(Drop::Unprotected, 1, now);
             if !self.sessions.is_in_use() {
                 self.begin_handshake(now, out);
             }
@@ -498,35 +490,19 @@ impl Tunnel {
         }
         let passes = departure == Departure::Now && self.queue.is_empty() && out.has_room() && !is_small;
         if passes {
-            self.trigger(Event::NormalSent, now);
+            self.note(&Traffic::packets(Direction::Sent, 1, length, now));
             self.seal_constant(&buffer[..length], now, out);
         } else if self.queue.push(&buffer[..length], now).is_err() {
-            self.statistics.dropped.queue_full += 1;
+            self.note_dropped(Drop::QueueFull, 1, now);
         } else {
             self.bound_wait();
-            self.trigger(Event::NormalSent, now);
+            self.note(&Traffic::packets(Direction::Sent, 1, length, now));
         }
         // Machines that block at a packet hold the handshake that it asks for.
         self.run_defense(now, out);
         if !self.sessions.is_in_use() {
             self.begin_handshake(now, out);
         }
-    }
-
-    /// Tells the machines of a datagram that authenticated, and counts its bytes. `normal` is the length of the IP
-    /// packets in its `payload` bytes together, and `packets` their number; 0 if it brought none.
-    pub(super) fn note_received(&mut self, payload: usize, normal: usize, packets: usize, now: Instant) {
-        let Some(defended) = &mut self.defended else { return };
-        defended.engine.trigger(Event::TunnelRecv, now);
-        if packets == 0 {
-            defended.statistics.padding_received_packets += 1;
-            defended.statistics.padding_received_bytes += payload as u64;
-            defended.engine.follow(Event::PaddingRecv);
-            return;
-        }
-        defended.statistics.normal_received_bytes += normal as u64;
-        defended.statistics.constant_size_received_bytes += payload.saturating_sub(normal) as u64;
-        (0..packets).for_each(|_| defended.engine.follow(Event::NormalRecv));
     }
 
     /// Counts a bundle that brought so many packets.

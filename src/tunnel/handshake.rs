@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::sessions::{Call, Caller, Doubt};
 use super::timers::{MAX_JITTER, REKEY_AFTER_TIME, REKEY_TIMEOUT, Timer, between};
-use super::{Content, DatagramBatch, Endpoint, Event, Tunnel};
+use super::{DatagramBatch, Endpoint, Event, Tunnel};
+use crate::traffic::{Direction, Drop, Kind, Traffic};
 
 impl Tunnel {
     /// Begins a handshake unless one is under way or there is nowhere to send it.
@@ -104,7 +105,7 @@ impl Tunnel {
                 self.begin_handshake(now, out);
             }
         } else if self.sessions.is_call_hopeless(now) {
-            self.give_up();
+            self.give_up(now);
         } else {
             self.initiate(now, out);
             self.timers.set_first(Timer::HandshakeRetry, now + REKEY_TIMEOUT);
@@ -159,13 +160,14 @@ impl Tunnel {
         self.sessions.note_called(now);
         let jitter = self.jitter();
         self.timers.set(Timer::HandshakeRetry, now + REKEY_TIMEOUT + jitter);
-        self.sent(Content::Handshake, length, now);
+        self.sent(Traffic::datagram(Kind::Handshake, Direction::Sent, length, now));
     }
 
-    pub(super) fn give_up(&mut self) {
+    pub(super) fn give_up(&mut self, now: Instant) {
         self.sessions.hang_up();
         self.noise.hang_up();
-        self.statistics.dropped.no_session += self.queue.clear() as u64;
+        let given_up = self.queue.clear();
+        self.note_dropped(Drop::NoSession, given_up, now);
         self.push_event(Event::HandshakeFailed);
     }
 

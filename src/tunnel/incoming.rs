@@ -10,7 +10,8 @@ use super::frame::{Frame, FrameKind, HEADER};
 use super::noise::{Handshaken, Refused, Which};
 use super::sessions::{Caller, Doubt};
 use super::timers::REKEY_ON_RECEIVE;
-use super::{Content, DATA_OVERHEAD, DatagramBatch, Endpoint, IpHeader, Tunnel};
+use super::{DATA_OVERHEAD, DatagramBatch, Endpoint, IpHeader, Tunnel};
+use crate::traffic::{Direction, Drop, Kind, Layer, Traffic};
 
 /// What an authenticated payload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,18 @@ enum Accepted {
     Keepalive,
     /// Padding, or nothing that may come from this peer.
     Nothing,
+}
+
+impl Accepted {
+    /// Names it for who is told of what passes.
+    fn kind(self) -> Kind {
+        match self {
+            Self::Packets { .. } => Kind::Normal,
+            Self::Control | Self::Path => Kind::Control,
+            Self::Keepalive => Kind::Keepalive,
+            Self::Nothing => Kind::Padding,
+        }
+    }
 }
 
 impl Tunnel {
@@ -49,7 +62,7 @@ impl Tunnel {
     ) -> Option<usize> {
         assert!(packet.len() >= datagram.len() && !out.is_full(), "a tunnel needs room for what it is given");
         if from.is_nowhere() {
-            self.statistics.dropped.unauthenticated += 1;
+            self.note_refused(Drop::Unauthenticated, 1, now);
             return None;
         }
         self.turn(now, out, |tunnel, out| tunnel.take(datagram, from, now, source_is_allowed, packet, out))
@@ -81,7 +94,7 @@ impl Tunnel {
                 None
             }
             Err(_) => {
-                self.statistics.dropped.unauthenticated += 1;
+                self.note_refused(Drop::Unauthenticated, 1, now);
                 None
             }
         }
@@ -101,7 +114,7 @@ impl Tunnel {
         let opened = match self.noise.open(receiver, datagram, now, packet) {
             Ok(opened) => opened,
             Err(reason) => {
-                self.refuse(reason);
+                self.note_refused(reason.into(), 1, now);
                 return None;
             }
         };
@@ -112,12 +125,12 @@ impl Tunnel {
                 self.received_from(datagram.len(), from, now);
             }
             // It may be late: it does not say where the peer is now.
-            Which::Paused | Which::Old => self.received(datagram.len(), now),
+            Which::Paused | Which::Old => self.received(now),
         }
         let payload = datagram.len() - DATA_OVERHEAD;
         let accepted = match payload {
             0 => Accepted::Keepalive,
-            _ => self.accept(&mut packet[..opened.length], source_is_allowed),
+            _ => self.accept(&mut packet[..opened.length], source_is_allowed, now),
         };
         let (normal, packets) = match accepted {
             Accepted::Packets { bytes, count } => (bytes, count),
@@ -133,7 +146,10 @@ impl Tunnel {
             Accepted::Packets { .. } | Accepted::Nothing => self.note_traffic(now),
             Accepted::Control | Accepted::Path | Accepted::Keepalive => {}
         }
-        self.note_received(payload, normal, packets, now);
+        let datagram = Traffic::datagram(accepted.kind(), Direction::Received, datagram.len(), now);
+        self.note(&datagram.carrying(packets, normal));
+        let inside = Traffic { layer: Layer::Packet, bytes: if packets > 0 { normal } else { payload }, ..datagram };
+        self.note(&inside.carrying(packets, normal));
         if opened.session == Which::New {
             self.note_sessions();
             self.start_session(Caller::Peer, now, out);
@@ -163,15 +179,29 @@ impl Tunnel {
     }
 
     /// Judges an authenticated payload. Packets that may come from this peer are at its start then.
-    fn accept(&mut self, payload: &mut [u8], mut source_is_allowed: impl FnMut(IpAddr) -> bool) -> Accepted {
-        let mut is_allowed = |header: &IpHeader| {
-            let is_allowed = source_is_allowed(header.source);
-            match is_allowed {
-                true => self.statistics.received_packets += 1,
-                false => self.statistics.dropped.source_not_allowed += 1,
-            }
-            is_allowed
-        };
+    fn accept(
+        &mut self,
+        payload: &mut [u8],
+        mut source_is_allowed: impl FnMut(IpAddr) -> bool,
+        now: Instant,
+    ) -> Accepted {
+        let mut refused = 0;
+        let accepted = self.judge(
+            payload,
+            |header| {
+                let is_allowed = source_is_allowed(header.source);
+                refused += usize::from(!is_allowed);
+                is_allowed
+            },
+            now,
+        );
+        if refused > 0 {
+            self.note_dropped(Drop::SourceNotAllowed, refused, now);
+        }
+        accepted
+    }
+
+    fn judge(&mut self, payload: &mut [u8], mut is_allowed: impl FnMut(&IpHeader) -> bool, now: Instant) -> Accepted {
         if let Some(header) = IpHeader::parse(payload) {
             return if is_allowed(&header) {
                 Accepted::Packets { bytes: header.length, count: 1 }
@@ -186,7 +216,7 @@ impl Tunnel {
                     self.note_bundle(count);
                     return if count > 0 { Accepted::Packets { bytes, count } } else { Accepted::Nothing };
                 }
-                self.statistics.dropped.malformed += 1;
+                self.note_refused(Drop::Malformed, 1, now);
                 Accepted::Nothing
             }
             Some(FrameKind::Control) => Accepted::Control,
@@ -194,7 +224,7 @@ impl Tunnel {
             Some(FrameKind::Keepalive) => Accepted::Keepalive,
             Some(FrameKind::Padding | FrameKind::Unknown(_)) => Accepted::Nothing,
             None => {
-                self.statistics.dropped.malformed += 1;
+                self.note_refused(Drop::Malformed, 1, now);
                 Accepted::Nothing
             }
         }
@@ -211,7 +241,7 @@ impl Tunnel {
         let handshaken = match self.noise.take(receiver, datagram, now, from.remote, &mut self.rng, out.space()) {
             Ok(handshaken) => handshaken,
             Err(reason) => {
-                self.refuse(reason);
+                self.note_refused(reason.into(), 1, now);
                 return;
             }
         };
@@ -222,20 +252,22 @@ impl Tunnel {
                     self.doubt(Doubt::Away { home });
                     out.forget_but_next(length);
                 }
+                self.note(&Traffic::datagram(Kind::Handshake, Direction::Received, datagram.len(), now));
                 self.received_from(datagram.len(), from, now);
                 self.note_sessions();
                 self.emit_handshake(length, out);
-                self.sent(Content::Handshake, length, now);
+                self.sent(Traffic::datagram(Kind::Handshake, Direction::Sent, length, now));
                 self.answered(now);
             }
             Handshaken::Session(length) => {
+                self.note(&Traffic::datagram(Kind::Handshake, Direction::Received, datagram.len(), now));
                 self.received_from(datagram.len(), from, now);
                 self.note_sessions();
                 // boringtun confirms the session by a bare keepalive, which would stand out by its size.
                 let is_bare = self.defended.is_none();
                 if is_bare {
                     out.commit(length);
-                    self.sent(Content::Keepalive, length, now);
+                    self.sent(Traffic::datagram(Kind::Keepalive, Direction::Sent, length, now));
                 }
                 self.start_session(Caller::Us, now, out);
                 // Where what was sealed in before goes on, what the ends say to confirm the new session shows it to the peer.
@@ -245,11 +277,13 @@ impl Tunnel {
             }
         }
     }
+}
 
-    fn refuse(&mut self, reason: Refused) {
+impl From<Refused> for Drop {
+    fn from(reason: Refused) -> Self {
         match reason {
-            Refused::Replayed => self.statistics.dropped.replayed += 1,
-            Refused::Unauthenticated => self.statistics.dropped.unauthenticated += 1,
+            Refused::Replayed => Self::Replayed,
+            Refused::Unauthenticated => Self::Unauthenticated,
         }
     }
 }

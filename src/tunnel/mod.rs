@@ -82,6 +82,7 @@ use rand_core::SeedableRng as _;
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 use crate::settings::{Cause, Protection, Statistics};
+use crate::traffic::{Drop, Kind, Layer, Traffic};
 use defended::Defended;
 use engine::Keys;
 use negotiated::Negotiated;
@@ -236,19 +237,6 @@ pub struct Tunnel {
     rng: ChaCha20Rng,
 }
 
-/// How a datagram that we sent counts for the timers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Content {
-    /// Packets of the user's.
-    Packets,
-    /// Padding: it counts as packets do where the peer counts so too.
-    Frame,
-    /// A message of the negotiation: it counts as padding does.
-    Control,
-    Keepalive,
-    Handshake,
-}
-
 impl std::fmt::Debug for Tunnel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tunnel").field("peer", &self.peer()).field("sessions", &self.sessions).finish_non_exhaustive()
@@ -398,6 +386,24 @@ impl Tunnel {
     /// Returns what the tunnel has counted.
     pub fn statistics(&self) -> Statistics {
         self.statistics
+    }
+
+    /// Tells of what passes: nothing is told of it elsewhere.
+    fn note(&mut self, traffic: &Traffic) {
+        self.statistics.observe(traffic);
+        if let Some(defended) = &mut self.defended {
+            defended.observe(traffic);
+        }
+    }
+
+    /// Tells of packets of the user's that are dropped.
+    fn note_dropped(&mut self, why: Drop, packets: usize, now: Instant) {
+        self.note(&Traffic::dropped(Layer::Packet, Kind::Normal, why, packets, now));
+    }
+
+    /// Tells of a datagram that is dropped, or of messages in it.
+    fn note_refused(&mut self, why: Drop, count: usize, now: Instant) {
+        self.note(&Traffic::dropped(Layer::Datagram, Kind::Unknown, why, count, now));
     }
 
     /// Tells how the traffic is protected, if that changed.

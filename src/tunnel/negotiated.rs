@@ -21,6 +21,7 @@ use crate::settings::{
     Cause, DefenseSettings, EphemeralSettings, EpochStatus, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy,
     NegotiationStatus, Protection, Role,
 };
+use crate::traffic::Drop;
 
 /// The least MTU of the peer's that is taken at its word, in bytes: what every IPv4 host takes (RFC 791, section 3.1).
 const MIN_SIZE: usize = 576;
@@ -203,7 +204,8 @@ impl Tunnel {
             return;
         }
         if let Some(limit) = now.checked_sub(AGREEMENT_TIME) {
-            self.statistics.dropped.unprotected += self.queue.expire(limit) as u64;
+            let expired = self.queue.expire(limit);
+            self.note_dropped(Drop::Unprotected, expired, now);
         }
         self.bound_wait();
     }
@@ -265,8 +267,10 @@ impl Tunnel {
         let is_fresh = self.noise.is_fresh(session);
         self.path.note_asked_in(body.len() + HEADER);
         let Some(talk) = &mut self.talk else { return };
-        self.statistics.dropped.malformed += talk.receive(body, is_fresh, now);
-        if is_fresh && talk.is_assured() {
+        let malformed = talk.receive(body, is_fresh, now);
+        let is_assured = talk.is_assured();
+        self.note_refused(Drop::Malformed, malformed, now);
+        if is_fresh && is_assured {
             // Whoever can say so in that session runs what was agreed on, and opens what is sealed in it.
             self.timers.cancel(Timer::Settle);
             self.noise.assure(session);
@@ -336,7 +340,8 @@ impl Tunnel {
             self.stand_down(now);
         }
         if self.agreement() == Agreement::Refused {
-            self.statistics.dropped.unprotected += self.queue.clear() as u64;
+            let given_up = self.queue.clear();
+            self.note_dropped(Drop::Unprotected, given_up, now);
         }
     }
 }

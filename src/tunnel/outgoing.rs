@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use super::departure::Class;
+use super::queue::QueueFull;
 use super::timers::REKEY_AFTER_TIME;
-use super::{Content, DatagramBatch, Ecn, PADDING_MULTIPLE, Tunnel};
+use super::{DatagramBatch, Ecn, PADDING_MULTIPLE, Tunnel};
 use crate::defense::Bypass;
+use crate::traffic::{Direction, Drop, Kind, Traffic};
 
 impl Tunnel {
     /// Takes an IP packet, the first `length` bytes of `buffer`, to be sent to the peer.
@@ -23,7 +25,7 @@ impl Tunnel {
     pub fn send(&mut self, buffer: &mut [u8], length: usize, now: Instant, out: &mut DatagramBatch) {
         assert!(length <= buffer.len() && length <= usize::from(u16::MAX), "an IP packet is at most 65,535 bytes");
         if self.endpoint.is_none() {
-            self.statistics.dropped.no_endpoint += 1;
+            self.note_dropped(Drop::NoEndpoint, 1, now);
             return;
         }
         self.turn(now, out, |tunnel, out| match tunnel.defended {
@@ -35,11 +37,13 @@ impl Tunnel {
     /// Takes a packet while no defense runs.
     fn send_plain(&mut self, buffer: &mut [u8], length: usize, now: Instant, out: &mut DatagramBatch) {
         if self.may_leave(Class::User, now) && self.queue.is_empty() && out.has_room() {
+            self.note(&Traffic::packets(Direction::Sent, 1, length, now));
             self.seal(buffer, length, now, out);
             return;
         }
-        if self.queue.push(&buffer[..length], now).is_err() {
-            self.statistics.dropped.queue_full += 1;
+        match self.queue.push(&buffer[..length], now) {
+            Ok(()) => self.note(&Traffic::packets(Direction::Sent, 1, length, now)),
+            Err(QueueFull) => self.note_dropped(Drop::QueueFull, 1, now),
         }
         if !self.sessions.is_in_use() {
             self.begin_handshake(now, out);
@@ -65,7 +69,7 @@ impl Tunnel {
     /// Does the same, as part of a turn.
     pub(super) fn flush_now(&mut self, now: Instant, out: &mut DatagramBatch) {
         if let Some(defended) = &mut self.defended {
-            defended.engine.resume(now);
+            defended.controllers.engine_mut().resume(now);
         }
         self.flush_queue(now, out);
     }
@@ -108,7 +112,7 @@ impl Tunnel {
             && let Some(length) = self.noise.seal(&[], out.space())
         {
             out.commit(length);
-            self.sent(Content::Keepalive, length, now);
+            self.sent(Traffic::datagram(Kind::Keepalive, Direction::Sent, length, now));
         }
         if !self.has_alike_timers() {
             self.rekey_if_older(REKEY_AFTER_TIME, now, out);
@@ -124,13 +128,12 @@ impl Tunnel {
         let mark = Ecn::of(&buffer[..length]);
         let padded = length.next_multiple_of(PADDING_MULTIPLE).min(self.size().max(length)).min(buffer.len());
         buffer[length..padded].fill(0);
-        let Some(length) = self.noise.seal(&buffer[..padded], out.space()) else {
-            self.statistics.dropped.no_session += 1;
+        let Some(sealed) = self.noise.seal(&buffer[..padded], out.space()) else {
+            self.note_dropped(Drop::NoSession, 1, now);
             return;
         };
-        out.commit_marked(length, mark.into());
-        self.statistics.sent_packets += 1;
-        self.sent(Content::Packets, length, now);
+        out.commit_marked(sealed, mark.into());
+        self.sent(Traffic::datagram(Kind::Normal, Direction::Sent, sealed, now).carrying(1, length));
         self.rekey_if_older(REKEY_AFTER_TIME, now, out);
     }
 }

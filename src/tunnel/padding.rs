@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use super::timers::MAX_SILENCE;
 use super::{V4_HEADERS, V6_HEADERS};
-use crate::settings::{Fraction, Limits, PaddingDrops};
+use crate::settings::{Fraction, Limits};
+use crate::traffic::Drop;
 
 /// What an address that has not shown that it receives may be sent, as a multiple of what came from it: that of QUIC (RFC
 /// 9000, section 8.1).
@@ -27,15 +28,14 @@ pub(super) enum Over {
     Silent,
 }
 
-impl Over {
-    /// Returns the counter of padding that was not sent for this.
-    pub(super) fn counter(self, drops: &mut PaddingDrops) -> &mut u64 {
-        match self {
-            Self::Frac => &mut drops.over_frac,
-            Self::Rate => &mut drops.over_rate,
-            Self::DeviceRate => &mut drops.over_device_rate,
-            Self::Unproven => &mut drops.unproven,
-            Self::Silent => &mut drops.silent,
+impl From<Over> for Drop {
+    fn from(over: Over) -> Self {
+        match over {
+            Over::Frac => Self::OverFrac,
+            Over::Rate => Self::OverRate,
+            Over::DeviceRate => Self::OverDeviceRate,
+            Over::Unproven => Self::Unproven,
+            Over::Silent => Self::Silent,
         }
     }
 }

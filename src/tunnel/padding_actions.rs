@@ -10,7 +10,7 @@ use super::departure::{Agreement, Class, Departure};
 use super::padding::Over;
 use super::{DATA_OVERHEAD, DatagramBatch, Tunnel};
 use crate::defense::{Bypass, Replace};
-use crate::settings::PaddingDrops;
+use crate::traffic::{Drop, Kind, Layer, Traffic};
 
 impl Tunnel {
     /// Does what a padding action asks for: the eight cells of the framework's table, and the ninth, no blocking. Padding
@@ -47,11 +47,11 @@ impl Tunnel {
                 self.seal_padding(now, out);
             }
             // Later it would be at another instant.
-            Departure::Now => self.drop_padding(|drops| &mut drops.no_room),
+            Departure::Now => self.drop_padding(Drop::NoRoom, now),
             Departure::Held | Departure::NotBefore(_) => self.queue_padding(now),
             Departure::Never(over) => {
                 if let Some(over) = over {
-                    self.drop_padding(|drops| over.counter(drops));
+                    self.drop_padding(over.into(), now);
                 }
             }
         }
@@ -61,14 +61,14 @@ impl Tunnel {
     /// as a packet does.
     fn pad_without_session(&mut self, replace: Replace, now: Instant, out: &mut DatagramBatch) {
         if !self.has_alike_timers() {
-            self.drop_padding(|drops| &mut drops.no_session);
+            self.drop_padding(Drop::NoSession, now);
             return;
         }
         match self.padding_over(now) {
             _ if replace == Replace::Yes && !self.queue.is_empty() => {}
             None => self.queue_padding(now),
             Some(over) => {
-                self.drop_padding(|drops| over.counter(drops));
+                self.drop_padding(over.into(), now);
                 return;
             }
         }
@@ -92,16 +92,14 @@ impl Tunnel {
 
     fn queue_padding(&mut self, now: Instant) {
         if self.queue.push_padding().is_err() {
-            self.drop_padding(|drops| &mut drops.queue_full);
+            self.drop_padding(Drop::QueueFull, now);
             return;
         }
         self.take_padding(now);
     }
 
-    pub(super) fn drop_padding(&mut self, cause: impl FnOnce(&mut PaddingDrops) -> &mut u64) {
-        if let Some(defended) = &mut self.defended {
-            *cause(&mut defended.statistics.padding_dropped) += 1;
-        }
+    pub(super) fn drop_padding(&mut self, why: Drop, now: Instant) {
+        self.note(&Traffic::dropped(Layer::Packet, Kind::Padding, why, 1, now));
     }
 
     /// Counts padding of the one size against the limits.

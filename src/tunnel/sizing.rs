@@ -8,8 +8,9 @@ use std::time::Instant;
 use super::departure::Class;
 use super::frame::{Frame, FrameKind};
 use super::path_size::PathFrame;
-use super::{Content, DATA_OVERHEAD, DatagramBatch, Event, Tunnel, V4_HEADERS, V6_HEADERS};
+use super::{DATA_OVERHEAD, DatagramBatch, Event, Tunnel, V4_HEADERS, V6_HEADERS};
 use crate::negotiation::Capabilities;
+use crate::traffic::{Drop, Kind};
 
 /// The least that a path is taken to carry, in bytes of an IP packet: what IPv6 promises (RFC 8200, section 5).
 const MIN_PATH: usize = 1_280;
@@ -82,7 +83,7 @@ impl Tunnel {
     fn seal_path_frame(&mut self, PathFrame { body, size }: &PathFrame, now: Instant, out: &mut DatagramBatch) {
         let frame = [&Frame::header(FrameKind::Path, *size)[..], body].concat();
         self.padding.note_other();
-        self.seal_frame_of(*size, &frame, Content::Control, now, out);
+        self.seal_frame_of(*size, &frame, Kind::Control, now, out);
     }
 
     /// Takes the body of such a frame, which came in the session of these bits in a plaintext of `size` bytes.
@@ -98,7 +99,7 @@ impl Tunnel {
             return;
         }
         if !self.path.receive(body, size, self.full_size(), now) {
-            self.statistics.dropped.malformed += 1;
+            self.note_refused(Drop::Malformed, 1, now);
         }
         self.run_sizing(now, out);
     }

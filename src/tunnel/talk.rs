@@ -54,11 +54,11 @@ impl Talk {
     }
 
     /// Takes the body of a control frame, and returns how many messages were not understood.
-    pub(super) fn receive(&mut self, body: &[u8], is_fresh: bool, now: Instant) -> u64 {
+    pub(super) fn receive(&mut self, body: &[u8], is_fresh: bool, now: Instant) -> usize {
         self.has_news = true;
         let before = self.negotiation.malformed();
         self.negotiation.receive(body, is_fresh, now, &mut self.rng);
-        self.negotiation.malformed() - before
+        usize::try_from(self.negotiation.malformed() - before).unwrap_or(usize::MAX)
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {

@@ -7,7 +7,8 @@ use super::sessions::Doubt;
 use super::timers::{
     KEEPALIVE_TIMEOUT, KEEPALIVE_TIMEOUTS, MAX_SILENCE, SILENCE_TIMEOUT, SILENCE_TIMEOUTS, Timer, Timers, between,
 };
-use super::{Content, DatagramBatch, Endpoint, Event, Tunnel};
+use super::{DatagramBatch, Endpoint, Event, Tunnel};
+use crate::traffic::{Kind, Traffic};
 
 /// A session may be used at the instant it ends, and is forgotten after it.
 const TICK: Duration = Duration::from_nanos(1);
@@ -74,7 +75,7 @@ impl Tunnel {
     /// Returns when [`handle_timeout`](Self::handle_timeout) should be called next; `None` if an idle tunnel may sleep
     /// until something is sent or received.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let machines = self.defended.as_ref().and_then(|defended| defended.engine.next_timeout());
+        let machines = self.defended.as_ref().and_then(|defended| defended.controllers.next_timeout());
         let own = if self.may_pass(Class::Handshake) { self.timers.next() } else { self.timers.get(Timer::Forget) };
         machines.into_iter().chain(own).chain(self.negotiation_timeout()).chain(self.sizing_timeout()).min()
     }
@@ -115,18 +116,19 @@ impl Tunnel {
     }
 
     /// Keeps the books for a datagram that was sealed.
-    pub(super) fn sent(&mut self, content: Content, length: usize, now: Instant) {
-        self.statistics.sent_bytes += length as u64;
+    pub(super) fn sent(&mut self, traffic: Traffic) {
+        self.note(&traffic);
+        let now = traffic.at;
         self.timers.cancel(Timer::Keepalive);
         self.padding_since_sent = 0;
         if let Some(interval) = self.persistent_keepalive {
             self.timers.set(Timer::PersistentKeepalive, now + interval);
         }
         let is_alike = self.has_alike_timers();
-        let is_awaited = match content {
-            Content::Packets => true,
-            Content::Frame | Content::Control => is_alike,
-            Content::Handshake | Content::Keepalive => false,
+        let is_awaited = match traffic.kind {
+            Kind::Normal => true,
+            Kind::Padding | Kind::Control => is_alike,
+            Kind::Handshake | Kind::Keepalive | Kind::Unknown => false,
         };
         if is_awaited && self.timers.get(Timer::Silence).is_none() {
             let wait = if is_alike { between(SILENCE_TIMEOUTS, &mut self.rng) } else { SILENCE_TIMEOUT };
@@ -149,12 +151,11 @@ impl Tunnel {
         if self.padding.received(length, from.remote) {
             self.ask_for_proof(now);
         }
-        self.received(length, now);
+        self.received(now);
     }
 
     /// Keeps the books for a datagram that authenticated.
-    pub(super) fn received(&mut self, length: usize, now: Instant) {
-        self.statistics.received_bytes += length as u64;
+    pub(super) fn received(&mut self, now: Instant) {
         self.padding.note_heard();
         self.timers.cancel(Timer::Lost);
         self.timers.cancel(Timer::Silence);

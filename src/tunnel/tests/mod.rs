@@ -1,5 +1,6 @@
 //! What one tunnel does with each kind of input, without the passing of time.
 
+mod controllers;
 mod truth_tables;
 
 use super::ip::tests::ipv4;
@@ -125,7 +126,7 @@ fn the_table_knows_whose_each_session_is_and_no_two_sessions_share_an_index() {
         let (now, mut out) = (pair.now, DatagramBatch::new());
         pair.tunnels[0].network_changed(now, &mut out);
         // The next call is made by the packet that waits.
-        pair.tunnels[0].give_up();
+        pair.tunnels[0].give_up(pair.now);
     }
     drop(pair);
     assert!(seen.into_iter().all(|bits| table.owner_of(bits << 8).is_none()), "nothing is left of a tunnel");

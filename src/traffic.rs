@@ -1,0 +1,227 @@
+//! What passes through a tunnel, told once as it happens: to its counters, to the machines of a defense and whatever else
+//! [controls](crate::defense::Controller) what leaves.
+//!
+//! There are two layers. A packet of the user's is told when the tunnel takes it, and when one comes out; a datagram when it is
+//! sealed, and when one is opened. So a packet that waits is told as sent before the datagram that carries it. What is dropped is
+//! told where it is, and why.
+
+use std::time::Instant;
+
+use crate::settings::{DefenseStatistics, PaddingDrops, Statistics};
+use crate::tunnel::DATA_OVERHEAD;
+
+/// Where in the tunnel something passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layer {
+    /// Inside: IP packets, and what comes in their place.
+    Packet,
+    /// Outside: the payloads of UDP datagrams.
+    Datagram,
+}
+
+/// What passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Packets of the user's.
+    Normal,
+    /// Padding. As a datagram that is opened: whatever carries nothing that was asked for.
+    Padding,
+    /// A message of the negotiation, or a probe of the path.
+    Control,
+    /// A keepalive, bare or hidden among padding.
+    Keepalive,
+    /// A handshake message.
+    Handshake,
+    /// A datagram that could not be opened.
+    Unknown,
+}
+
+/// Which way something passes, or that it does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To the peer. A packet may have to wait yet.
+    Sent,
+    /// From the peer.
+    Received,
+    /// Nowhere.
+    Dropped(Drop),
+}
+
+/// Why something is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drop {
+    /// Too much waits already.
+    QueueFull,
+    /// No handshake completed in time; of padding: there was no session.
+    NoSession,
+    /// It is not known where the peer is.
+    NoEndpoint,
+    /// The source of a packet is not among the peer's allowed IPs.
+    SourceNotAllowed,
+    /// Its counter was seen before, or is too old to tell.
+    Replayed,
+    /// It did not authenticate, or belongs to no session.
+    Unauthenticated,
+    /// It authenticated, and holds nothing that it should.
+    Malformed,
+    /// A defense is required, and the peer refused it or did not agree in time.
+    Unprotected,
+    /// It is larger than the one size.
+    TooLarge,
+    /// The socket had no room: later, padding would be at another instant.
+    NoRoom,
+    /// Padding would be more than a fraction of all packets.
+    OverFrac,
+    /// Padding would be more than its rate.
+    OverRate,
+    /// Padding would be more than the rate of all peers together.
+    OverDeviceRate,
+    /// The peer's address has not shown that it receives.
+    Unproven,
+    /// The peer is silent.
+    Silent,
+}
+
+/// Something that passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traffic {
+    /// Where.
+    pub layer: Layer,
+    /// What.
+    pub kind: Kind,
+    /// Which way.
+    pub direction: Direction,
+    /// How many packets of the user's it is, or carries; of what is dropped, how many things.
+    pub packets: usize,
+    /// The bytes of those packets, without what constant size adds.
+    pub normal_bytes: usize,
+    /// Its bytes: of a packet the packet's, of a datagram the UDP payload's; 0 where that is not known of what is dropped.
+    pub bytes: usize,
+    /// When.
+    pub at: Instant,
+}
+
+impl Traffic {
+    /// Returns packets of the user's that pass the inside, `bytes` together.
+    pub fn packets(direction: Direction, packets: usize, bytes: usize, at: Instant) -> Self {
+        Self { layer: Layer::Packet, kind: Kind::Normal, direction, packets, normal_bytes: bytes, bytes, at }
+    }
+
+    /// Returns a datagram of `bytes` that passes the outside, and carries none of the user's packets.
+    pub fn datagram(kind: Kind, direction: Direction, bytes: usize, at: Instant) -> Self {
+        Self { layer: Layer::Datagram, kind, direction, packets: 0, normal_bytes: 0, bytes, at }
+    }
+
+    /// Returns the same, which carries so many of the user's packets, of these bytes together.
+    #[must_use]
+    pub fn carrying(self, packets: usize, normal_bytes: usize) -> Self {
+        Self { packets, normal_bytes, ..self }
+    }
+
+    /// Returns so many things that are dropped.
+    pub fn dropped(layer: Layer, kind: Kind, why: Drop, count: usize, at: Instant) -> Self {
+        Self { layer, kind, direction: Direction::Dropped(why), packets: count, normal_bytes: 0, bytes: 0, at }
+    }
+
+    /// Tells whether it is data of a session, and no handshake message.
+    pub fn is_data(&self) -> bool {
+        !matches!(self.kind, Kind::Handshake | Kind::Unknown)
+    }
+}
+
+impl Statistics {
+    /// Counts what passes.
+    pub(crate) fn observe(&mut self, traffic: &Traffic) {
+        match (traffic.direction, traffic.layer) {
+            (Direction::Sent, Layer::Datagram) => {
+                self.sent_bytes += traffic.bytes as u64;
+                self.sent_packets += traffic.packets as u64;
+            }
+            (Direction::Sent, Layer::Packet) => {}
+            (Direction::Received, Layer::Datagram) => self.received_bytes += traffic.bytes as u64,
+            (Direction::Received, Layer::Packet) => self.received_packets += traffic.packets as u64,
+            (Direction::Dropped(why), _) if traffic.kind != Kind::Padding => {
+                let dropped = &mut self.dropped;
+                let counter = match why {
+                    Drop::QueueFull => &mut dropped.queue_full,
+                    Drop::NoSession => &mut dropped.no_session,
+                    Drop::NoEndpoint => &mut dropped.no_endpoint,
+                    Drop::SourceNotAllowed => &mut dropped.source_not_allowed,
+                    Drop::Replayed => &mut dropped.replayed,
+                    Drop::Unauthenticated => &mut dropped.unauthenticated,
+                    Drop::Malformed => &mut dropped.malformed,
+                    Drop::Unprotected => &mut dropped.unprotected,
+                    // Those are a defense's.
+                    Drop::TooLarge
+                    | Drop::NoRoom
+                    | Drop::OverFrac
+                    | Drop::OverRate
+                    | Drop::OverDeviceRate
+                    | Drop::Unproven
+                    | Drop::Silent => return,
+                };
+                *counter += traffic.packets as u64;
+            }
+            (Direction::Dropped(_), _) => {}
+        }
+    }
+}
+
+impl DefenseStatistics {
+    /// Counts what passes while a defense runs.
+    pub(crate) fn observe(&mut self, traffic: &Traffic) {
+        let (packets, normal) = (traffic.packets as u64, traffic.normal_bytes as u64);
+        let plaintext = traffic.bytes.saturating_sub(DATA_OVERHEAD) as u64;
+        match (traffic.direction, traffic.layer, traffic.kind) {
+            (Direction::Sent, Layer::Datagram, Kind::Normal) => {
+                self.normal_sent_bytes += normal;
+                self.constant_size_sent_bytes += plaintext.saturating_sub(normal);
+                if packets > 1 {
+                    self.bundles_sent += 1;
+                    self.bundled_sent_packets += packets;
+                }
+            }
+            (Direction::Received, Layer::Datagram, Kind::Normal) => {
+                self.normal_received_bytes += normal;
+                self.constant_size_received_bytes += plaintext.saturating_sub(normal);
+            }
+            (Direction::Sent, Layer::Datagram, _) if traffic.is_data() => {
+                self.padding_sent_packets += 1;
+                self.padding_sent_bytes += plaintext;
+            }
+            (Direction::Received, Layer::Datagram, _) if traffic.is_data() => {
+                self.padding_received_packets += 1;
+                self.padding_received_bytes += plaintext;
+            }
+            (Direction::Dropped(Drop::TooLarge), _, Kind::Normal) => self.too_large += packets,
+            (Direction::Dropped(why), _, Kind::Padding) => {
+                if let Some(counter) = self.padding_dropped.counter(why) {
+                    *counter += packets;
+                }
+            }
+            (Direction::Sent | Direction::Received | Direction::Dropped(_), ..) => {}
+        }
+    }
+}
+
+impl PaddingDrops {
+    fn counter(&mut self, why: Drop) -> Option<&mut u64> {
+        Some(match why {
+            Drop::NoSession => &mut self.no_session,
+            Drop::QueueFull => &mut self.queue_full,
+            Drop::NoRoom => &mut self.no_room,
+            Drop::OverFrac => &mut self.over_frac,
+            Drop::OverRate => &mut self.over_rate,
+            Drop::OverDeviceRate => &mut self.over_device_rate,
+            Drop::Unproven => &mut self.unproven,
+            Drop::Silent => &mut self.silent,
+            Drop::NoEndpoint
+            | Drop::SourceNotAllowed
+            | Drop::Replayed
+            | Drop::Unauthenticated
+            | Drop::Malformed
+            | Drop::Unprotected
+            | Drop::TooLarge => return None,
+        })
+    }
+}
