@@ -3,8 +3,42 @@
 
 use std::time::Instant;
 
-use super::{Effect, Engine, Gate};
+use super::{Engine, Gate};
 use crate::traffic::Traffic;
+
+/// What the tunnel has to do because a timer fired. The events that go with it were told to the framework already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Send or queue a padding packet, as the table of blocking and flags says.
+    Pad {
+        /// The padding passes bypassable blocking.
+        bypass: Bypass,
+        /// A packet that waits already serves as the padding.
+        replace: Replace,
+    },
+    /// Let out what waited for the end of blocking.
+    Unblocked,
+    /// Nothing: blocking began or was changed, or an internal timer fired.
+    Nothing,
+}
+
+/// The bypass flag of padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bypass {
+    /// It waits while outgoing traffic is blocked.
+    No,
+    /// It passes blocking that is bypassable.
+    Yes,
+}
+
+/// The replace flag of padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// It is always a packet of its own.
+    No,
+    /// A packet that waits already takes its place.
+    Yes,
+}
 
 /// Decides when and with what datagrams leave, beside the user's packets. It has no clock and sends nothing: it is told what
 /// passes, and says what is to be done, and when it is to be asked again.

@@ -20,8 +20,8 @@ mod lateness;
 mod plan;
 
 pub use blocking::Gate;
-pub use controller::Controller;
 pub(crate) use controller::Controllers;
+pub use controller::{Bypass, Controller, Effect, Replace};
 pub use maybenot::{Machine, TriggerEvent as Event};
 pub use plan::{DEFAULT_ACTIONS_PER_SECOND, MAX_MACHINES, Plan, PlanError};
 
@@ -45,40 +45,6 @@ pub const MAX_CATCH_UP: Duration = Duration::from_millis(100);
 /// Most times that internal timers were set and the framework is yet to be told: what the packets of a few batches can
 /// cause at once.
 const MAX_BEGUN: usize = 1_024;
-
-/// What the tunnel has to do because a timer fired. The events that go with it were told to the framework already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
-    /// Send or queue a padding packet, as the table of blocking and flags says.
-    Pad {
-        /// The padding passes bypassable blocking.
-        bypass: Bypass,
-        /// A packet that waits already serves as the padding.
-        replace: Replace,
-    },
-    /// Let out what waited for the end of blocking.
-    Unblocked,
-    /// Nothing: blocking began or was changed, or an internal timer fired.
-    Nothing,
-}
-
-/// The bypass flag of padding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bypass {
-    /// It waits while outgoing traffic is blocked.
-    No,
-    /// It passes blocking that is bypassable.
-    Yes,
-}
-
-/// The replace flag of padding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replace {
-    /// It is always a packet of its own.
-    No,
-    /// A packet that waits already takes its place.
-    Yes,
-}
 
 /// What an engine has counted since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

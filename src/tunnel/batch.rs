@@ -3,7 +3,7 @@
 use super::{Ecn, MAX_DATAGRAM};
 
 /// Most datagrams in one batch.
-const MAX_DATAGRAMS: usize = 128;
+pub(super) const MAX_DATAGRAMS: usize = 128;
 
 /// Size of the buffer, in bytes: 128 datagrams of Ethernet size, or at least three of the largest.
 const CAPACITY: usize = 4 * MAX_DATAGRAM;
