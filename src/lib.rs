@@ -32,7 +32,7 @@ pub mod device;
 #[cfg(feature = "uapi")]
 pub mod uapi;
 
-/// The examples of the README, as tests.
+/// The examples of the documents, as tests.
 #[cfg(all(doctest, feature = "device"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../docs/app.md")]
+struct Documents;

@@ -254,8 +254,8 @@ mod tests {
         for (text, rate) in [
             (help("defense wg0 on --help").as_str(), &of_peer),
             (&help("up --help"), &of_device),
-            (include_str!("../../README.md"), &of_peer),
-            (include_str!("../../README.md"), &of_device),
+            (include_str!("../../docs/configuration.md"), &of_peer),
+            (include_str!("../../docs/configuration.md"), &of_device),
             (include_str!("../../docs/machine-readable.md"), &of_peer),
         ] {
             assert!(text.contains(rate), "{rate} in {text:.200}");

@@ -181,4 +181,17 @@ mod tests {
             assert_eq!(meant(name), key, "{name}");
         }
     }
+
+    #[test]
+    fn the_documents_have_a_row_for_each_key_and_no_other() {
+        let document = include_str!("../../docs/configuration.md");
+        let keys = |section: &str| {
+            let (_, rows) = document.split_once(&format!("<!-- rows: {section} -->")).unwrap();
+            let rows = rows.split("<!-- end -->").next().unwrap();
+            let keys = rows.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next());
+            keys.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(keys("Interface"), InterfaceKey::ALL.iter().map(|key| key.name()).collect::<Vec<_>>());
+        assert_eq!(keys("Peer"), PeerKey::ALL.iter().map(|key| key.name()).collect::<Vec<_>>());
+    }
 }

@@ -1,5 +1,6 @@
 //! What can be set on a device and read from it: the common tongue of configuration files, the UAPI and the driver.
 
+mod counting;
 mod defense;
 mod ephemeral;
 mod limits;

@@ -76,6 +76,8 @@ pub use padding::PaddingRate;
 pub use queue::{MAX_QUEUED_BYTES, MAX_QUEUED_PACKETS};
 pub use timers::{MAX_SILENCE, REJECT_AFTER_TIME};
 
+pub use crate::traffic::DATA_OVERHEAD;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -96,9 +98,6 @@ use queue::Queue;
 use sessions::Sessions;
 use talk::Talk;
 use timers::{Timer, Timers};
-
-/// Bytes that sealing adds to a plaintext: type, receiver, counter (16) and tag (16).
-pub const DATA_OVERHEAD: usize = 32;
 
 /// Bytes of the headers around a datagram: IPv4 or IPv6 (without options), and UDP.
 pub(crate) const V4_HEADERS: usize = 20 + 8;

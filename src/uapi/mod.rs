@@ -4,7 +4,7 @@
 //! Unix socket in [`DIRECTORY`], described at <https://www.wireguard.com/xplatform/>.
 //! - [`Server`] answers for a running device; [`Configure`] is what it asks of the device.
 //! - [`client`] asks, blocking.
-//! - `daita_*` keys run a defense, as gotatun's do; README and `docs/machine-readable.md` list them with our own.
+//! - `daita_*` keys run a defense, as gotatun's do; `docs/machine-readable.md` lists them with our own.
 //! - [`request`] and [`response`] are the text forms themselves, without I/O.
 
 pub mod client;
