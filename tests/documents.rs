@@ -1,5 +1,7 @@
 //! The documents say what is so: links lead somewhere, and the drawing of the house is that of the sources.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
