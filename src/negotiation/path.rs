@@ -47,9 +47,18 @@ impl Path {
         self.challenge.is_some()
     }
 
-    /// Begins a challenge, in the place of one that goes on.
+    /// Begins a challenge. Where one goes on, it takes its place when that would be said again: a peer that seems to be elsewhere
+    /// with each of its datagrams has nobody asked more often.
     pub(super) fn challenge(&mut self, common: &mut Common, now: Instant, rng: &mut impl CryptoRng) {
         let token = Token::draw(rng);
+        if let Some((challenge, _)) = &mut self.challenge {
+            *challenge = token;
+            // One that was not sent yet is of no use.
+            if common.messages.iter().any(|message| matches!(message, Message::Challenge(_))) {
+                common.say_newest(Message::Challenge(token));
+            }
+            return;
+        }
         self.challenge = Some((token, Retry::first(now, rng)));
         common.say_newest(Message::Challenge(token));
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::departure::Class;
 use super::frame::{Frame, FrameKind};
-use super::path_size::PathFrame;
+use super::path_size::{ECHO, PathFrame};
 use super::{DATA_OVERHEAD, DatagramBatch, Event, Tunnel, V4_HEADERS, V6_HEADERS};
 use crate::negotiation::Capabilities;
 use crate::traffic::{Drop, Kind};
@@ -73,15 +73,25 @@ impl Tunnel {
             self.is_defended() && self.agreed().is_some_and(|agreed| agreed.capabilities.contains(Capabilities::SIZES));
         self.path.set_can_probe(can_probe, full);
         self.path.handle_timeout(full, now);
-        while self.path.has_frame() && self.may_pass(Class::Control) && !out.is_full() {
+        while self.has_path_frame() && self.may_pass(Class::Control) && !out.is_full() {
             let Some(frame) = self.path.next_frame(full, now, &mut self.rng) else { break };
             self.seal_path_frame(&frame, now, out);
         }
         self.note_size();
     }
 
+    /// Tells whether a frame waits that may leave: probes wait until the peer's address has shown that it receives. Else whoever
+    /// seems to be elsewhere with each of his datagrams would have others sent many large ones.
+    fn has_path_frame(&self) -> bool {
+        self.path.owes_echo() || self.path.has_probe() && self.padding.is_proven(self.remote())
+    }
+
     fn seal_path_frame(&mut self, PathFrame { body, size }: &PathFrame, now: Instant, out: &mut DatagramBatch) {
         let frame = [&Frame::header(FrameKind::Path, *size)[..], body].concat();
+        if body[0] == ECHO && !self.padding.leaves(*size + DATA_OVERHEAD, self.remote(), now) {
+            self.drop_padding(Drop::Unproven, now);
+            return;
+        }
         self.padding.note_other();
         self.seal_frame_of(*size, &frame, Kind::Control, now, out);
     }
@@ -108,7 +118,7 @@ impl Tunnel {
     pub(super) fn sizing_timeout(&self) -> Option<Instant> {
         let started = self.sessions.started().filter(|_| self.may_pass(Class::Control))?;
         // What waits is due since whenever.
-        if self.path.has_frame() { Some(started) } else { self.path.next_timeout() }
+        if self.has_path_frame() { Some(started) } else { self.path.next_timeout() }
     }
 
     /// Notes that a control frame leaves: where none is answered, it may be for its size.

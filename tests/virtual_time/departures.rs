@@ -88,8 +88,6 @@ struct World {
     /// Packets given to each side, and since it was started.
     sent: [u32; 2],
     since_start: [u64; 2],
-    /// What was larger than the one size, of defenses of a side that are over, and of the present one.
-    too_large: [(u64, u64); 2],
     /// From when on a side requires an agreement; `None` while it does not.
     required_from: [Option<Duration>; 2],
     /// Whether datagrams were ever delayed or repeated.
@@ -107,7 +105,6 @@ impl World {
             policy,
             sent: [0; 2],
             since_start: [0; 2],
-            too_large: [(0, 0); 2],
             required_from: [None; 2],
             is_disordered: false,
             counted_from: [Some(0); 2],
@@ -169,7 +166,7 @@ impl World {
                 self.network.restart(side);
                 self.network.tunnels[side].set_endpoint(Some(address(1 - side)));
                 (self.required_from[side], self.counted_from[side]) = (None, None);
-                (self.since_start[side], self.too_large[side]) = (0, (0, 0));
+                self.since_start[side] = 0;
             }
             Turn::Machines { side, kind }
                 if self.network.tunnels[side].negotiation_status(self.network.instant()).is_some() =>
@@ -212,18 +209,6 @@ impl World {
         self.judge()
     }
 
-    /// Returns how many packets a side gave up that were accepted when the path took larger ones.
-    fn too_large(&mut self, side: usize) -> u64 {
-        let now = self.network.instant();
-        let present = self.network.tunnels[side].defense_statistics(now).map_or(0, |statistics| statistics.too_large);
-        let (over, last) = &mut self.too_large[side];
-        if present < *last {
-            *over += *last;
-        }
-        *last = present;
-        *over + present
-    }
-
     fn judge(&mut self) -> Result<(), TestCaseError> {
         for side in [0, 1] {
             let from = 1 - side;
@@ -238,7 +223,7 @@ impl World {
             }
             let statistics = self.network.tunnels[side].statistics();
             let dropped = statistics.dropped;
-            let too_large = self.too_large(side);
+            let too_large = self.network.too_large(side);
             let given_up =
                 dropped.queue_full + dropped.no_session + dropped.no_endpoint + dropped.unprotected + too_large;
             let waiting = self.network.tunnels[side].queued() as u64;

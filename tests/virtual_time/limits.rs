@@ -9,7 +9,7 @@ use maybetun::settings::{EphemeralSettings, Fraction, Limits, NegotiationPolicy}
 use maybetun_machines::Tier;
 
 use crate::machines::{fixed, frenzy, metronome};
-use crate::network::{Network, packet, renew};
+use crate::network::{Network, address, packet, renew};
 
 /// Bytes of the IP packet around a datagram of the one size, over IPv4.
 const OUTER: u64 = 1_452 + 28;
@@ -148,6 +148,38 @@ fn an_address_that_shows_nothing_gets_three_times_what_came_from_it() {
     let bytes = moved(&mut network, false);
     // What came: a datagram of 1,400 bytes and padding to 16; then the client's own address is not heard from again.
     assert!(bytes <= 3 * OUTER, "{bytes} bytes");
+}
+
+#[test]
+fn a_client_that_seems_to_hop_from_address_to_address_has_nobody_flooded() {
+    let mut network = Network::new();
+    let settings = EphemeralSettings { tier: Tier::Size, ..Default::default() };
+    network.agree(0, &settings);
+    network.agree(1, &settings);
+    network.send(0, &packet(0, 0, 1_000));
+    network.run_for(seconds(2));
+    // It lies from now on: its datagrams are small, and come from addresses that are not its own.
+    network.restart(0);
+    network.tunnels[0].set_endpoint(Some(address(1)));
+    network.send(0, &packet(0, 1, 24));
+    network.run_for(seconds(1));
+    network.seen.clear();
+    let mut received = 0;
+    for hop in 0..150 {
+        network.raw.clear();
+        let delay = std::mem::replace(&mut network.delay, seconds(3_600));
+        network.send(0, &packet(0, 2 + hop, 24));
+        network.delay = delay;
+        let datagram = network.raw.last().unwrap().1.clone();
+        received += 28 + datagram.len();
+        network.deliver_from(1, &datagram, 100 + hop as u8);
+        network.run_for(Duration::from_millis(100));
+    }
+    let sent: usize =
+        network.seen.iter().filter(|seen| seen.from == 1 && seen.network >= 100).map(|seen| 28 + seen.length).sum();
+    // Beside three times what came: the frames that ask whether the address receives, one in two seconds.
+    let asked = 8 * 1_480;
+    assert!(sent <= 3 * received + asked, "{sent} bytes for {received}");
 }
 
 #[test]

@@ -89,6 +89,8 @@ pub(crate) struct Network {
     pub(crate) unvouched: [Vec<Duration>; 2],
     /// How often each tunnel was woken by its own deadline.
     pub(crate) wakeups: [usize; 2],
+    /// What each side gave up for its size under defenses that were switched off.
+    too_large: [u64; 2],
 }
 
 impl Network {
@@ -134,6 +136,7 @@ impl Network {
             vouched: HashSet::new(),
             unvouched: [Vec::new(), Vec::new()],
             wakeups: [0; 2],
+            too_large: [0; 2],
         }
     }
 
@@ -145,12 +148,20 @@ impl Network {
         self.start + self.now
     }
 
+    /// Returns how many packets a side gave up since it was started that were accepted when the path took larger ones.
+    pub(crate) fn too_large(&self, side: usize) -> u64 {
+        let present =
+            self.tunnels[side].defense_statistics(self.instant()).map_or(0, |statistics| statistics.too_large);
+        self.too_large[side] + present
+    }
+
     /// Makes the tunnel of a side anew, as a restarted process would.
     pub(crate) fn restart(&mut self, side: usize) {
         self.vouched.retain(|(of, _)| *of != side);
         // It draws anew: session indices that it had before would make two datagrams of one name.
         self.restarts += 1;
         self.tunnels[side] = tunnel(&self.keys, side, [99, self.restarts]);
+        self.too_large[side] = 0;
         self.tunnels[side].set_endpoint(None);
     }
 
@@ -286,6 +297,7 @@ impl Network {
 
     /// Ends the defense of a side.
     pub(crate) fn stop_defense(&mut self, side: usize) {
+        self.too_large[side] = self.too_large(side);
         let mut out = DatagramBatch::new();
         let now = self.instant();
         let change = DefenseChange::Off;

@@ -77,7 +77,13 @@ fn the_echo_of_an_older_challenge_and_a_wrong_token_prove_nothing() {
     world.prove_path(1);
     let [Message::Challenge(older)] = world.under_way(0)[..] else { panic!("one challenge") };
     world.network.clear();
+    // The newer one waits until the older would be said again.
     world.prove_path(1);
+    let since = world.now;
+    while world.under_way(0).is_empty() {
+        world.pass(Duration::from_millis(1));
+    }
+    assert!(world.now - since > Duration::from_millis(700), "{:?}", world.now - since);
     let [Message::Challenge(newer)] = world.under_way(0)[..] else { panic!("one challenge") };
     world.network.clear();
     assert_ne!(older, newer);

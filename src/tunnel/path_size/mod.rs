@@ -49,7 +49,7 @@ const RAISE: Duration = Duration::from_secs(600);
 const RECHECK: Duration = Duration::from_secs(15);
 
 const PROBE: u8 = 0;
-const ECHO: u8 = 1;
+pub(super) const ECHO: u8 = 1;
 
 /// What a probe is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -243,9 +243,14 @@ impl PathSize {
         self.own = self.hint.filter(|size| *size < full);
     }
 
-    /// Tells whether something is to be sent.
-    pub(super) fn has_frame(&self) -> bool {
-        self.owed.is_some() || self.probe.is_some_and(|probe| probe.at.is_none())
+    /// Tells whether a probe of the peer's is to be answered.
+    pub(super) fn owes_echo(&self) -> bool {
+        self.owed.is_some()
+    }
+
+    /// Tells whether a probe is to be sent.
+    pub(super) fn has_probe(&self) -> bool {
+        self.probe.is_some_and(|probe| probe.at.is_none())
     }
 
     /// Returns the next frame, which leaves now.

@@ -254,7 +254,7 @@ fn an_idle_tunnel_has_nothing_to_do() {
     world.hint(0, 1_320);
     world.agree();
     world.pass(Duration::from_secs(10));
-    assert!(world.ends.iter().all(|end| end.next_timeout().is_none() && !end.has_frame()));
+    assert!(world.ends.iter().all(|end| end.next_timeout().is_none() && !end.owes_echo() && !end.has_probe()));
 }
 
 #[test]
