@@ -35,9 +35,10 @@ fn agreed(client: &End, relay: &End) -> Value {
         let shown = of(client);
         shown[0].is_u64() && shown == of(relay)
     });
-    for end in [client, relay] {
-        assert_eq!(shown_peer(end)["protection"], "protected");
-    }
+    // Each has yet to hear that the other runs it, where that is required.
+    eventually("both are protected", PATIENCE, || {
+        [client, relay].iter().all(|end| shown_peer(end)["protection"] == "protected")
+    });
     epoch(client)
 }
 
