@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 
-use super::detach::{self, Role};
+use super::detach::{self, Place};
 use super::exit::{Exit, Failure};
 use super::interface;
 use super::leftovers;
@@ -41,10 +41,10 @@ pub(crate) fn run(args: BackendArgs, speed: Speed, log: &Log) -> anyhow::Result<
         return Err(Failure::error(Exit::Usage, "expected an interface"));
     };
     let stay = args.foreground || std::env::var_os(FOREGROUND_VARIABLE).is_some_and(|value| value == "1");
-    match detach::role() {
-        Role::Foreground if !stay => return detach::to_background(),
-        Role::Foreground => {}
-        Role::Background => detach::enter_background()?,
+    match detach::place() {
+        Place::Foreground if !stay => return detach::to_background(),
+        Place::Foreground => {}
+        Place::Background => detach::enter_background()?,
     }
     let claim = Claim::new(&name)?;
     runtime::run(serve(&claim, speed, args.cost, log))
@@ -56,7 +56,7 @@ async fn serve(claim: &Claim, speed: Speed, cost: Cost, log: &Log) -> anyhow::Re
     leftovers::adopt(claim).await?;
     let mut service = Service::start(name, speed, cost)?;
     tracing::info!("interface {name} is there: `wg` configures it, and `maybetun down {name}` takes it away");
-    let result = match detach::ready(detach::role(), log) {
+    let result = match detach::ready(detach::place(), log) {
         Ok(()) => service.ended(&mut signals).await.map(drop),
         Err(error) => Err(error),
     };

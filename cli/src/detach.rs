@@ -15,18 +15,18 @@ pub(crate) const VARIABLE: &str = "MAYBETUN_READY_PIPE";
 /// What the process in the background writes when it is ready.
 const READY: &str = "ready\n";
 
-/// Which part this process plays.
+/// Where this process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
+pub(crate) enum Place {
     /// Stays in the foreground.
     Foreground,
     /// Was started by [`to_background`].
     Background,
 }
 
-/// Returns the part that the environment gives this process.
-pub(crate) fn role() -> Role {
-    if std::env::var_os(VARIABLE).is_some() { Role::Background } else { Role::Foreground }
+/// Returns where the environment says that this process runs.
+pub(crate) fn place() -> Place {
+    if std::env::var_os(VARIABLE).is_some() { Place::Background } else { Place::Foreground }
 }
 
 /// Starts this very command line again in the background, waits until it is ready or has failed, and exits as it did.
@@ -72,9 +72,9 @@ pub(crate) fn enter_background() -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When the starter is gone, or its descriptors cannot be replaced.
-pub(crate) fn ready(role: Role, log: &Log) -> anyhow::Result<()> {
+pub(crate) fn ready(role: Place, log: &Log) -> anyhow::Result<()> {
     notify::ready();
-    if role == Role::Foreground {
+    if role == Place::Foreground {
         return Ok(());
     }
     let mut pipe = std::io::stdout();

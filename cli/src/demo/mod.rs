@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use maybetun_lab::namespace;
 
-use self::process::Role;
+use self::process::Part;
 use self::run::{Label, Run};
 
 /// Show what an observer of the network sees of a page load through the tunnel
@@ -41,7 +41,7 @@ pub(crate) struct DemoArgs {
 
     /// Be one of the hosts of a running demo
     #[arg(long, value_enum, hide = true)]
-    role: Option<Role>,
+    part: Option<Part>,
 }
 
 /// Runs the demo, or one host of it.
@@ -51,7 +51,7 @@ pub(crate) struct DemoArgs {
 /// # Errors
 /// When the computer lacks what the demo needs (the message names it), a host fails, or the results cannot be written.
 pub(crate) fn run(args: DemoArgs) -> anyhow::Result<()> {
-    if args.role.is_some() {
+    if args.part.is_some() {
         return host::run();
     }
     tun::check()?;

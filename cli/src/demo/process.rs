@@ -12,7 +12,7 @@ use super::message::{Order, Reply};
 
 /// The part that a host plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Role {
+pub(super) enum Part {
     /// The user's device.
     Client,
     /// The VPN server.
@@ -21,7 +21,7 @@ pub(super) enum Role {
     Server,
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Client => "client",
@@ -34,7 +34,7 @@ impl fmt::Display for Role {
 /// A running host. Dropping it ends the process, and with it the host's network.
 #[derive(Debug)]
 pub(super) struct HostProcess {
-    role: Role,
+    part: Part,
     child: Child,
     orders: ChildStdin,
     replies: Receiver<Reply>,
@@ -46,16 +46,16 @@ impl HostProcess {
     ///
     /// # Errors
     /// When the process cannot be started.
-    pub(super) fn spawn(role: Role, deadline: Instant) -> anyhow::Result<Self> {
+    pub(super) fn spawn(part: Part, deadline: Instant) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find this program's own file: is /proc mounted?")?;
         let mut child = Command::new(program)
-            .args(["demo", "--role", &role.to_string()])
+            .args(["demo", "--part", &part.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot start the {role}"))?;
+            .with_context(|| format!("cannot start the {part}"))?;
         let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
-            bail!("the {role} has no pipes");
+            bail!("the {part} has no pipes");
         };
         let (sender, replies) = sync_channel(1);
         std::thread::spawn(move || {
@@ -67,7 +67,7 @@ impl HostProcess {
                 }
             }
         });
-        Ok(Self { role, child, orders, replies, deadline })
+        Ok(Self { part, child, orders, replies, deadline })
     }
 
     /// Returns the process's id.
@@ -101,22 +101,22 @@ impl HostProcess {
     pub(super) fn ask(&mut self, order: &Order) -> anyhow::Result<Reply> {
         let mut line = serde_json::to_vec(order)?;
         line.push(b'\n');
-        self.orders.write_all(&line).with_context(|| format!("the {} ended early", self.role))?;
+        self.orders.write_all(&line).with_context(|| format!("the {} ended early", self.part))?;
         self.reply()
     }
 
     /// Makes the error for a reply that does not answer the order.
     pub(super) fn unexpected(&self, reply: &Reply) -> anyhow::Error {
-        anyhow!("the {} answered what was not asked: {reply:?}", self.role)
+        anyhow!("the {} answered what was not asked: {reply:?}", self.part)
     }
 
     fn reply(&mut self) -> anyhow::Result<Reply> {
         let left = self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         match self.replies.recv_timeout(left) {
-            Ok(Reply::Failed { message }) => bail!("the {} failed: {message}", self.role),
+            Ok(Reply::Failed { message }) => bail!("the {} failed: {message}", self.part),
             Ok(reply) => Ok(reply),
-            Err(RecvTimeoutError::Timeout) => bail!("the {} did not answer in time", self.role),
-            Err(RecvTimeoutError::Disconnected) => bail!("the {} ended early", self.role),
+            Err(RecvTimeoutError::Timeout) => bail!("the {} did not answer in time", self.part),
+            Err(RecvTimeoutError::Disconnected) => bail!("the {} ended early", self.part),
         }
     }
 }

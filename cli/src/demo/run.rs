@@ -9,7 +9,7 @@ use maybetun_lab::sighting::Ends;
 
 use super::browser::PageLoad;
 use super::message::{Forwarding, Order, Reply, TunnelOrder};
-use super::process::{HostProcess, Role};
+use super::process::{HostProcess, Part};
 
 /// How long a run may take before it fails.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -94,9 +94,9 @@ impl Run {
     /// When a host fails, or the run takes longer than 15 seconds.
     pub(super) fn perform(label: Label) -> anyhow::Result<Self> {
         let deadline = Instant::now() + LIMIT;
-        let mut client = HostProcess::spawn(Role::Client, deadline)?;
-        let mut relay = HostProcess::spawn(Role::Relay, deadline)?;
-        let mut server = HostProcess::spawn(Role::Server, deadline)?;
+        let mut client = HostProcess::spawn(Part::Client, deadline)?;
+        let mut relay = HostProcess::spawn(Part::Relay, deadline)?;
+        let mut server = HostProcess::spawn(Part::Server, deadline)?;
         let client_key = client.ready()?;
         let relay_key = relay.ready()?;
         server.ready()?;

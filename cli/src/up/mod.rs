@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use super::control::Control;
-use super::detach::{self, Role};
+use super::detach::{self, Place};
 use super::exit::{Exit, Failure};
 use super::interface;
 use super::leftovers;
@@ -69,10 +69,10 @@ pub(crate) struct UpArgs {
 
 /// Brings the tunnel up and serves it.
 pub(crate) fn run(args: UpArgs, speed: Speed, log: &Log) -> anyhow::Result<()> {
-    match detach::role() {
-        Role::Foreground if args.detach => return detach::to_background(),
-        Role::Foreground => {}
-        Role::Background => detach::enter_background()?,
+    match detach::place() {
+        Place::Foreground if args.detach => return detach::to_background(),
+        Place::Foreground => {}
+        Place::Background => detach::enter_background()?,
     }
     let source = Source::read(&args.config)?;
     let name = match args.name {

@@ -84,7 +84,7 @@ impl Session {
         let device = service.device().clone();
         let up = async {
             let up = self.set_up(&name, &device, &network, kill_switch, journal).await?;
-            detach::ready(detach::role(), log)?;
+            detach::ready(detach::place(), log)?;
             kill_switch.came_up();
             anyhow::Ok(up)
         };
