@@ -5,8 +5,8 @@
 use maybetun_machines::{Defense, Strength, Tier, pool_digest};
 use serde::{Deserialize, Serialize};
 
-use super::Reason;
 use super::path::Token;
+use super::{Capabilities, Reason};
 use crate::seed::{FINGERPRINT_LENGTH, Fingerprint, NONCE_LENGTH, Seed, Stream};
 
 /// The version that this program speaks, and the oldest that it still understands.
@@ -219,43 +219,6 @@ pub(super) struct Renew {
     pub(super) epoch: Epoch,
 }
 
-/// What an end can do beside the defense, as bits; those that either end does not know are left out of the answer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Capabilities(u32);
-
-impl Capabilities {
-    /// Several small IP packets in one datagram.
-    pub const BUNDLES: Self = Self(1);
-
-    /// WireGuard's timers are driven by datagrams, whatever they carry, and keepalives are frames of their own kind.
-    pub const TIMERS: Self = Self(2);
-
-    /// What is asked of a path is answered: a challenge by its echo.
-    pub const PATHS: Self = Self(4);
-
-    /// The client agrees anew when the relay asks it to.
-    pub const RENEWAL: Self = Self(8);
-
-    /// A probe of the path's size is answered by an echo of the same size, and both ends use what both found.
-    pub const SIZES: Self = Self(16);
-
-    /// Returns these and the others.
-    pub fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Returns what both can do.
-    pub fn and(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
-    /// Tells whether all of `other` is among these.
-    pub fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-}
-
 /// What is to be drawn from the seed. Both ends give it the same meaning if their pools are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Choice {
@@ -435,13 +398,6 @@ mod tests {
         {
             assert_eq!(unknown.names(), None);
         }
-    }
-
-    #[test]
-    fn only_what_both_can_do_is_agreed_on() {
-        let newer = Capabilities(0xff);
-        assert_eq!(newer.and(Capabilities::BUNDLES), Capabilities::BUNDLES);
-        assert!(newer.contains(Capabilities::BUNDLES) && !Capabilities::default().contains(Capabilities::BUNDLES));
     }
 
     proptest! {

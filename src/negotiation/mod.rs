@@ -32,6 +32,7 @@
 //!   says.
 
 mod attempt;
+mod capabilities;
 mod client;
 mod common;
 mod message;
@@ -53,9 +54,10 @@ use rand_core::CryptoRng;
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 use crate::seed::{Fingerprint, Seed};
+pub use capabilities::Capabilities;
 use client::Client;
 use common::Common;
-pub use message::{Capabilities, Choice, DIGEST_LENGTH, Epoch, MAX_MESSAGE, VERSION};
+pub use message::{Choice, DIGEST_LENGTH, Epoch, MAX_MESSAGE, VERSION};
 use message::{Message, Proof, Stop};
 use path::Path;
 pub use reason::{Reason, UnknownReason};

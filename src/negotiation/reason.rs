@@ -5,55 +5,61 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Why an epoch is not run. A reason that a later version adds reads as [`Other`](Self::Other).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(from = "u8", into = "u8")]
-#[non_exhaustive]
-pub enum Reason {
+/// Makes the enum of what stands for a number between the ends and for a word of the configuration socket: a row each.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $reason:ident = $number:literal $word:literal,)*) => {
+        /// Why an epoch is not run. A reason that a later version adds reads as [`Other`](Self::Other).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(from = "u8", into = "u8")]
+        #[non_exhaustive]
+        pub enum Reason {
+            $($(#[$doc])* $reason,)*
+        }
+
+        /// Each with its number and its word.
+        const ROWS: &[(Reason, u8, &str)] = &[$((Reason::$reason, $number, $word)),*];
+
+        impl From<Reason> for u8 {
+            fn from(reason: Reason) -> Self {
+                match reason {
+                    $(Reason::$reason => $number,)*
+                }
+            }
+        }
+
+        /// One word, as in the protocol of the configuration socket.
+        impl fmt::Display for Reason {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self {
+                    $(Self::$reason => $word,)*
+                })
+            }
+        }
+    };
+}
+
+reasons! {
     /// The ends have no version in common.
-    Version,
+    Version = 1 "version",
     /// The relay does not offer what the client asks for.
-    Choice,
+    Choice = 2 "choice",
     /// The ends derived different seeds, or drew different defenses, and one may run only what both drew.
-    Mismatch,
+    Mismatch = 3 "mismatch",
     /// The peer knows nothing of the epoch: it was started again since.
-    Unknown,
+    Unknown = 4 "unknown",
     /// The peer does not answer: it is plain WireGuard, or out of reach.
-    Unanswered,
+    Unanswered = 5 "unanswered",
     /// An end wants no defense any more.
-    Requested,
+    Requested = 6 "requested",
     /// The relay sent machines that may do more than a draw may.
-    Bounds,
+    Bounds = 7 "bounds",
     /// A reason of a later version.
-    Other,
+    Other = 0 "other",
 }
 
-impl Reason {
-    const ALL: [Self; 8] = [
-        Self::Version,
-        Self::Choice,
-        Self::Mismatch,
-        Self::Unknown,
-        Self::Unanswered,
-        Self::Requested,
-        Self::Bounds,
-        Self::Other,
-    ];
-}
-
-/// One word, as in the protocol of the configuration socket.
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Version => "version",
-            Self::Choice => "choice",
-            Self::Mismatch => "mismatch",
-            Self::Unknown => "unknown",
-            Self::Unanswered => "unanswered",
-            Self::Requested => "requested",
-            Self::Bounds => "bounds",
-            Self::Other => "other",
-        })
+impl From<u8> for Reason {
+    fn from(number: u8) -> Self {
+        ROWS.iter().find(|(_, of, _)| *of == number).map_or(Self::Other, |(reason, ..)| *reason)
     }
 }
 
@@ -66,36 +72,6 @@ impl FromStr for Reason {
     type Err = UnknownReason;
 
     fn from_str(text: &str) -> Result<Self, UnknownReason> {
-        Self::ALL.into_iter().find(|reason| reason.to_string() == text).ok_or(UnknownReason)
-    }
-}
-
-impl From<u8> for Reason {
-    fn from(number: u8) -> Self {
-        match number {
-            1 => Self::Version,
-            2 => Self::Choice,
-            3 => Self::Mismatch,
-            4 => Self::Unknown,
-            5 => Self::Unanswered,
-            6 => Self::Requested,
-            7 => Self::Bounds,
-            _ => Self::Other,
-        }
-    }
-}
-
-impl From<Reason> for u8 {
-    fn from(reason: Reason) -> Self {
-        match reason {
-            Reason::Other => 0,
-            Reason::Version => 1,
-            Reason::Choice => 2,
-            Reason::Mismatch => 3,
-            Reason::Unknown => 4,
-            Reason::Unanswered => 5,
-            Reason::Requested => 6,
-            Reason::Bounds => 7,
-        }
+        ROWS.iter().find(|(.., word)| *word == text).map(|(reason, ..)| *reason).ok_or(UnknownReason)
     }
 }

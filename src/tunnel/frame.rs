@@ -16,21 +16,58 @@ pub(super) struct Frame<'a> {
     pub(super) body: &'a [u8],
 }
 
-/// What a frame carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FrameKind {
+/// Makes the enum of what frames carry: a row for each kind, with its number on the wire and its name in the log of tests.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $number:literal $name:literal,)*) => {
+        /// What a frame carries.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum FrameKind {
+            $($(#[$doc])* $kind,)*
+            /// A kind of a later version, to be ignored.
+            Unknown(u8),
+        }
+
+        impl From<u8> for FrameKind {
+            fn from(kind: u8) -> Self {
+                match kind {
+                    $($number => Self::$kind,)*
+                    other => Self::Unknown(other),
+                }
+            }
+        }
+
+        impl From<FrameKind> for u8 {
+            fn from(kind: FrameKind) -> Self {
+                match kind {
+                    $(FrameKind::$kind => $number,)*
+                    FrameKind::Unknown(other) => other,
+                }
+            }
+        }
+
+        impl FrameKind {
+            /// Names it.
+            pub(super) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                    Self::Unknown(_) => "other",
+                }
+            }
+        }
+    };
+}
+
+kinds! {
     /// Nothing: byte for byte the padding of Mullvad's DAITA.
-    Padding,
+    Padding = 0 "padding",
     /// Several IP packets: see [`bundle`](super::bundle).
-    Bundle,
+    Bundle = 1 "bundle",
     /// A message of the [`negotiation`](crate::negotiation).
-    Control,
+    Control = 2 "control",
     /// Nothing, and no answer is due: a keepalive between ends whose timers are alike.
-    Keepalive,
+    Keepalive = 3 "keepalive",
     /// A probe of the path's size, or its echo: see [`path_size`](super::path_size).
-    Path,
-    /// A kind of a later version, to be ignored.
-    Unknown(u8),
+    Path = 4 "path",
 }
 
 impl<'a> Frame<'a> {
@@ -52,32 +89,6 @@ impl<'a> Frame<'a> {
             return None;
         }
         Some(Self { kind: kind.into(), body })
-    }
-}
-
-impl From<u8> for FrameKind {
-    fn from(kind: u8) -> Self {
-        match kind {
-            0 => Self::Padding,
-            1 => Self::Bundle,
-            2 => Self::Control,
-            3 => Self::Keepalive,
-            4 => Self::Path,
-            other => Self::Unknown(other),
-        }
-    }
-}
-
-impl From<FrameKind> for u8 {
-    fn from(kind: FrameKind) -> Self {
-        match kind {
-            FrameKind::Padding => 0,
-            FrameKind::Bundle => 1,
-            FrameKind::Control => 2,
-            FrameKind::Keepalive => 3,
-            FrameKind::Path => 4,
-            FrameKind::Unknown(other) => other,
-        }
     }
 }
 

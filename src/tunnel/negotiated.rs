@@ -105,17 +105,13 @@ impl Tunnel {
 
     /// Returns what this end brings to a negotiation under `settings`.
     fn brought(&self, settings: &EphemeralSettings, role: Role) -> Config {
-        let bundles = if settings.bundling { Capabilities::BUNDLES } else { Capabilities::default() };
+        let unwanted = if settings.bundling { Capabilities::default() } else { Capabilities::BUNDLES };
         Config {
             role,
             private_key: self.noise.private_key().clone(),
             peer: self.noise.peer(),
             preshared_key: self.noise.preshared_key().cloned(),
-            capabilities: bundles
-                .with(Capabilities::TIMERS)
-                .with(Capabilities::PATHS)
-                .with(Capabilities::RENEWAL)
-                .with(Capabilities::SIZES),
+            capabilities: Capabilities::ALL.without(unwanted),
             mtu: u16::try_from(self.mtu).unwrap_or(u16::MAX),
             choice: Choice::new(settings.tier, settings.strength),
             renewal: settings.renewal.clamp(MIN_RENEWAL, MAX_RENEWAL),

@@ -10,24 +10,11 @@ const TARGET: &str = "maybetun::sealed";
 pub(super) fn trace(content: &[u8], datagram: &[u8]) {
     tracing::trace!(
         target: TARGET,
-        kind = kind(content),
+        kind = Frame::kind_of(content).map_or("normal", FrameKind::name),
         receiver = field(datagram, 4, 8),
         counter = field(datagram, 8, 16),
         "sealed"
     );
-}
-
-/// Names what a plaintext is.
-fn kind(content: &[u8]) -> &'static str {
-    match Frame::kind_of(content) {
-        None => "normal",
-        Some(FrameKind::Padding) => "padding",
-        Some(FrameKind::Bundle) => "bundle",
-        Some(FrameKind::Control) => "control",
-        Some(FrameKind::Keepalive) => "keepalive",
-        Some(FrameKind::Path) => "path",
-        Some(FrameKind::Unknown(_)) => "other",
-    }
 }
 
 /// Reads a number of a datagram, in little endian.
