@@ -136,9 +136,9 @@ pub struct PaddingDrops {
     pub queue_full: u64,
     /// The socket was full.
     pub no_room: u64,
-    /// It would have been more than [`Limits::max_padding_frac`].
+    /// It would have been more than [`Limits::max_padding_frac`](super::Limits::max_padding_frac).
     pub over_frac: u64,
-    /// It would have been more than [`Limits::max_padding_rate`].
+    /// It would have been more than [`Limits::max_padding_rate`](super::Limits::max_padding_rate).
     pub over_rate: u64,
     /// It would have been more than what padding to all peers of the device may take together.
     pub over_device_rate: u64,
