@@ -18,6 +18,8 @@
 
 pub mod config;
 pub mod defense;
+#[cfg(test)]
+mod documents;
 pub mod keys;
 pub mod negotiation;
 mod secret;

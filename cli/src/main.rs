@@ -256,7 +256,6 @@ mod tests {
             (&help("up --help"), &of_device),
             (include_str!("../../docs/configuration.md"), &of_peer),
             (include_str!("../../docs/configuration.md"), &of_device),
-            (include_str!("../../docs/machine-readable.md"), &of_peer),
         ] {
             assert!(text.contains(rate), "{rate} in {text:.200}");
         }

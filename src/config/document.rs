@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-use super::key::{Section, section_of};
+use super::key::{Key, Section};
 use super::marker::{self, MARKER};
 use crate::keys::PublicKey;
 use crate::secret::SecretBuffer;
@@ -91,7 +91,9 @@ impl Document {
         // Whole at once: a buffer that grew would leave copies of keys behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(length));
         lines().for_each(|line| bytes.extend_from_slice(&line.bytes));
-        if !self.is_ended && bytes.ends_with(self.ending.as_bytes()) {
+        // An empty line without its end would be none.
+        let is_empty = lines().last().is_some_and(|line| *line.bytes == self.ending.as_bytes());
+        if !self.is_ended && !is_empty && bytes.ends_with(self.ending.as_bytes()) {
             let shorter = bytes.len() - self.ending.len();
             bytes.truncate(shorter);
         }
@@ -293,7 +295,7 @@ impl Content {
         let Some((name, rest)) = text.split_once('=') else { return Self::Comment };
         // `wg` reads a key with spaces in it.
         let dense: String = name.chars().filter(|c| !c.is_whitespace()).collect();
-        let Some((_, key)) = section_of(&dense) else { return Self::Comment };
+        let Some(key) = Key::find(&dense).map(Key::name) else { return Self::Comment };
         let before = line.len() - start.len() + name.len() + 1;
         let from = before + rest.len() - rest.trim_start().len();
         Self::Said { key, value: from..from + rest.trim().len() }

@@ -1,7 +1,7 @@
 //! `#maybetun:`, in whose comments a file may say what only we read.
 
 use super::error::ConfigError;
-use super::key::{InterfaceKey, PeerKey, section_of};
+use super::key::{Key, Reader};
 use super::suggestion;
 use crate::text;
 
@@ -25,11 +25,11 @@ pub(super) fn check(line: usize, text: &str) -> Result<(), ConfigError> {
         Some((name, _)) if !text.starts_with('[') => name.trim(),
         Some(_) | None => return Err(ConfigError::new(line, format!("expected KEY = VALUE after {MARKER:?}"))),
     };
-    match section_of(name) {
-        Some((_, key)) if is_ours(key) => Ok(()),
-        Some((_, key)) => {
+    match Key::find(name).map(Key::about) {
+        Some(key) if key.reader == Reader::Ours => Ok(()),
+        Some(key) => {
             let message = format!("expected without {MARKER:?}, as wg or wg-quick reads it");
-            Err(ConfigError::on_key(line, key, message))
+            Err(ConfigError::on_key(line, key.name, message))
         }
         None => {
             let meant = suggestion::meant(name, &ours().collect::<Vec<_>>());
@@ -46,49 +46,7 @@ pub(super) fn is_ours(key: &str) -> bool {
 }
 
 fn ours() -> impl Iterator<Item = &'static str> {
-    let of_interface = InterfaceKey::ALL.iter().filter(|key| is_interfaces(**key)).map(|key| key.name());
-    of_interface.chain(PeerKey::ALL.iter().filter(|key| is_peers(**key)).map(|key| key.name()))
-}
-
-fn is_interfaces(key: InterfaceKey) -> bool {
-    match key {
-        InterfaceKey::MaxPaddingRate
-        | InterfaceKey::HandshakesPerSecond
-        | InterfaceKey::KillSwitch
-        | InterfaceKey::KillSwitchAllow => true,
-        InterfaceKey::PrivateKey
-        | InterfaceKey::ListenPort
-        | InterfaceKey::FwMark
-        | InterfaceKey::Address
-        | InterfaceKey::Dns
-        | InterfaceKey::Mtu
-        | InterfaceKey::Table
-        | InterfaceKey::PreUp
-        | InterfaceKey::PostUp
-        | InterfaceKey::PreDown
-        | InterfaceKey::PostDown
-        | InterfaceKey::SaveConfig => false,
-    }
-}
-
-fn is_peers(key: PeerKey) -> bool {
-    match key {
-        PeerKey::Defense
-        | PeerKey::DefenseMaxPaddingFrac
-        | PeerKey::DefenseMaxBlockingFrac
-        | PeerKey::DefenseMaxPaddingRate
-        | PeerKey::DefenseRole
-        | PeerKey::DefenseTier
-        | PeerKey::DefenseStrength
-        | PeerKey::Negotiation
-        | PeerKey::Bundling
-        | PeerKey::DefenseRenewal => true,
-        PeerKey::PublicKey
-        | PeerKey::PresharedKey
-        | PeerKey::AllowedIps
-        | PeerKey::Endpoint
-        | PeerKey::PersistentKeepalive => false,
-    }
+    Key::all().map(Key::about).filter(|key| key.reader == Reader::Ours).map(|key| key.name)
 }
 
 #[cfg(test)]

@@ -21,10 +21,8 @@ mod value;
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use ipnet::IpNet;
-use maybetun_machines::{Strength, Tier};
 
 pub use defense::Defense;
 pub use dns::DnsServer;
@@ -32,6 +30,7 @@ pub use edit::{EditError, edit};
 pub use endpoint::Endpoint;
 pub use error::ConfigError;
 pub use format::format;
+pub use key::Live;
 pub use parse::{MAX_FILE, Names, parse, parse_with};
 pub use strip::strip;
 pub use suggestion::resembling;
@@ -40,8 +39,7 @@ pub use value::MIN_MTU_IPV6;
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 use crate::settings::{
-    AllowedIpChange, DefenseChange, DefenseSettings, EphemeralSettings, Fraction, Limits, NegotiationPolicy,
-    PeerUpdate, Role, Update,
+    AllowedIpChange, DefenseChange, DefenseOptions, DefenseSettings, EphemeralSettings, PeerUpdate, Role, Update,
 };
 
 /// A wg-quick file.
@@ -151,25 +149,8 @@ pub struct Peer {
     pub persistent_keepalive: Option<u16>,
     /// `Defense`.
     pub defense: Option<Defense>,
-    /// `DefenseMaxPaddingFrac`: the user's limit on padding, as [`Limits`] has it, of whatever defense; 0 is no limit.
-    /// Only beside `Defense`, as the three that follow.
-    pub defense_max_padding_frac: Option<Fraction>,
-    /// `DefenseMaxBlockingFrac`: the same for blocking.
-    pub defense_max_blocking_frac: Option<Fraction>,
-    /// `DefenseMaxPaddingRate`: bytes a second that padding may take; 0 is no limit, `None` the default of [`Limits`].
-    pub defense_max_padding_rate: Option<u64>,
-    /// `DefenseRole`; without it, we are the client of a peer with an endpoint, and the relay of one without.
-    pub defense_role: Option<Role>,
-    /// `DefenseTier`; only beside `Defense = ephemeral`, as the four that follow.
-    pub defense_tier: Option<Tier>,
-    /// `DefenseStrength`.
-    pub defense_strength: Option<Strength>,
-    /// `Negotiation`.
-    pub negotiation: Option<NegotiationPolicy>,
-    /// `Bundling`.
-    pub bundling: Option<bool>,
-    /// `DefenseRenewal`, in whole seconds.
-    pub defense_renewal: Option<Duration>,
+    /// The keys of that defense.
+    pub defense_options: DefenseOptions,
 }
 
 impl Peer {
@@ -182,15 +163,7 @@ impl Peer {
             endpoint: None,
             persistent_keepalive: None,
             defense: None,
-            defense_max_padding_frac: None,
-            defense_max_blocking_frac: None,
-            defense_max_padding_rate: None,
-            defense_role: None,
-            defense_tier: None,
-            defense_strength: None,
-            negotiation: None,
-            bundling: None,
-            defense_renewal: None,
+            defense_options: DefenseOptions::default(),
         }
     }
 
@@ -211,36 +184,22 @@ impl Peer {
         }
         let found = find(defense).map_err(|source| DefenseNotFound { public_key: self.public_key, source })?;
         let settings = DefenseSettings::of(&found, self.role());
-        Ok(Some(DefenseChange::On(settings.limited(self.limits()))))
-    }
-
-    /// Returns the user's limits.
-    fn limits(&self) -> Limits {
-        Limits {
-            max_padding_frac: self.defense_max_padding_frac,
-            max_blocking_frac: self.defense_max_blocking_frac,
-            max_padding_rate: self.defense_max_padding_rate,
-        }
+        Ok(Some(DefenseChange::On(settings.limited(self.defense_options.limits()))))
     }
 
     /// Returns which end we are.
     fn role(&self) -> Role {
-        let usual = if self.endpoint.is_some() { Role::Client } else { Role::Relay };
-        self.defense_role.unwrap_or(usual)
+        self.defense_options.role.unwrap_or_else(|| self.usual_role())
+    }
+
+    /// Returns which end we are where the file does not say: the client of a peer with an endpoint, the relay of one without.
+    pub fn usual_role(&self) -> Role {
+        if self.endpoint.is_some() { Role::Client } else { Role::Relay }
     }
 
     /// Returns what `Defense = ephemeral` asks for.
     fn ephemeral(&self) -> EphemeralSettings {
-        let usual = EphemeralSettings::default();
-        EphemeralSettings {
-            role: Some(self.role()),
-            tier: self.defense_tier.unwrap_or(usual.tier),
-            strength: self.defense_strength.unwrap_or(usual.strength),
-            negotiation: self.negotiation.unwrap_or(usual.negotiation),
-            bundling: self.bundling.unwrap_or(usual.bundling),
-            renewal: self.defense_renewal.unwrap_or(usual.renewal),
-            limits: self.limits(),
-        }
+        EphemeralSettings { role: Some(self.role()), ..self.defense_options.ephemeral() }
     }
 }
 
@@ -325,6 +284,7 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Fraction, Limits};
 
     fn two_peers() -> Config {
         let mut first = Peer::new(PublicKey::from_bytes(&[1; 32]).unwrap());
@@ -365,7 +325,7 @@ mod tests {
         let mut config = two_peers();
         for peer in &mut config.peers {
             peer.defense = Some(Defense::Named("front".to_owned()));
-            peer.defense_max_padding_frac = Fraction::new(0.5);
+            peer.defense_options.max_padding_frac = Fraction::new(0.5);
         }
         let defenses = |config: &Config| {
             let update = config.to_update(|_| Ok("192.0.2.1:51820".parse().unwrap()), Defense::in_catalogue).unwrap();
@@ -380,7 +340,7 @@ mod tests {
         };
         // The first peer has an endpoint.
         assert_eq!(defenses(&config), [on(Role::Client), on(Role::Relay)]);
-        config.peers[0].defense_role = Some(Role::Relay);
+        config.peers[0].defense_options.role = Some(Role::Relay);
         config.peers[1].defense = Some(Defense::Off);
         assert_eq!(defenses(&config), [on(Role::Relay), Some(DefenseChange::Off)]);
     }

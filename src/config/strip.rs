@@ -2,12 +2,8 @@
 
 use zeroize::Zeroizing;
 
-use super::key::section_of;
+use super::key::{Key, Reader};
 use super::marker;
-
-/// The keys that `wg-quick` reads itself, all of `[Interface]`.
-const OF_WG_QUICK: [&str; 9] =
-    ["Address", "MTU", "DNS", "Table", "PreUp", "PreDown", "PostUp", "PostDown", "SaveConfig"];
 
 /// Returns what `wg-quick strip` prints, byte for byte, of a file without our keys; those are taken out too, in whatever
 /// form. The text is wiped when dropped.
@@ -28,9 +24,10 @@ pub fn strip(text: &[u8]) -> Zeroizing<Vec<u8>> {
         if key.starts_with(b"[") {
             is_interface = key.eq_ignore_ascii_case(b"[Interface]");
         }
-        let is_wg_quicks = is_interface && OF_WG_QUICK.iter().any(|name| key.eq_ignore_ascii_case(name.as_bytes()));
+        let found = |key| Key::find(str::from_utf8(key).ok()?);
+        let is_wg_quicks = is_interface && found(key).is_some_and(|key| key.about().reader == Reader::WgQuick);
         let key = marker::marked(line).map_or(key, key_of);
-        let is_ours = str::from_utf8(key).is_ok_and(|key| section_of(key).is_some_and(|(_, key)| marker::is_ours(key)));
+        let is_ours = found(key).is_some_and(|key| key.about().reader == Reader::Ours);
         if !is_wg_quicks && !is_ours {
             stripped.extend(line.iter().filter(|byte| **byte != 0));
             stripped.push(b'\n');

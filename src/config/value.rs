@@ -1,16 +1,14 @@
 //! The values of a configuration file's keys.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
 
 use ipnet::IpNet;
-use maybetun_machines::{Strength, Tier};
 
 use super::dns::{DnsServer, is_search_domain};
 use super::tables::Tables;
 use super::{Defense, Endpoint, Table, endpoint};
 use crate::keys::{KeyError, PresharedKey, PrivateKey, PublicKey};
-use crate::settings::{self, AllowedIpChange, Fraction, NegotiationPolicy, Role, role_from_name};
+use crate::settings::AllowedIpChange;
 use crate::text;
 
 /// Smallest MTU: what every IPv4 host has to accept (RFC 791 §3.1).
@@ -72,10 +70,6 @@ pub(super) fn defense(value: &str) -> Result<Defense, Invalid<'_>> {
     Defense::from_text(value).ok_or(Invalid::Plain { expected, found: value })
 }
 
-pub(super) fn fraction(value: &str) -> Result<Fraction, Invalid<'_>> {
-    value.parse().map_err(|_| Invalid::Plain { expected: "a number from 0 to 1", found: value })
-}
-
 pub(super) fn padding_rate(value: &str) -> Result<u64, Invalid<'_>> {
     text::decimal(value)
         .ok_or(Invalid::Plain { expected: "bytes per second, a whole number, 0 for no limit", found: value })
@@ -83,30 +77,6 @@ pub(super) fn padding_rate(value: &str) -> Result<u64, Invalid<'_>> {
 
 pub(super) fn message_rate(value: &str) -> Result<u64, Invalid<'_>> {
     text::decimal(value).ok_or(Invalid::Plain { expected: "messages per second, a whole number", found: value })
-}
-
-pub(super) fn role(value: &str) -> Result<Role, Invalid<'_>> {
-    let role = role_from_name(&value.to_ascii_lowercase());
-    role.ok_or(Invalid::Plain { expected: "\"client\" or \"relay\"", found: value })
-}
-
-pub(super) fn tier(value: &str) -> Result<Tier, Invalid<'_>> {
-    let expected = "\"size\", \"padding\" or \"blocking\"";
-    value.to_ascii_lowercase().parse().map_err(|_| Invalid::Plain { expected, found: value })
-}
-
-pub(super) fn strength(value: &str) -> Result<Strength, Invalid<'_>> {
-    let expected = "\"low\", \"medium\" or \"high\"";
-    value.to_ascii_lowercase().parse().map_err(|_| Invalid::Plain { expected, found: value })
-}
-
-pub(super) fn negotiation(value: &str) -> Result<NegotiationPolicy, Invalid<'_>> {
-    let expected = "\"require\", \"prefer\" or \"off\"";
-    value.to_ascii_lowercase().parse().map_err(|_| Invalid::Plain { expected, found: value })
-}
-
-pub(super) fn renewal(value: &str) -> Result<Duration, Invalid<'_>> {
-    settings::renewal(value).ok_or(Invalid::Plain { expected: "seconds, 60 to 604800", found: value })
 }
 
 pub(super) fn on_or_off(value: &str) -> Result<bool, Invalid<'_>> {

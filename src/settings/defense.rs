@@ -82,6 +82,9 @@ pub(crate) fn role_from_name(name: &str) -> Option<Role> {
 pub struct Fraction(f64);
 
 impl Fraction {
+    /// No limit.
+    pub const NONE: Self = Self(0.0);
+
     /// Takes a number from 0 to 1; `None` if it is another, or none.
     pub fn new(number: f64) -> Option<Self> {
         // The sum makes the negative zero positive.

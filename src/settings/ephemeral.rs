@@ -4,59 +4,18 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use maybetun_machines::{Digest, Role};
+use maybetun_machines::Digest;
 pub use maybetun_machines::{Strength, Tier};
 
-use super::Limits;
-use crate::negotiation::{DEFAULT_RENEWAL, Reason};
+use super::EphemeralSettings;
+use crate::negotiation::Reason;
 use crate::seed::Fingerprint;
-
-/// A defense drawn anew for each connection, by agreement with the peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EphemeralSettings {
-    /// Which end we are; `None` lets the device say: a client where the peer's endpoint was set, a relay where it was
-    /// learnt.
-    pub role: Option<Role>,
-    /// What kind of machines are drawn. A relay runs what its client asks for, and this where it is alone.
-    pub tier: Tier,
-    /// How much they do. A relay runs what its client asks for, and this where it is alone.
-    pub strength: Strength,
-    /// What becomes of a peer that does not agree.
-    pub negotiation: NegotiationPolicy,
-    /// Whether small packets that wait may share a datagram, where the peer knows how.
-    pub bundling: bool,
-    /// After how long, a quarter more or less, the client asks for another: [`MIN_RENEWAL`] to [`MAX_RENEWAL`], in whole
-    /// seconds.
-    pub renewal: Duration,
-    /// The user's limits.
-    pub limits: Limits,
-}
 
 /// The shortest time after which a client asks for another defense.
 pub const MIN_RENEWAL: Duration = Duration::from_secs(60);
 
 /// The longest time after which a client asks for another defense: a week.
 pub const MAX_RENEWAL: Duration = Duration::from_secs(7 * 24 * 3_600);
-
-/// Reads the seconds after which a client asks for another defense.
-pub(crate) fn renewal(text: &str) -> Option<Duration> {
-    let renewal = Duration::from_secs(crate::text::decimal(text)?);
-    (MIN_RENEWAL..=MAX_RENEWAL).contains(&renewal).then_some(renewal)
-}
-
-impl Default for EphemeralSettings {
-    fn default() -> Self {
-        Self {
-            role: None,
-            tier: Tier::default(),
-            strength: Strength::default(),
-            negotiation: NegotiationPolicy::default(),
-            bundling: true,
-            renewal: DEFAULT_RENEWAL,
-            limits: Limits::default(),
-        }
-    }
-}
 
 /// What becomes of a peer that does not agree on a defense.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

@@ -1,24 +1,27 @@
 //! What can be set on a device and read from it: the common tongue of configuration files, the UAPI and the driver.
 
+mod counter;
 mod defense;
 mod ephemeral;
-mod limits;
+mod options;
 mod statistics;
 mod status;
+mod value;
 
+pub use counter::{Counter, Counters, Told};
 pub(crate) use defense::role_from_name;
 pub use defense::{
     DefenseChange, DefenseSettings, DefenseStatus, Fraction, MAX_DEFENSE_NAME, NotAFraction, Role, is_defense_name,
 };
 
-pub(crate) use ephemeral::renewal;
 pub use ephemeral::{
-    Cause, EphemeralSettings, EpochStatus, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy, NegotiationStatus, Protection,
-    Strength, Tier, UnknownWord,
+    Cause, EpochStatus, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy, NegotiationStatus, Protection, Strength, Tier,
+    UnknownWord,
 };
-pub use limits::{DEFAULT_MAX_PADDING_RATE, Limits};
+pub use options::{DEFAULT_MAX_PADDING_RATE, DefenseOptions, EphemeralSettings, Limits, Scope, Setting, SettingTold};
 pub use statistics::{DefenseStatistics, DeviceDrops, Drops, HandshakeLoad, PaddingDrops, Statistics};
 pub use status::{PeerStatus, Status};
+pub use value::{Spelling, Value};
 
 use std::net::SocketAddr;
 

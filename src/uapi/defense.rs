@@ -9,11 +9,10 @@
 //! | `daita_max_delayed_packets` | a number above 0; taken, without effect | how many packets wait at most |
 //! | `daita_min_delay_capacity` | a number; taken, without effect | 0 |
 //! | `maybetun_defense` | the name that is shown; `daita` by default | the same |
-//! | `maybetun_defense_role` | `client` or `relay`: which end we are | the same |
 //! | `maybetun_defense_max_actions_per_second` | 1 to 1000000 | the same |
-//! | `maybetun_defense_limit_padding_frac` | the user's limit on padding: a fraction of packets sent, 0 (no limit) to 1 | the same; left out if it is not set |
-//! | `maybetun_defense_limit_blocking_frac` | the user's limit on blocking: a fraction of time, 0 (no limit) to 1 | the same; left out if it is not set |
-//! | `maybetun_defense_limit_padding_rate` | the user's limit on padding: bytes a second, 0 for no limit | the same; left out if it is not set |
+//!
+//! The user's limits and which end we are are [settings](DefenseOptions::SETTINGS) with keys of their own; they are left out
+//! of a response if they are not set.
 //!
 //! The two without effect are about when to end blocking early because much waits. Here nothing ends it early: what finds
 //! the queue full waits in front of it, or is dropped and counted.
@@ -23,15 +22,15 @@ use maybetun_machines::{MAX_ACTIONS_PER_SECOND, MAX_MACHINES, MAX_STATES_A_SIDE,
 use crate::defense::{Machine, Plan};
 use crate::secret::SecretBuffer;
 use crate::settings::{
-    DefenseChange, DefenseSettings, DefenseStatistics, DefenseStatus, Limits, is_defense_name, role_from_name,
+    DefenseChange, DefenseOptions, DefenseSettings, DefenseStatistics, DefenseStatus, Fraction, Limits, Setting,
+    Spelling, is_defense_name,
 };
 use crate::text;
 use crate::tunnel::MAX_QUEUED_PACKETS;
 
-use super::counters::{self, Counter, Span};
+use super::counters;
 use super::ephemeral;
-use super::keys::keys;
-use super::limits::{self, Limit};
+use super::keys::{Key, keys};
 
 /// The name of a defense that was given none.
 const UNNAMED: &str = "daita";
@@ -50,11 +49,7 @@ keys! {
     MaxDelayedPackets "daita_max_delayed_packets",
     MinDelayCapacity "daita_min_delay_capacity",
     Name "maybetun_defense",
-    Role "maybetun_defense_role",
     MaxActions "maybetun_defense_max_actions_per_second",
-    LimitPaddingFrac "maybetun_defense_limit_padding_frac",
-    LimitBlockingFrac "maybetun_defense_limit_blocking_frac",
-    LimitPaddingRate "maybetun_defense_limit_padding_rate",
     }
 }
 
@@ -69,46 +64,30 @@ fn enabled() -> DefenseSettings {
 /// What the key takes instead.
 pub(super) fn set(
     change: &mut Option<DefenseChange>,
-    key: DefenseKey,
+    key: Key<DefenseKey>,
     value: &str,
     weight: &mut usize,
 ) -> Result<(), &'static str> {
-    if key == DefenseKey::Enable {
+    if let Key::Own(DefenseKey::Enable, _) = key {
         *change = Some(if is_enabled(value)? { DefenseChange::On(enabled()) } else { DefenseChange::Off });
         return Ok(());
     }
     let Some(DefenseChange::On(settings)) = change else { return Err("daita_enable=1 before it") };
     let before = settings.plan.machines().len();
-    set_setting(settings, key, value)?;
+    take(settings, key, value)?;
     let added = settings.plan.machines()[before..].iter().map(self::weight).sum();
     *weight = weight.checked_sub(added).ok_or("fewer or smaller machines in one request")?;
     Ok(())
 }
 
 /// Takes a line of a response into the defense of a peer; `None` if the key cannot have the value, or cannot stand here.
-pub(super) fn read(status: &mut Option<DefenseStatus>, key: DefenseKey, value: &str) -> Option<()> {
-    if key == DefenseKey::Enable {
+pub(super) fn read(status: &mut Option<DefenseStatus>, key: Key<DefenseKey>, value: &str) -> Option<()> {
+    if let Key::Own(DefenseKey::Enable, _) = key {
         let on = || DefenseStatus { settings: enabled(), statistics: DefenseStatistics::default() };
         *status = is_enabled(value).ok()?.then(on);
         return Some(());
     }
-    set_setting(&mut status.as_mut()?.settings, key, value).ok()
-}
-
-/// Takes a line of a response into a counter of the defense. Returns `false` if no counter has this name.
-///
-/// # Errors
-/// When the value is not a number.
-pub(super) fn read_counter(statistics: &mut DefenseStatistics, key: &str, value: &str) -> Result<bool, &'static str> {
-    let counter = counters::place(&counters::DAITA, key, statistics).is_some();
-    let table: &[Counter<DefenseStatistics>] = if counter { &counters::DAITA } else { &counters::DEFENSE };
-    if let Some(counter) = counters::place(table, key, statistics) {
-        *counter = text::decimal(value).ok_or("counter")?;
-        return Ok(true);
-    }
-    let Some((_, span)) = counters::DEFENSE_SPANS.iter().find(|(name, _)| *name == key) else { return Ok(false) };
-    *span(statistics) = std::time::Duration::from_micros(text::decimal(value).ok_or("counter")?);
-    Ok(true)
+    take(&mut status.as_mut()?.settings, key, value).ok()
 }
 
 /// Writes the lines of a set that run this defense, or none.
@@ -126,22 +105,7 @@ pub(super) fn format_status(text: &mut SecretBuffer, status: &DefenseStatus) {
     format_settings(text, &status.settings);
     text.line(DefenseKey::MaxDelayedPackets.name(), "=", MAX_QUEUED_PACKETS);
     text.line(DefenseKey::MinDelayCapacity.name(), "=", 0);
-    let mut statistics = status.statistics;
-    for (key, field) in counters::DAITA {
-        text.line(key, "=", *field(&mut statistics));
-    }
-    for (key, field) in counters::DEFENSE {
-        match *field(&mut statistics) {
-            0 => {}
-            value => text.line(key, "=", value),
-        }
-    }
-    for (key, field) in counters::DEFENSE_SPANS as [Span; 3] {
-        match field(&mut statistics).as_micros() {
-            0 => {}
-            value => text.line(key, "=", value),
-        }
-    }
+    counters::format(text, &status.statistics);
 }
 
 fn format_settings(text: &mut SecretBuffer, settings: &DefenseSettings) {
@@ -154,18 +118,34 @@ fn format_settings(text: &mut SecretBuffer, settings: &DefenseSettings) {
     line(DefenseKey::MaxDecoyFrac, &plan.max_padding_frac());
     line(DefenseKey::MaxDelayFrac, &plan.max_blocking_frac());
     line(DefenseKey::Name, &settings.name);
-    if let Some(role) = settings.role {
-        line(DefenseKey::Role, &role);
-    }
     line(DefenseKey::MaxActions, &plan.max_actions_per_second());
-    limits::format(&settings.limits, |limit, value| {
-        let key = match limit {
-            Limit::PaddingFrac => DefenseKey::LimitPaddingFrac,
-            Limit::BlockingFrac => DefenseKey::LimitBlockingFrac,
-            Limit::PaddingRate => DefenseKey::LimitPaddingRate,
-        };
-        line(key, value);
-    });
+    let options = options_of(settings);
+    for setting in DefenseOptions::SETTINGS {
+        if let (Some(key), Some(value)) = (setting.named_key, setting.get(&options)) {
+            text.line(key, "=", value.spell(Spelling::Socket));
+        }
+    }
+}
+
+fn options_of(settings: &DefenseSettings) -> DefenseOptions {
+    DefenseOptions { role: settings.role, ..settings.limits.into() }
+}
+
+/// Takes the value of a setting that has a key of its own here.
+fn set_option(settings: &mut DefenseSettings, setting: &Setting, value: &str) -> Result<(), &'static str> {
+    let mut options = options_of(settings);
+    setting.set(&mut options, value, Spelling::Socket)?;
+    (settings.role, settings.limits) = (options.role, options.limits());
+    Ok(())
+}
+
+/// Finds a key of a defense.
+pub(super) fn key(name: &str) -> Option<Key<DefenseKey>> {
+    Key::find(DefenseKey::from_name(name).map(|key| (key, key.name())), name, |setting| setting.named_key)
+}
+
+fn fraction(value: &str) -> Result<Fraction, &'static str> {
+    value.parse().map_err(|_| "a number from 0 to 1")
 }
 
 fn is_enabled(value: &str) -> Result<bool, &'static str> {
@@ -177,16 +157,23 @@ fn is_enabled(value: &str) -> Result<bool, &'static str> {
 }
 
 /// Takes a line other than `daita_enable`.
-fn set_setting(settings: &mut DefenseSettings, key: DefenseKey, value: &str) -> Result<(), &'static str> {
+fn take(settings: &mut DefenseSettings, key: Key<DefenseKey>, value: &str) -> Result<(), &'static str> {
+    match key {
+        Key::Own(key, _) => set_own(settings, key, value),
+        Key::Setting(setting, _) => set_option(settings, setting, value),
+    }
+}
+
+fn set_own(settings: &mut DefenseSettings, key: DefenseKey, value: &str) -> Result<(), &'static str> {
     let plan = &mut settings.plan;
     match key {
         DefenseKey::Enable => {}
         DefenseKey::Machine => add_machine(plan, value)?,
         DefenseKey::MaxDecoyFrac => {
-            *plan = limited(plan, limits::fraction(value)?.get(), plan.max_blocking_frac())?;
+            *plan = limited(plan, fraction(value)?.get(), plan.max_blocking_frac())?;
         }
         DefenseKey::MaxDelayFrac => {
-            *plan = limited(plan, plan.max_padding_frac(), limits::fraction(value)?.get())?;
+            *plan = limited(plan, plan.max_padding_frac(), fraction(value)?.get())?;
         }
         DefenseKey::MaxDelayedPackets => {
             text::decimal(value).filter(|&packets: &u64| packets != 0).ok_or("a number of packets, at least 1")?;
@@ -200,14 +187,10 @@ fn set_setting(settings: &mut DefenseSettings, key: DefenseKey, value: &str) -> 
             }
             value.clone_into(&mut settings.name);
         }
-        DefenseKey::Role => settings.role = Some(role_from_name(value).ok_or("client or relay")?),
         DefenseKey::MaxActions => {
             let actions = text::decimal(value).filter(|actions| (1..=MAX_ACTIONS_PER_SECOND as u32).contains(actions));
             *plan = plan.clone().capped(actions.ok_or("a number, 1 to 1000000")?);
         }
-        DefenseKey::LimitPaddingFrac => limits::set(&mut settings.limits, Limit::PaddingFrac, value)?,
-        DefenseKey::LimitBlockingFrac => limits::set(&mut settings.limits, Limit::BlockingFrac, value)?,
-        DefenseKey::LimitPaddingRate => limits::set(&mut settings.limits, Limit::PaddingRate, value)?,
     }
     Ok(())
 }
@@ -249,7 +232,7 @@ mod tests {
         let (mut change, mut weight) = (None, MAX_WEIGHT);
         for line in lines {
             let (name, value) = line.split_once('=').unwrap();
-            let key = DefenseKey::from_name(name).unwrap();
+            let key = key(name).unwrap();
             set(&mut change, key, value, &mut weight).map_err(|expected| ((*line).to_owned(), expected))?;
         }
         Ok(change)
@@ -361,7 +344,7 @@ mod tests {
         assert!(read_lines(&lines(MAX_MACHINES)).is_ok());
         assert_eq!(read_lines(&lines(MAX_MACHINES + 1)).unwrap_err().1, "at most 16 machines");
         let (mut change, mut weight) = (Some(DefenseChange::On(enabled())), 45);
-        set(&mut change, DefenseKey::Machine, NO_OP, &mut weight).unwrap();
-        assert!(set(&mut change, DefenseKey::Machine, NO_OP, &mut weight).is_err(), "{weight}");
+        set(&mut change, key("daita_machine").unwrap(), NO_OP, &mut weight).unwrap();
+        assert!(set(&mut change, key("daita_machine").unwrap(), NO_OP, &mut weight).is_err(), "{weight}");
     }
 }

@@ -3,14 +3,6 @@
 //! | key | in a set | in the response to a get |
 //! |---|---|---|
 //! | `maybetun_ephemeral` | the tier, `size`, `padding` or `blocking`: agrees with the peer on a defense that both draw, described by the keys that follow in the peer's block | the same, while one is agreed on or to be |
-//! | `maybetun_ephemeral_role` | `client` or `relay`: which end we are | the same |
-//! | `maybetun_ephemeral_strength` | `low`, `medium` (the default) or `high` | the same |
-//! | `maybetun_negotiation` | `require`, `prefer` (the default) or `off` | the same |
-//! | `maybetun_bundling` | `true` (the default) or `false` | the same |
-//! | `maybetun_renewal_sec` | 60 to 604800: after how many seconds, a quarter more or less, the client asks anew; 3600 by default | the same |
-//! | `maybetun_ephemeral_limit_padding_frac` | the user's limit on padding: a fraction of packets sent, 0 (no limit) to 1 | the same; left out if it is not set |
-//! | `maybetun_ephemeral_limit_blocking_frac` | the user's limit on blocking: a fraction of time, 0 (no limit) to 1 | the same; left out if it is not set |
-//! | `maybetun_ephemeral_limit_padding_rate` | the user's limit on padding: bytes a second, 0 for no limit | the same; left out if it is not set |
 //! | `maybetun_renew` | `true` agrees anew, now; a relay asks the client to. `errno` 61: the peer is not asked to agree; 107: a relay has nothing to renew; 95: the client does not know how to be asked | left out |
 //! | `maybetun_epoch` | not taken | what is agreed on: its number, 0 to 4294967295; left out while nothing is, with the five that follow |
 //! | `maybetun_epoch_age_sec` | not taken | for how long, in seconds |
@@ -20,32 +12,27 @@
 //! | `maybetun_renewals` | not taken | how often one epoch followed on another |
 //! | `maybetun_protection` | not taken | `protected`, or `one-sided` or `not-protected`, a space and the cause: `off`, `not-negotiated`, `negotiating`, `version`, `choice`, `mismatch`, `unknown`, `unanswered`, `requested`, `bounds` or `other` |
 //! | `maybetun_path_mtu` | not taken | the largest IP packet that the peer is sent, in bytes; left out unless the path takes less than the MTU asks for. Also of a peer without a defense |
+//!
+//! Beside them, each [setting](DefenseOptions::SETTINGS) has a key of its own; a limit that is not set is left out of a
+//! response.
 
 use std::time::Duration;
 
 use maybetun_machines::{Digest, Strength, Tier};
 
-use super::keys::keys;
-use super::limits::{self, Limit};
+use super::keys::{Key, keys};
 use crate::secret::SecretBuffer;
 use crate::seed::Fingerprint;
 use crate::settings::{
-    DefenseChange, EphemeralSettings, EpochStatus, NegotiationStatus, PeerStatus, Protection, renewal, role_from_name,
+    DefenseChange, DefenseOptions, EphemeralSettings, EpochStatus, NegotiationStatus, PeerStatus, Protection, Setting,
+    Spelling,
 };
 use crate::text;
 
 keys! {
-    /// What can be set.
+    /// What can be set, beside settings. The tier begins a defense.
     EphemeralKey {
         Tier "maybetun_ephemeral",
-        Role "maybetun_ephemeral_role",
-        Strength "maybetun_ephemeral_strength",
-        Negotiation "maybetun_negotiation",
-        Bundling "maybetun_bundling",
-        Renewal "maybetun_renewal_sec",
-        LimitPaddingFrac "maybetun_ephemeral_limit_padding_frac",
-        LimitBlockingFrac "maybetun_ephemeral_limit_blocking_frac",
-        LimitPaddingRate "maybetun_ephemeral_limit_padding_rate",
         Renew "maybetun_renew",
     }
 }
@@ -67,59 +54,52 @@ keys! {
 
 const TIER: &str = "size, padding or blocking";
 
+/// Finds a key that can be set.
+pub(super) fn key(name: &str) -> Option<Key<EphemeralKey>> {
+    let own = EphemeralKey::from_name(name).map(|key| (key, key.name()));
+    Key::find(own, name, |setting| Some(setting.ephemeral_key))
+}
+
 /// Takes a line of a request into the change of a peer's defense.
 ///
 /// # Errors
 /// What the key takes instead.
-pub(super) fn set(change: &mut Option<DefenseChange>, key: EphemeralKey, value: &str) -> Result<(), &'static str> {
+pub(super) fn set(change: &mut Option<DefenseChange>, key: Key<EphemeralKey>, value: &str) -> Result<(), &'static str> {
     match (key, change) {
-        (EphemeralKey::Tier, change) => {
-            let tier = value.parse().map_err(|_| TIER)?;
-            *change = Some(DefenseChange::Ephemeral(EphemeralSettings { tier, ..EphemeralSettings::default() }));
+        (Key::Own(EphemeralKey::Tier, _), change) => {
+            *change = Some(DefenseChange::Ephemeral(begun(value).ok_or(TIER)?));
             Ok(())
         }
-        (EphemeralKey::Renew, change) => (value == "true").then(|| *change = Some(DefenseChange::Renew)).ok_or("true"),
-        (key, Some(DefenseChange::Ephemeral(settings))) => set_setting(settings, key, value),
+        (Key::Own(EphemeralKey::Renew, _), change) => {
+            (value == "true").then(|| *change = Some(DefenseChange::Renew)).ok_or("true")
+        }
+        (Key::Setting(setting, _), Some(DefenseChange::Ephemeral(settings))) => set_option(settings, setting, value),
         (_, _) => Err("maybetun_ephemeral before it"),
     }
 }
 
-fn set_setting(settings: &mut EphemeralSettings, key: EphemeralKey, value: &str) -> Result<(), &'static str> {
-    match key {
-        EphemeralKey::Tier => settings.tier = value.parse().map_err(|_| TIER)?,
-        EphemeralKey::Role => settings.role = Some(role_from_name(value).ok_or("client or relay")?),
-        EphemeralKey::Strength => settings.strength = value.parse().map_err(|_| "low, medium or high")?,
-        EphemeralKey::Negotiation => settings.negotiation = value.parse().map_err(|_| "require, prefer or off")?,
-        EphemeralKey::Bundling => settings.bundling = value.parse().map_err(|_| "true or false")?,
-        EphemeralKey::Renewal => settings.renewal = renewal(value).ok_or("seconds, 60 to 604800")?,
-        EphemeralKey::LimitPaddingFrac => limits::set(&mut settings.limits, Limit::PaddingFrac, value)?,
-        EphemeralKey::LimitBlockingFrac => limits::set(&mut settings.limits, Limit::BlockingFrac, value)?,
-        EphemeralKey::LimitPaddingRate => limits::set(&mut settings.limits, Limit::PaddingRate, value)?,
-        EphemeralKey::Renew => {}
-    }
+/// Returns the defense that the tier alone asks for.
+fn begun(tier: &str) -> Option<EphemeralSettings> {
+    Some(EphemeralSettings { tier: tier.parse().ok()?, ..EphemeralSettings::default() })
+}
+
+fn set_option(settings: &mut EphemeralSettings, setting: &Setting, value: &str) -> Result<(), &'static str> {
+    let mut options = DefenseOptions::from(&*settings);
+    setting.set(&mut options, value, Spelling::Socket)?;
+    *settings = options.ephemeral();
     Ok(())
 }
 
 /// Writes the lines of a set that agree on such a defense.
 pub(super) fn format_settings(text: &mut SecretBuffer, settings: &EphemeralSettings) {
-    let EphemeralSettings { role, tier, strength, negotiation, bundling, renewal, limits } = settings;
-    let mut line = |key: EphemeralKey, value: &dyn std::fmt::Display| text.line(key.name(), "=", value);
-    line(EphemeralKey::Tier, tier);
-    if let Some(role) = role {
-        line(EphemeralKey::Role, role);
+    text.line(EphemeralKey::Tier.name(), "=", settings.tier);
+    let options = DefenseOptions::from(settings);
+    for setting in DefenseOptions::SETTINGS.iter().filter(|setting| setting.ephemeral_key != EphemeralKey::Tier.name())
+    {
+        if let Some(value) = setting.get(&options) {
+            text.line(setting.ephemeral_key, "=", value.spell(Spelling::Socket));
+        }
     }
-    line(EphemeralKey::Strength, strength);
-    line(EphemeralKey::Negotiation, negotiation);
-    line(EphemeralKey::Bundling, bundling);
-    line(EphemeralKey::Renewal, &renewal.as_secs());
-    limits::format(limits, |limit, value| {
-        let key = match limit {
-            Limit::PaddingFrac => EphemeralKey::LimitPaddingFrac,
-            Limit::BlockingFrac => EphemeralKey::LimitBlockingFrac,
-            Limit::PaddingRate => EphemeralKey::LimitPaddingRate,
-        };
-        line(key, value);
-    });
 }
 
 /// Writes the line of a set that agrees anew.
@@ -156,13 +136,16 @@ pub(super) fn format_status(text: &mut SecretBuffer, peer: &PeerStatus) {
 
 /// Takes a line of a response into what is told of the settings; `None` if the key cannot have the value, or cannot stand
 /// here.
-pub(super) fn read(peer: &mut PeerStatus, key: EphemeralKey, value: &str) -> Option<()> {
-    if key == EphemeralKey::Tier {
-        let settings = EphemeralSettings { tier: value.parse().ok()?, ..EphemeralSettings::default() };
-        peer.negotiation = Some(NegotiationStatus { settings, epoch: None, renewals: 0 });
-        return Some(());
+pub(super) fn read(peer: &mut PeerStatus, key: Key<EphemeralKey>, value: &str) -> Option<()> {
+    match key {
+        Key::Own(EphemeralKey::Tier, _) => {
+            peer.negotiation = Some(NegotiationStatus { settings: begun(value)?, epoch: None, renewals: 0 });
+            Some(())
+        }
+        // It is never told.
+        Key::Own(EphemeralKey::Renew, _) => None,
+        Key::Setting(setting, _) => set_option(&mut peer.negotiation.as_mut()?.settings, setting, value).ok(),
     }
-    set_setting(&mut peer.negotiation.as_mut()?.settings, key, value).ok()
 }
 
 /// Takes a line of a response into what is told of an agreement; `None` as above.
@@ -211,7 +194,7 @@ mod tests {
         let mut change = None;
         for line in lines {
             let (name, value) = line.split_once('=').unwrap();
-            let key = EphemeralKey::from_name(name).unwrap();
+            let key = key(name).unwrap();
             set(&mut change, key, value).map_err(|expected| ((*line).to_owned(), expected))?;
         }
         Ok(change)

@@ -15,7 +15,6 @@ mod defense;
 mod ephemeral;
 mod framing;
 mod keys;
-mod limits;
 pub mod request;
 pub mod response;
 mod server;

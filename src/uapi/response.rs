@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
-use super::counters::{self, Counter};
-use super::defense::{self, DefenseKey};
-use super::ephemeral::{self, AgreementKey, EphemeralKey};
+use super::counters;
+use super::defense;
+use super::ephemeral::{self, AgreementKey};
 use super::keys::keys;
 use super::request;
 use crate::keys::{KEY_LENGTH, PresharedKey, PublicKey};
@@ -54,11 +54,11 @@ pub fn format(status: &Status) -> Zeroizing<String> {
     if status.fwmark != 0 {
         text.line("fwmark", "=", status.fwmark);
     }
-    format_counters(&mut text, &counters::DEVICE, status.dropped);
+    counters::format(&mut text, &status.dropped);
     if status.handshakes.is_under_load {
         text.line(StatusKey::UnderLoad.name(), "=", 1);
     }
-    format_counters(&mut text, &counters::HANDSHAKES, status.handshakes);
+    counters::format(&mut text, &status.handshakes);
     for peer in &status.peers {
         format_peer(&mut text, peer);
     }
@@ -85,7 +85,7 @@ fn format_peer(text: &mut SecretBuffer, peer: &PeerStatus) {
     for prefix in &peer.allowed_ips {
         text.line("allowed_ip", "=", prefix);
     }
-    format_counters(text, &counters::PEER, peer.statistics);
+    counters::format(text, &peer.statistics);
     if let Some(role) = peer.role {
         text.line(StatusKey::Role.name(), "=", role);
     }
@@ -93,17 +93,6 @@ fn format_peer(text: &mut SecretBuffer, peer: &PeerStatus) {
         defense::format_status(text, defense);
     }
     ephemeral::format_status(text, peer);
-}
-
-/// Writes the counters that are not 0.
-fn format_counters<T: Copy>(text: &mut SecretBuffer, counters: &[Counter<T>], of: T) {
-    for (key, field) in counters {
-        let mut of = of;
-        let value = *field(&mut of);
-        if value != 0 {
-            text.line(key, "=", value);
-        }
-    }
 }
 
 /// Returns the response to a set, or to a request that could not be read.
@@ -144,11 +133,11 @@ pub fn parse(response: &str, zone_index: impl Fn(&str) -> Option<u32>) -> Result
         let mut of_peer = |key, read: &dyn Fn(&mut PeerStatus) -> Option<()>| {
             status.peers.last_mut().and_then(read).ok_or(ResponseError::Value { line, key })
         };
-        if let Some(key) = DefenseKey::from_name(key) {
+        if let Some(key) = defense::key(key) {
             of_peer(key.name(), &|peer| defense::read(&mut peer.defense, key, value))?;
             continue;
         }
-        if let Some(key) = EphemeralKey::from_name(key) {
+        if let Some(key) = ephemeral::key(key) {
             of_peer(key.name(), &|peer| ephemeral::read(peer, key, value))?;
             continue;
         }
@@ -269,22 +258,18 @@ fn read_key(status: &mut Status, key: StatusKey, value: &str, zone_index: &dyn F
     Some(())
 }
 
-/// Takes `value` into the counter called `key`, if there is one; fails with the key when the value is not a number.
+/// Takes `value` into the counter called `key`, if there is one.
+///
+/// # Errors
+/// What it is, when the value is not a number.
 fn read_counter(status: &mut Status, key: &str, value: &str) -> Result<(), &'static str> {
-    let counter = match status.peers.last_mut() {
-        None => counters::place(&counters::DEVICE, key, &mut status.dropped)
-            .or_else(|| counters::place(&counters::HANDSHAKES, key, &mut status.handshakes)),
+    let _is_known = match status.peers.last_mut() {
+        None => counters::read(&mut status.dropped, key, value)? || counters::read(&mut status.handshakes, key, value)?,
         Some(peer) => {
-            if let Some(defense) = &mut peer.defense
-                && defense::read_counter(&mut defense.statistics, key, value)?
-            {
-                return Ok(());
-            }
-            counters::place(&counters::PEER, key, &mut peer.statistics)
+            let defense = peer.defense.as_mut().map(|defense| counters::read(&mut defense.statistics, key, value));
+            defense.transpose()? == Some(true) || counters::read(&mut peer.statistics, key, value)?
         }
     };
-    let Some(counter) = counter else { return Ok(()) };
-    *counter = text::decimal(value).ok_or("counter")?;
     Ok(())
 }
 

@@ -6,15 +6,14 @@ use std::time::{Duration, SystemTime};
 use ipnet::IpNet;
 use proptest::prelude::*;
 
-use super::counters;
 use maybetun_machines::{Digest, Strength, Tier};
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 use crate::seed::Fingerprint;
 use crate::settings::{
-    AllowedIpChange, Cause, DefenseChange, DefenseSettings, DefenseStatistics, DefenseStatus, DeviceDrops,
-    EphemeralSettings, EpochStatus, Fraction, HandshakeLoad, Limits, NegotiationPolicy, NegotiationStatus, PeerAction,
-    PeerStatus, PeerUpdate, Protection, Role, Statistics, Status, Update,
+    AllowedIpChange, Cause, Counters, DefenseChange, DefenseOptions, DefenseSettings, DefenseStatus, DeviceDrops,
+    EphemeralSettings, EpochStatus, Fraction, HandshakeLoad, Limits, NegotiationStatus, PeerAction, PeerStatus,
+    PeerUpdate, Protection, Role, Spelling, Statistics, Status, Update,
 };
 
 fn endpoint() -> impl Strategy<Value = SocketAddr> {
@@ -53,14 +52,23 @@ fn fraction() -> impl Strategy<Value = Option<Fraction>> {
     prop::option::of((0.0..=1.0).prop_map(|number| Fraction::new(number).unwrap()))
 }
 
+/// Some settings said, each with one of the values that it takes.
+fn options() -> impl Strategy<Value = DefenseOptions> {
+    prop::collection::vec(any::<Option<prop::sample::Index>>(), DefenseOptions::SETTINGS.len()).prop_map(|chosen| {
+        let mut options = DefenseOptions::default();
+        for (setting, index) in DefenseOptions::SETTINGS.iter().zip(chosen) {
+            if let Some(index) = index {
+                setting
+                    .set(&mut options, setting.examples[index.index(setting.examples.len())], Spelling::File)
+                    .unwrap();
+            }
+        }
+        options
+    })
+}
+
 fn limits() -> impl Strategy<Value = Limits> {
-    (fraction(), fraction(), any::<Option<u64>>()).prop_map(
-        |(max_padding_frac, max_blocking_frac, max_padding_rate)| Limits {
-            max_padding_frac,
-            max_blocking_frac,
-            max_padding_rate,
-        },
-    )
+    options().prop_map(|options| options.limits())
 }
 
 /// Any defense of the catalogue, under any name and limits.
@@ -81,19 +89,18 @@ fn defense() -> impl Strategy<Value = DefenseSettings> {
 }
 
 fn defense_status() -> impl Strategy<Value = DefenseStatus> {
-    const COUNTERS: usize = counters::DAITA.len() + counters::DEFENSE.len();
-    (defense(), any::<[u64; COUNTERS]>(), any::<[u32; counters::DEFENSE_SPANS.len()]>()).prop_map(
-        |(settings, counts, spans)| {
-            let mut statistics = DefenseStatistics::default();
-            for ((_, field), count) in counters::DAITA.into_iter().chain(counters::DEFENSE).zip(counts) {
-                *field(&mut statistics) = count;
-            }
-            for ((_, field), microseconds) in counters::DEFENSE_SPANS.into_iter().zip(spans) {
-                *field(&mut statistics) = Duration::from_micros(microseconds.into());
-            }
-            DefenseStatus { settings, statistics }
-        },
-    )
+    (defense(), counted()).prop_map(|(settings, statistics)| DefenseStatus { settings, statistics })
+}
+
+/// Any value in each counter.
+fn counted<T: Counters + Default + std::fmt::Debug>() -> impl Strategy<Value = T> {
+    prop::collection::vec(any::<u64>(), T::all().len()).prop_map(|values| {
+        let mut counters = T::default();
+        for (counter, value) in T::all().into_iter().zip(values) {
+            assert!(counters.set(counter.key, value));
+        }
+        counters
+    })
 }
 
 fn tier() -> impl Strategy<Value = Tier> {
@@ -105,13 +112,7 @@ fn strength() -> impl Strategy<Value = Strength> {
 }
 
 fn ephemeral() -> impl Strategy<Value = EphemeralSettings> {
-    let policies = [NegotiationPolicy::Require, NegotiationPolicy::Prefer, NegotiationPolicy::Off];
-    (prop::option::of(role()), tier(), strength(), 0..policies.len(), any::<bool>(), 60..=604_800u64, limits())
-        .prop_map(move |(role, tier, strength, policy, bundling, renewal, limits)| {
-            let negotiation = policies[policy];
-            let renewal = Duration::from_secs(renewal);
-            EphemeralSettings { role, tier, strength, negotiation, bundling, renewal, limits }
-        })
+    options().prop_map(|options| options.ephemeral())
 }
 
 fn negotiation() -> impl Strategy<Value = NegotiationStatus> {
@@ -205,7 +206,7 @@ fn peer_status() -> impl Strategy<Value = PeerStatus> {
         any::<u16>(),
         prop::collection::vec(prefix(), 0..4),
         prop::option::of((1..u64::from(u32::MAX), 0..1_000_000_000u32)),
-        any::<(u64, u64, [u64; counters::PEER.len()])>(),
+        counted::<Statistics>(),
         (
             prop::option::of(role()),
             prop::option::of(defense_status()),
@@ -215,12 +216,7 @@ fn peer_status() -> impl Strategy<Value = PeerStatus> {
         ),
     )
         .prop_map(
-            |(public_key, preshared_key, endpoint, persistent_keepalive, allowed_ips, handshake, counts, run)| {
-                let (received_bytes, sent_bytes, values) = counts;
-                let mut statistics = Statistics { received_bytes, sent_bytes, ..Statistics::default() };
-                for ((_, field), value) in counters::PEER.into_iter().zip(values) {
-                    *field(&mut statistics) = value;
-                }
+            |(public_key, preshared_key, endpoint, persistent_keepalive, allowed_ips, handshake, statistics, run)| {
                 PeerStatus {
                     public_key,
                     preshared_key,
@@ -246,16 +242,12 @@ pub(super) fn status() -> impl Strategy<Value = Status> {
         prop::option::of(private_key()),
         any::<u16>(),
         any::<u32>(),
-        any::<[u64; 6]>(),
-        any::<(bool, [u64; 5])>(),
+        counted::<DeviceDrops>(),
+        (any::<bool>(), counted::<HandshakeLoad>()),
         prop::collection::vec(peer_status(), 0..4),
     )
-        .prop_map(|(private_key, listen_port, fwmark, drops, load, peers)| {
-            let [no_route, unknown, rate_limited, send_failed, congested, came_back] = drops;
-            let dropped = DeviceDrops { no_route, unknown, rate_limited, send_failed, congested, came_back };
-            let (is_under_load, [per_second, max_per_second, cookies_sent, too_many, invalid]) = load;
-            let handshakes =
-                HandshakeLoad { is_under_load, per_second, max_per_second, cookies_sent, too_many, invalid };
+        .prop_map(|(private_key, listen_port, fwmark, dropped, (is_under_load, load), peers)| {
+            let handshakes = HandshakeLoad { is_under_load, ..load };
             Status { private_key, listen_port, is_port_fixed: false, fwmark, dropped, handshakes, peers }
         })
 }

@@ -1,26 +1,25 @@
 //! `defense`: switches the defense of a running tunnel on and off, and shows it.
 
+mod flags;
 mod load;
 
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use maybetun::config;
 use maybetun::keys::PublicKey;
 use maybetun::negotiation::RenewError;
 use maybetun::settings::{
-    DefenseChange, DefenseSettings, EphemeralSettings, Fraction, Limits, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy,
-    PeerAction, PeerStatus, PeerUpdate, Role, Status, Update,
+    DefenseChange, DefenseSettings, EphemeralSettings, PeerAction, PeerStatus, PeerUpdate, Role, Status, Update,
 };
 use maybetun::uapi::client::{self, ClientError};
 use maybetun::uapi::{ResponseError, renew_errno};
-use maybetun_machines::{Strength, Tier};
 
 use super::exit::{Exit, Failure, OrExit as _};
 use super::status::{self, Paint};
 use super::{interface, place, running};
+use flags::Flags;
 pub(crate) use load::{check, load};
 
 /// Switches the defense of a running tunnel on and off, and shows it.
@@ -67,65 +66,13 @@ struct OnArgs {
     #[arg(value_name = "NAME|FILE", value_parser = parse_defense)]
     defense: config::Defense,
 
-    /// Which end this is; by default the client of a peer whose endpoint was set, else the relay.
-    #[arg(long, value_name = "client|relay", value_parser = parse_role)]
-    role: Option<Role>,
-
-    /// With `ephemeral`: what kind of machines are drawn. `size`: none, packets of one size only. `padding`: such that
-    /// delay nothing. `blocking`: such that also delay.
-    #[arg(long, value_name = "size|padding|blocking")]
-    tier: Option<Tier>,
-
-    /// With `ephemeral`: how much the machines do, and cost; by default medium.
-    #[arg(long, value_name = "low|medium|high")]
-    strength: Option<Strength>,
-
-    /// With `ephemeral`, for a peer that does not agree: `require` lets nothing leave, `prefer` (the default) defends this
-    /// end alone, `off` does not ask.
-    #[arg(long, value_name = "require|prefer|off")]
-    negotiation: Option<NegotiationPolicy>,
-
-    /// With `ephemeral`: whether small packets that wait may share a datagram; by default on.
-    #[arg(long, value_name = "on|off", value_parser = parse_switch)]
-    bundling: Option<bool>,
-
-    /// With `ephemeral`, at the client: after how many seconds, a quarter more or less, both draw anew: 60 to 604800, by
-    /// default 3600.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(MIN_RENEWAL.as_secs()..=MAX_RENEWAL.as_secs()))]
-    renewal: Option<u64>,
-
-    /// Your limit on padding: at most this fraction of all packets sent, 0 to 1 where 0, the default, is no limit.
-    ///
-    /// Your limits hold at every moment for all machines together, whatever they ask for and whoever sent them. The
-    /// defense's own limits hold beside them.
-    #[arg(long, value_name = "F")]
-    max_padding_frac: Option<Fraction>,
-
-    /// Your limit on blocking: at most this fraction of all time, 0 to 1 where 0, the default, is no limit.
-    #[arg(long, value_name = "F")]
-    max_blocking_frac: Option<Fraction>,
-
-    /// Your limit on padding in bytes a second, of IP packets with all their headers; 0 is no limit. By default 16777216.
-    #[arg(long, value_name = "BYTES")]
-    max_padding_rate: Option<u64>,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 fn parse_defense(text: &str) -> Result<config::Defense, &'static str> {
     let defense = config::Defense::from_text(text).filter(|defense| *defense != config::Defense::Off);
     defense.ok_or("expected the name of a defense (a-z, 0-9 and -), or a path with a / in it")
-}
-
-fn parse_role(text: &str) -> Result<Role, &'static str> {
-    let role = [Role::Client, Role::Relay].into_iter().find(|role| role.to_string() == text);
-    role.ok_or("expected client or relay")
-}
-
-fn parse_switch(text: &str) -> Result<bool, &'static str> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err("expected on or off"),
-    }
 }
 
 /// Switches or shows.
@@ -174,34 +121,16 @@ pub(crate) fn run(args: &DefenseArgs) -> anyhow::Result<()> {
 impl OnArgs {
     /// Makes sure that nothing is said that only an ephemeral defense knows.
     fn check_static(&self) -> anyhow::Result<()> {
-        let is_said = self.tier.is_some() || self.strength.is_some() || self.renewal.is_some();
-        if is_said || self.negotiation.is_some() || self.bundling.is_some() {
-            let message = "--tier, --strength, --negotiation, --bundling and --renewal are for the defense `ephemeral`";
+        let said = self.flags.of_ephemeral();
+        if !said.is_empty() {
+            let message = format!("only the defense `ephemeral` knows {}", said.join(", "));
             return Err(Failure::error(Exit::Usage, message));
         }
         Ok(())
     }
 
-    /// Returns the user's limits.
-    fn limits(&self) -> Limits {
-        Limits {
-            max_padding_frac: self.max_padding_frac,
-            max_blocking_frac: self.max_blocking_frac,
-            max_padding_rate: self.max_padding_rate,
-        }
-    }
-
     fn ephemeral(&self, role: Role) -> EphemeralSettings {
-        let usual = EphemeralSettings::default();
-        EphemeralSettings {
-            role: Some(role),
-            tier: self.tier.unwrap_or(usual.tier),
-            strength: self.strength.unwrap_or(usual.strength),
-            negotiation: self.negotiation.unwrap_or(usual.negotiation),
-            bundling: self.bundling.unwrap_or(usual.bundling),
-            renewal: self.renewal.map_or(usual.renewal, Duration::from_secs),
-            limits: self.limits(),
-        }
+        EphemeralSettings { role: Some(role), ..self.flags.0.ephemeral() }
     }
 }
 
@@ -232,12 +161,12 @@ fn change(
 fn role(on: &OnArgs, peer: &PeerStatus) -> anyhow::Result<Role> {
     let running = peer.defense.as_ref().and_then(|defense| defense.settings.role);
     let message = "the tunnel does not say which end it is: say --role client or --role relay";
-    on.role.or(running).or(peer.role).ok_or_else(|| Failure::error(Exit::Usage, message))
+    on.flags.0.role.or(running).or(peer.role).ok_or_else(|| Failure::error(Exit::Usage, message))
 }
 
 /// Returns what our end is to run.
 fn settings(on: &OnArgs, found: &maybetun_machines::Defense, peer: &PeerStatus) -> anyhow::Result<DefenseSettings> {
-    Ok(DefenseSettings::of(found, role(on, peer)?).limited(on.limits()))
+    Ok(DefenseSettings::of(found, role(on, peer)?).limited(on.flags.0.limits()))
 }
 
 fn update(public_key: PublicKey, change: DefenseChange) -> Update {
@@ -285,6 +214,8 @@ fn answered<T>(name: &str, answer: Result<T, ClientError>) -> anyhow::Result<T> 
 
 #[cfg(test)]
 mod tests {
+    use maybetun::settings::{DefenseOptions, Fraction, Limits};
+
     use super::*;
     use crate::exit;
 
@@ -316,15 +247,12 @@ mod tests {
         let front = maybetun_machines::find("front").unwrap();
         let on = |role| OnArgs {
             defense: config::Defense::Named("front".to_owned()),
-            role,
-            tier: None,
-            strength: None,
-            negotiation: None,
-            bundling: None,
-            renewal: None,
-            max_padding_frac: Fraction::new(0.5),
-            max_blocking_frac: None,
-            max_padding_rate: Some(65_536),
+            flags: Flags(DefenseOptions {
+                role,
+                max_padding_frac: Fraction::new(0.5),
+                max_padding_rate: Some(65_536),
+                ..DefenseOptions::default()
+            }),
         };
         let mut peer = peers(1).peers.remove(0);
         assert_eq!(exit::of(&settings(&on(None), front, &peer).unwrap_err()), Exit::Usage);
@@ -344,6 +272,5 @@ mod tests {
     fn off_is_no_defense_to_switch_on() {
         assert!(parse_defense("off").is_err() && parse_defense("Front").is_err());
         assert!(parse_defense("front").is_ok() && parse_defense("./x").is_ok());
-        assert!(parse_role("client").is_ok() && parse_role("server").is_err());
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use maybetun::settings::{Counters, Told};
+
 use super::paint::Paint;
 
 /// A heading and indented lines.
@@ -19,6 +21,13 @@ impl Block {
         self.text.push_str(&format!("  {}: {value}\n", self.paint.label(label)));
     }
 
+    /// Adds the lines of counts that counters make.
+    pub(super) fn counters(&mut self, counters: &impl Counters) {
+        for (label, counts) in lines_of(counters) {
+            self.line(label, counts);
+        }
+    }
+
     pub(super) fn optional_line(&mut self, label: &str, value: Option<String>) {
         if let Some(value) = value {
             self.line(label, value);
@@ -31,6 +40,19 @@ pub(super) fn counts(counts: &[(u64, &str)]) -> Option<String> {
     let nonzero: Vec<String> =
         counts.iter().filter(|(count, _)| *count != 0).map(|(count, reason)| format!("{count} {reason}")).collect();
     if nonzero.is_empty() { None } else { Some(nonzero.join(", ")) }
+}
+
+/// Returns the lines of counts that counters make, each with its label; those are left out in which all are zero.
+pub(super) fn lines_of(counters: &impl Counters) -> Vec<(&'static str, String)> {
+    let mut lines: Vec<(&str, Vec<(u64, &str)>)> = Vec::new();
+    counters.each(&mut |counter, value| {
+        let Told::Among(label, words) = counter.told else { return };
+        match lines.iter_mut().find(|(of, _)| *of == label) {
+            Some((_, counts)) => counts.push((value, words)),
+            None => lines.push((label, vec![(value, words)])),
+        }
+    });
+    lines.into_iter().filter_map(|(label, values)| Some((label, counts(&values)?))).collect()
 }
 
 /// Spells out a duration in whole seconds: `1 day, 2 hours, 1 second`.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use maybetun::settings::{
-    Cause, DefenseSettings, DefenseStatistics, DefenseStatus, EphemeralSettings, EpochStatus, Fraction, Limits,
-    NegotiationStatus, PaddingDrops, PeerStatus, Protection,
+    Cause, DefenseOptions, DefenseSettings, DefenseStatistics, DefenseStatus, EphemeralSettings, EpochStatus,
+    NegotiationStatus, PeerStatus, Protection, Scope, SettingTold, Spelling, Value,
 };
 use serde::Serialize;
 
@@ -78,12 +78,7 @@ pub(super) fn describe_agreement(block: &mut Block, peer: &PeerStatus) {
     }
     block.optional_line("protection", peer.protection.map(|protection| in_words(protection, peer)));
     let Some(NegotiationStatus { settings, epoch, renewals }) = &peer.negotiation else { return };
-    let EphemeralSettings { role: _, tier, strength, negotiation, bundling, renewal, limits: _ } = settings;
-    let bundling = if *bundling { "" } else { ", without bundling" };
-    block.line(
-        "negotiation",
-        format_args!("{negotiation}, {tier}, {strength}{bundling}, anew after {}", span(*renewal)),
-    );
+    block.line("negotiation", agreement(settings));
     if let Some(EpochStatus { number, age, tier, strength, fingerprint, digest }) = epoch {
         let age = match age.as_secs() {
             0 => "now".to_owned(),
@@ -113,23 +108,21 @@ fn in_words(protection: Protection, peer: &PeerStatus) -> String {
 /// Adds what runs, and what it has counted.
 pub(super) fn describe(block: &mut Block, running: &DefenseStatus) {
     block.line("defense", title(&running.settings));
-    block.optional_line("limits", limits(in_force(&running.settings)));
+    block.optional_line("limits", limits(&running.settings));
+    // What is not here is told by its row.
     let DefenseStatistics {
-        normal_sent_bytes,
         normal_received_bytes,
-        constant_size_sent_bytes,
+        normal_sent_bytes,
         constant_size_received_bytes,
-        padding_sent_packets,
-        padding_sent_bytes,
+        constant_size_sent_bytes,
         padding_received_packets,
+        padding_sent_packets,
         padding_received_bytes,
-        padding_dropped,
-        too_large,
-        marks_ignored,
-        bundles_sent,
-        bundled_sent_packets,
+        padding_sent_bytes,
         bundles_received,
+        bundles_sent,
         bundled_received_packets,
+        bundled_sent_packets,
         padding_actions,
         blocking_actions,
         actions_capped,
@@ -137,6 +130,7 @@ pub(super) fn describe(block: &mut Block, running: &DefenseStatus) {
         queue_high_water,
         lateness_p50,
         lateness_p99,
+        ..
     } = running.statistics;
     let both = |received, sent| format!("{} received, {} sent", bytes(received), bytes(sent));
     block.line("normal", both(normal_received_bytes, normal_sent_bytes));
@@ -167,9 +161,7 @@ pub(super) fn describe(block: &mut Block, running: &DefenseStatus) {
         let [median, most] = [lateness_p50, lateness_p99].map(|late| late.as_micros());
         block.line("timers late", format_args!("{median} \u{b5}s (median), {most} \u{b5}s (99th percentile)"));
     }
-    block.optional_line("padding not sent", padding_drops(padding_dropped));
-    block.optional_line("defense dropped", counts(&[(too_large, "larger than the MTU")]));
-    block.optional_line("marks ignored", counts(&[(marks_ignored, "set by somebody on the path")]));
+    block.counters(&running.statistics);
 }
 
 /// Returns what runs, in one line.
@@ -189,38 +181,50 @@ fn title(settings: &DefenseSettings) -> String {
 }
 
 /// Returns the user's limits in words; `None` if there are none.
-fn limits(limits: Limits) -> Option<String> {
-    let fraction = |limit: Option<Fraction>, of: &str| {
-        limit.filter(|fraction| fraction.get() > 0.0).map(|fraction| format!("{fraction} of {of}"))
-    };
-    let rate = Some(limits.padding_rate()).filter(|rate| *rate > 0).map(|rate| format!("{}/s", bytes(rate)));
-    let padding: Vec<_> = fraction(limits.max_padding_frac, "packets").into_iter().chain(rate).collect();
-    let padding = if padding.is_empty() { None } else { Some(format!("padding at most {}", padding.join(", "))) };
-    let blocking = fraction(limits.max_blocking_frac, "time").map(|of_time| format!("blocking at most {of_time}"));
-    let limits: Vec<_> = padding.into_iter().chain(blocking).collect();
-    if limits.is_empty() { None } else { Some(limits.join("; ")) }
+fn limits(settings: &DefenseSettings) -> Option<String> {
+    let mut limits: Vec<(&str, Vec<String>)> = Vec::new();
+    for (setting, value) in in_force(settings).filter(|(_, value)| !value.is_zero()) {
+        let SettingTold::Limit(what, words) = setting.told else { continue };
+        let limit = words.replace("{}", &shown(&value));
+        match limits.iter_mut().find(|(of, _)| *of == what) {
+            Some((_, others)) => others.push(limit),
+            None => limits.push((what, vec![limit])),
+        }
+    }
+    let limits = limits.iter().map(|(what, limits)| format!("{what} at most {}", limits.join(", ")));
+    Some(limits.collect::<Vec<_>>().join("; ")).filter(|limits| !limits.is_empty())
 }
 
-/// Returns how much padding was not sent, by cause; `None` if all was.
-fn padding_drops(drops: PaddingDrops) -> Option<String> {
-    let PaddingDrops { no_session, queue_full, no_room, over_frac, over_rate, over_device_rate, unproven, silent } =
-        drops;
-    counts(&[
-        (no_session, "without a session"),
-        (queue_full, "queue full"),
-        (no_room, "socket full"),
-        (over_frac, "over your fraction of packets"),
-        (over_rate, "over your rate"),
-        (over_device_rate, "over the rate of all peers together"),
-        (unproven, "to an address that has not shown that it receives"),
-        (silent, "while the peer was silent"),
-    ])
+/// Returns what is to be agreed on, in words: first what becomes of a peer that does not agree.
+fn agreement(settings: &EphemeralSettings) -> String {
+    let options = DefenseOptions::from(settings);
+    let mut settings: Vec<_> =
+        DefenseOptions::SETTINGS.iter().filter(|setting| setting.scope == Scope::Ephemeral).collect();
+    settings.sort_by_key(|setting| setting.key != "Negotiation");
+    let words = settings.into_iter().filter_map(|setting| {
+        let value = setting.get(&options)?;
+        match setting.told {
+            SettingTold::Words(words) => Some(words.replace("{}", &shown(&value))),
+            SettingTold::IfOff(words) => (value == Value::Switch(false)).then(|| words.to_owned()),
+            SettingTold::Limit(..) | SettingTold::Elsewhere => None,
+        }
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// Returns a value with its unit.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Seconds(seconds) => span(Duration::from_secs(*seconds)),
+        Value::Bytes(count) => bytes(*count),
+        Value::Word(_) | Value::Switch(_) | Value::Fraction(_) | Value::Number(_) => value.spell(Spelling::File),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use maybetun::negotiation::Reason;
-    use maybetun::settings::NegotiationPolicy;
+    use maybetun::settings::{Fraction, Limits, NegotiationPolicy};
 
     use super::super::tests_support::{negotiation, sample, silent};
     use super::*;
@@ -230,7 +234,8 @@ mod tests {
         let said = |padding, blocking, max_padding_rate| {
             let [max_padding_frac, max_blocking_frac] =
                 [padding, blocking].map(|limit: Option<f64>| limit.and_then(Fraction::new));
-            limits(Limits { max_padding_frac, max_blocking_frac, max_padding_rate })
+            let limits = Limits { max_padding_frac, max_blocking_frac, max_padding_rate };
+            super::limits(&super::super::tests_support::defense().settings.limited(limits))
         };
         let told = |text: &str| Some(text.to_owned());
         assert_eq!(said(None, None, None), told("padding at most 16.00 MiB/s"));
@@ -245,35 +250,15 @@ mod tests {
 
     #[test]
     fn a_tunnel_of_another_implementation_has_no_limit_that_it_does_not_tell() {
+        let rate = |settings: &DefenseSettings| {
+            in_force(settings).find(|(setting, _)| setting.member == "max_padding_rate").map(|(_, value)| value)
+        };
         let mut settings = super::super::tests_support::defense().settings;
-        assert_eq!(in_force(&settings).max_padding_rate, Some(maybetun::settings::DEFAULT_MAX_PADDING_RATE));
+        assert_eq!(rate(&settings), Some(Value::Bytes(maybetun::settings::DEFAULT_MAX_PADDING_RATE)));
         settings.role = None;
-        assert_eq!(in_force(&settings).max_padding_rate, Some(0));
+        assert_eq!(rate(&settings), Some(Value::Bytes(0)));
         settings.limits.max_padding_rate = Some(7);
-        assert_eq!(in_force(&settings).max_padding_rate, Some(7));
-    }
-
-    #[test]
-    fn padding_that_was_not_sent_is_told_by_cause() {
-        assert_eq!(padding_drops(PaddingDrops::default()), None);
-        let mut told = std::collections::HashSet::new();
-        for cause in 0..8 {
-            let [no_session, queue_full, no_room, over_frac, over_rate, over_device_rate, unproven, silent] =
-                std::array::from_fn(|index| u64::from(index == cause));
-            let drops = PaddingDrops {
-                no_session,
-                queue_full,
-                no_room,
-                over_frac,
-                over_rate,
-                over_device_rate,
-                unproven,
-                silent,
-            };
-            assert_eq!(drops.total(), 1);
-            told.insert(padding_drops(drops).unwrap());
-        }
-        assert_eq!(told.len(), 8, "each cause has words of its own");
+        assert_eq!(rate(&settings), Some(Value::Bytes(7)));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(super) use paint::Paint;
 
 /// Shows the state of running tunnels, as `wg show` does, with packet and drop counters. Keys that are secret stay hidden.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = json::HELP)]
+#[command(after_long_help = json::help())]
 pub(crate) struct StatusArgs {
     /// The interface to show; all of them if none is named.
     #[arg(value_name = "IFACE", value_parser = interface::parse_name)]

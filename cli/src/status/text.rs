@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 use std::time::{Duration, SystemTime};
 
-use maybetun::settings::{DeviceDrops, Drops, HandshakeLoad, PeerStatus, Statistics};
+use maybetun::settings::{HandshakeLoad, PeerStatus, Statistics};
 
-use super::block::{Block, bytes, counts, span};
+use super::block::{Block, bytes, lines_of, span};
 use super::{Named, Paint, defense};
 
 /// What stands in for a secret key.
@@ -33,7 +33,7 @@ fn interface_block(named: &Named, now: SystemTime, paint: Paint) -> String {
     if named.kill_switch == Some(true) {
         block.line("kill switch", "closed");
     }
-    block.optional_line("dropped", device_drops(&status.dropped));
+    block.counters(&status.dropped);
     block.optional_line("handshakes", handshake_load(&status.handshakes));
 
     let mut peers: Vec<&PeerStatus> = status.peers.iter().collect();
@@ -54,15 +54,14 @@ fn peer_block(peer: &PeerStatus, now: SystemTime, paint: Paint) -> String {
     if let Some(at) = peer.last_handshake {
         block.line("latest handshake", ago(at, now));
     }
-    let Statistics { received_bytes, sent_bytes, received_packets, sent_packets, handshakes: _, dropped } =
-        peer.statistics;
+    let Statistics { received_bytes, sent_bytes, received_packets, sent_packets, .. } = peer.statistics;
     if received_bytes != 0 || sent_bytes != 0 {
         block.line("transfer", format_args!("{} received, {} sent", bytes(received_bytes), bytes(sent_bytes)));
     }
     if received_packets != 0 || sent_packets != 0 {
         block.line("packets", format_args!("{received_packets} received, {sent_packets} sent"));
     }
-    block.optional_line("dropped", drops(&dropped));
+    block.counters(&peer.statistics);
     if peer.persistent_keepalive != 0 {
         let interval = Duration::from_secs(u64::from(peer.persistent_keepalive));
         block.line("persistent keepalive", format_args!("every {}", span(interval)));
@@ -75,51 +74,13 @@ fn peer_block(peer: &PeerStatus, now: SystemTime, paint: Paint) -> String {
     block.text
 }
 
-fn drops(drops: &Drops) -> Option<String> {
-    let Drops {
-        queue_full,
-        no_session,
-        no_endpoint,
-        source_not_allowed,
-        replayed,
-        unauthenticated,
-        malformed,
-        unprotected,
-    } = *drops;
-    counts(&[
-        (queue_full, "queue full"),
-        (no_session, "without a session"),
-        (no_endpoint, "without an endpoint"),
-        (source_not_allowed, "from a source not allowed"),
-        (replayed, "replayed"),
-        (unauthenticated, "unauthenticated"),
-        (malformed, "malformed"),
-        (unprotected, "for want of a defense"),
-    ])
-}
-
-fn device_drops(drops: &DeviceDrops) -> Option<String> {
-    let DeviceDrops { no_route, unknown, rate_limited, send_failed, congested, came_back } = *drops;
-    counts(&[
-        (no_route, "without a peer"),
-        (unknown, "unknown"),
-        (rate_limited, "rate limited"),
-        (send_failed, "not sent"),
-        (congested, "lost to congestion"),
-        (came_back, "in a routing loop"),
-    ])
-}
-
 /// Says what a flood of handshake messages came to; `None` if there was none.
 fn handshake_load(load: &HandshakeLoad) -> Option<String> {
-    let HandshakeLoad { is_under_load, per_second, max_per_second, cookies_sent, too_many, invalid } = *load;
-    let load = is_under_load.then(|| format!("under load with {per_second} a second, which is over {max_per_second}"));
-    let refused = counts(&[
-        (cookies_sent, "answered by a cookie"),
-        (too_many, "over the share of their source"),
-        (invalid, "without a valid mac1"),
-    ]);
-    let parts: Vec<_> = load.into_iter().chain(refused).collect();
+    let HandshakeLoad { is_under_load, per_second, max_per_second, .. } = *load;
+    let load_now =
+        is_under_load.then(|| format!("under load with {per_second} a second, which is over {max_per_second}"));
+    let refused = lines_of(load).into_iter().map(|(_, counts)| counts);
+    let parts: Vec<_> = load_now.into_iter().chain(refused).collect();
     if parts.is_empty() { None } else { Some(parts.join("; ")) }
 }
 
@@ -133,6 +94,10 @@ fn ago(at: SystemTime, now: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use maybetun::settings::{Counters, DefenseOptions, DefenseStatistics, DeviceDrops, SettingTold, Spelling, Told};
+
     use super::super::tests_support::{clock, sample};
     use super::*;
 
@@ -181,6 +146,62 @@ peer: AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=
   allowed ips: (none)
 ";
         assert_eq!(render(&[sample()], clock(), Paint::Plain), expected);
+    }
+
+    /// Makes every counter of the sample 1, but for that of `key`, which is 7.
+    fn counted<T: Counters + Default>(key: &str) -> T {
+        let mut counters = T::default();
+        for counter in T::all() {
+            counters.set(counter.key, if counter.key == key { 7 } else { 1 });
+        }
+        counters
+    }
+
+    fn texts_of<T: Counters>(of: &mut Named, place: impl Fn(&mut Named, &str)) {
+        let mut text = |key: &str| {
+            place(of, key);
+            render(std::slice::from_ref(of), clock(), Paint::Plain)
+        };
+        let mut texts = vec![text("none")];
+        for counter in T::all() {
+            if counter.told == Told::Unsaid {
+                assert_eq!(text(counter.key), texts[0], "{}", counter.key);
+            } else {
+                let told = text(counter.key);
+                assert!(!texts.contains(&told), "{} is not told, or as another", counter.key);
+                texts.push(told);
+            }
+        }
+    }
+
+    #[test]
+    fn each_counter_is_told_by_words_of_its_own() {
+        let mut named = sample();
+        texts_of::<DeviceDrops>(&mut named, |named, key| named.status.dropped = counted(key));
+        texts_of::<HandshakeLoad>(&mut named, |named, key| {
+            named.status.handshakes = HandshakeLoad { is_under_load: true, ..counted(key) };
+        });
+        texts_of::<Statistics>(&mut named, |named, key| named.status.peers[1].statistics = counted(key));
+        texts_of::<DefenseStatistics>(&mut named, |named, key| {
+            named.status.peers[1].defense.as_mut().unwrap().statistics = counted(key);
+        });
+    }
+
+    #[test]
+    fn each_setting_is_told() {
+        let mut named = sample();
+        for setting in DefenseOptions::SETTINGS.iter().filter(|setting| setting.told != SettingTold::Elsewhere) {
+            let mut texts = BTreeSet::new();
+            for example in setting.examples {
+                let mut options = DefenseOptions::default();
+                setting.set(&mut options, example, Spelling::File).unwrap();
+                let peer = &mut named.status.peers[1];
+                peer.negotiation.as_mut().unwrap().settings = options.ephemeral();
+                peer.defense.as_mut().unwrap().settings.limits = options.limits();
+                texts.insert(render(std::slice::from_ref(&named), clock(), Paint::Plain));
+            }
+            assert_eq!(texts.len(), setting.examples.len(), "{}", setting.key);
+        }
     }
 
     #[test]

@@ -91,12 +91,12 @@ impl<'a> Changes<'a> {
             peer = saved;
             self.defenses.extend(file.filter(|file| !self.defenses.contains(file)));
         } else if peer.defense.is_some()
-            && peer.defense_role.is_none()
+            && peer.defense_options.role.is_none()
             && file.endpoint.is_none()
             && peer.endpoint.is_some()
         {
             // It was a relay's for want of an endpoint.
-            peer.defense_role = Some(running_role(now).unwrap_or(Role::Relay));
+            peer.defense_options.role = Some(running_role(now).unwrap_or(Role::Relay));
         }
         peer
     }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use ipnet::IpNet;
-use maybetun::config::{Config, Hook, Interface, Peer};
+use maybetun::config::{Config, Interface, Live, Peer};
 use maybetun::keys::{PresharedKey, PrivateKey, PublicKey};
 use maybetun::settings::{AllowedIpChange, DefenseChange, PeerAction, PeerStatus, PeerUpdate, Status, Update};
 
@@ -143,50 +143,14 @@ fn runs(status: &PeerStatus, change: &DefenseChange) -> bool {
 
 /// Returns the keys of `[Interface]` that are the command's to apply, as far as they changed.
 pub(super) fn changed_keys(before: &Interface, after: &Interface) -> Vec<&'static str> {
-    // Each field is here, so that a new one is not forgotten.
-    let Interface {
-        private_key: _,
-        listen_port: _,
-        fwmark,
-        addresses,
-        dns_servers,
-        dns_search,
-        mtu,
-        table,
-        max_padding_rate: _,
-        handshakes_per_second: _,
-        pre_up: _,
-        post_up: _,
-        pre_down,
-        post_down,
-        save_config,
-        kill_switch,
-        kill_switch_allow,
-    } = before;
-    let is_same =
-        |one: &[Hook], other: &[Hook]| one.iter().map(|hook| &hook.command).eq(other.iter().map(|hook| &hook.command));
-    let keys = [
-        ("Address", *addresses != after.addresses),
-        ("DNS", *dns_servers != after.dns_servers || *dns_search != after.dns_search),
-        ("MTU", *mtu != after.mtu),
-        ("Table", *table != after.table),
-        ("FwMark", fwmark.unwrap_or(0) != after.fwmark.unwrap_or(0)),
-        ("KillSwitch", *kill_switch != after.kill_switch),
-        ("KillSwitchAllow", *kill_switch_allow != after.kill_switch_allow),
-        ("SaveConfig", *save_config != after.save_config),
-        ("PreDown", !is_same(pre_down, &after.pre_down)),
-        ("PostDown", !is_same(post_down, &after.post_down)),
-    ];
-    keys.into_iter().filter_map(|(key, is_changed)| is_changed.then_some(key)).collect()
+    // No mark and the mark 0 are one.
+    let marked = |interface: &Interface| Interface { fwmark: interface.fwmark.or(Some(0)), ..interface.clone() };
+    marked(before).changed(&marked(after), Live::Command)
 }
 
 /// Returns what a running tunnel cannot take from its file, as warnings.
 pub(super) fn kept(before: &Interface, after: &Interface) -> Option<String> {
-    let keys = [
-        ("MaxPaddingRate", before.max_padding_rate != after.max_padding_rate),
-        ("HandshakesPerSecond", before.handshakes_per_second != after.handshakes_per_second),
-    ];
-    let kept: Vec<_> = keys.into_iter().filter_map(|(key, is_changed)| is_changed.then_some(key)).collect();
+    let kept = before.changed(after, Live::Kept);
     (!kept.is_empty())
         .then(|| format!("{} cannot be changed while the tunnel runs: kept until the next `up`", kept.join(", ")))
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use maybetun::config::{Defense, Peer};
-use maybetun::settings::{DefenseChange, DefenseSettings, EphemeralSettings, Limits, PeerStatus, Role};
+use maybetun::settings::{DefenseChange, DefenseOptions, DefenseSettings, EphemeralSettings, PeerStatus, Role};
 use maybetun_machines::Side;
 
 use crate::defense::load;
@@ -32,11 +32,7 @@ pub(super) fn saved_defense(path: &Path, before: &Peer, status: &PeerStatus) -> 
         return SavedDefense { peer, file: None };
     }
     if peer.defense == Some(Defense::Ephemeral) {
-        peer.defense_tier = None;
-        peer.defense_strength = None;
-        peer.negotiation = None;
-        peer.bundling = None;
-        peer.defense_renewal = None;
+        peer.defense_options = peer.defense_options.of_any_defense();
     }
     let Some(running) = status.defense.as_ref().map(|defense| &defense.settings) else {
         peer.defense = peer.defense.map(|_| Defense::Off);
@@ -107,34 +103,15 @@ fn written(path: &Path, running: &DefenseSettings) -> anyhow::Result<(PathBuf, O
 
 /// Makes `peer` say `settings`. What it said already of what is the default stays said.
 fn say_ephemeral(peer: &mut Peer, settings: &EphemeralSettings) {
-    let EphemeralSettings { role, tier, strength, negotiation, bundling, renewal, limits } = settings.clone();
-    let usual = EphemeralSettings::default();
-    let usual_role = usual_role(peer);
-    *peer = Peer {
-        defense: Some(Defense::Ephemeral),
-        defense_role: role.and_then(|role| said(peer.defense_role, role, usual_role)),
-        defense_tier: said(peer.defense_tier, tier, usual.tier),
-        defense_strength: said(peer.defense_strength, strength, usual.strength),
-        negotiation: said(peer.negotiation, negotiation, usual.negotiation),
-        bundling: said(peer.bundling, bundling, usual.bundling),
-        defense_renewal: said(peer.defense_renewal, renewal, usual.renewal),
-        ..limited(peer.clone(), limits)
-    };
+    peer.defense = Some(Defense::Ephemeral);
+    peer.defense_options = said_anew(peer, &settings.into(), &(&EphemeralSettings::default()).into());
 }
 
-/// Makes `peer` say these limits.
-fn limited(peer: Peer, limits: Limits) -> Peer {
-    let Limits { max_padding_frac, max_blocking_frac, max_padding_rate } = limits;
-    Peer {
-        defense_max_padding_frac: max_padding_frac,
-        defense_max_blocking_frac: max_blocking_frac,
-        defense_max_padding_rate: max_padding_rate,
-        ..peer
-    }
-}
-
-fn said<T: PartialEq>(before: Option<T>, now: T, usual: T) -> Option<T> {
-    (before.is_some() || now != usual).then_some(now)
+/// Returns the keys in the place of those of `peer` where `now` holds, and `usual` does without a word. What end we are stays
+/// unsaid where the endpoint says it.
+fn said_anew(peer: &Peer, now: &DefenseOptions, usual: &DefenseOptions) -> DefenseOptions {
+    let usual = DefenseOptions { role: Some(peer.usual_role()), ..usual.clone() };
+    peer.defense_options.said_anew(now, &usual)
 }
 
 /// Tells whether `running` is what `defense` asks of its end, but for the user's limits.
@@ -142,22 +119,20 @@ fn is_of(defense: &maybetun_machines::Defense, running: &DefenseSettings) -> boo
     running.role.is_some_and(|role| DefenseSettings::of(defense, role).limited(running.limits) == *running)
 }
 
-/// Makes `peer` run `running` by naming `defense`. What end it is stays unsaid where its endpoint says it.
+/// Makes `peer` run `running` by naming `defense`.
 fn as_said(defense: Defense, running: &DefenseSettings, peer: Peer) -> Peer {
-    let role = running.role.and_then(|role| said(peer.defense_role, role, usual_role(&peer)));
-    Peer { defense: Some(defense), defense_role: role, ..limited(peer, running.limits) }
-}
-
-/// Returns which end a section says that we are if it does not say so outright.
-fn usual_role(peer: &Peer) -> Role {
-    if peer.endpoint.is_some() { Role::Client } else { Role::Relay }
+    let now = DefenseOptions { role: running.role, ..running.limits.into() };
+    let defense_options = said_anew(&peer, &now, &DefenseOptions::default());
+    Peer { defense: Some(defense), defense_options, ..peer }
 }
 
 #[cfg(test)]
 mod tests {
     use maybetun::config::{self, Endpoint};
     use maybetun::keys::PublicKey;
-    use maybetun::settings::{DefenseStatistics, DefenseStatus, Fraction, NegotiationPolicy, NegotiationStatus};
+    use maybetun::settings::{
+        DefenseStatistics, DefenseStatus, Fraction, Limits, NegotiationPolicy, NegotiationStatus, Spelling,
+    };
     use maybetun_machines::Strength;
 
     use super::*;
@@ -215,12 +190,13 @@ mod tests {
     fn an_ephemeral_defense_is_said_by_its_settings() {
         let saved = |before: &str, settings: EphemeralSettings| {
             let mut peer = Peer::new(PublicKey::from_bytes(&[1; 32]).unwrap());
-            (peer.defense, peer.negotiation) = match before {
+            (peer.defense, peer.defense_options.negotiation) = match before {
                 "" => (None, None),
                 _ => (Some(Defense::Ephemeral), Some(NegotiationPolicy::Prefer)),
             };
             say_ephemeral(&mut peer, &settings);
-            (peer.defense, peer.defense_strength, peer.negotiation, peer.defense_role)
+            let DefenseOptions { strength, negotiation, role, .. } = peer.defense_options;
+            (peer.defense, strength, negotiation, role)
         };
         let settings =
             EphemeralSettings { strength: Strength::High, role: Some(Role::Client), ..EphemeralSettings::default() };
@@ -271,6 +247,26 @@ mod tests {
         assert_eq!(saved_ephemeral(&file, unlimited), "Defense = ephemeral\n");
         assert_eq!(saved(&file, None), format!("Defense = off\n{said}"));
         assert_eq!(saved(&format!("Defense = front\n{said}"), None), format!("Defense = off\n{said}"));
+    }
+
+    #[test]
+    fn each_setting_is_saved() {
+        for setting in DefenseOptions::SETTINGS {
+            for example in setting.examples {
+                let mut options = DefenseOptions { role: Some(Role::Relay), ..DefenseOptions::default() };
+                setting.set(&mut options, example, Spelling::File).unwrap();
+                let running = options.ephemeral();
+                for before in ["", "Defense = ephemeral\n", "Defense = front\nDefenseMaxPaddingFrac = 0.75\n"] {
+                    let keys = saved_ephemeral(before, running.clone());
+                    let text = format!(
+                        "[Interface]\n[Peer]\nPublicKey = {}\n{keys}",
+                        PublicKey::from_bytes(&[1; 32]).unwrap()
+                    );
+                    let change = config::parse(&text).unwrap().peers[0].defense_change(Defense::in_catalogue).unwrap();
+                    assert_eq!(change, Some(DefenseChange::Ephemeral(running.clone())), "{} = {example}", setting.key);
+                }
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use zeroize::Zeroizing;
 
 use super::document::{Document, Place};
-use super::format::{say_interface, say_peer};
+use super::key::{Key, List, say_interface, say_peer};
 use super::value::AllowedIps;
 use super::{Config, ConfigError, Interface, Names, Peer, Tables, parse_with, value};
 use crate::settings::AllowedIpChange;
@@ -73,19 +73,19 @@ type Said = Vec<(&'static str, Zeroizing<String>)>;
 
 fn of_interface(interface: &Interface) -> Said {
     let mut said = Said::new();
-    say_interface(interface, |key, value| said.push((key.name(), Zeroizing::new(value.to_string()))));
+    say_interface(interface, |key, value| said.push((key, Zeroizing::new(value.to_string()))));
     said
 }
 
 fn of_peer(peer: &Peer) -> Said {
     let mut said = Said::new();
-    say_peer(peer, |key, value| said.push((key.name(), Zeroizing::new(value.to_string()))));
+    say_peer(peer, |key, value| said.push((key, Zeroizing::new(value.to_string()))));
     said
 }
 
 /// Tells whether a key has a list of which single items are changed.
 fn is_set(key: &str) -> bool {
-    ["Address", "AllowedIPs"].contains(&key)
+    Key::find(key).is_some_and(|key| key.about().list == List::Set)
 }
 
 fn change(document: &mut Document, place: Place, found: &Said, wanted: &Said) {

@@ -72,7 +72,7 @@ fn a_key_of_ours_is_said_in_the_form_that_the_file_has() {
     let head = format!("[Interface]\n{PRIVATE}\n[Peer]\nPublicKey = {}\n", KEYS[0]);
     let relay = |config: &mut Config| {
         config.peers[0].defense = Some(Defense::Named("front".to_owned()));
-        config.peers[0].defense_role = Some(Role::Relay);
+        config.peers[0].defense_options.role = Some(Role::Relay);
     };
     assert_eq!(changed(&head, relay), format!("{head}Defense = front\nDefenseRole = relay\n"));
     for (before, after) in [
@@ -98,6 +98,13 @@ fn what_no_file_can_say_changes_nothing() {
     config.peers[0].defense = Some(Defense::File("with # hash/x.toml".into()));
     assert!(matches!(edit(text.as_bytes(), &config, &Tables::default()), Err(EditError::Unsayable(_))));
     assert!(matches!(edit(b"[Interfaces]\n", &config, &Tables::default()), Err(EditError::Invalid(_))));
+}
+
+#[test]
+fn a_blank_line_stays_when_what_stood_behind_it_goes() {
+    let text = format!("[Interface]\n{PRIVATE}\nMTU = 1420\n\nListenPort = 7");
+    let gone = changed(&text, |config| config.interface.listen_port = None);
+    assert_eq!(gone, format!("[Interface]\n{PRIVATE}\nMTU = 1420\n\n"));
 }
 
 /// Text around what is said, which says nothing.
@@ -222,8 +229,7 @@ fn change(config: &mut Config, dice: [u8; 8], donor: &Config) {
         if defense % 2 == 0 {
             changed.preshared_key.clone_from(&other.preshared_key);
             changed.defense.clone_from(&other.defense);
-            changed.defense_role = other.defense_role;
-            changed.defense_tier = other.defense_tier;
+            changed.defense_options.clone_from(&other.defense_options);
         }
     }
     // A prefix is one peer's: the last that lists it.

@@ -5,15 +5,21 @@ mod peer;
 use zeroize::Zeroizing;
 
 use super::error::{ConfigError, ask};
-use super::key::{self, InterfaceKey, PeerKey, Section, section_of};
+use super::key::{self, Key, PeerSection, Reader, Section, Value};
 use super::marker;
 use super::suggestion;
 use super::tables::Tables;
-use super::value::{self, Dns, Invalid, MIN_MTU_IPV6};
-use super::{Config, Defense, Hook, Interface};
+use super::value::MIN_MTU_IPV6;
+use super::{Config, Defense, Interface};
 use crate::keys::PrivateKey;
+use crate::settings::DefenseOptions;
 use crate::text;
-use peer::{PeerSection, Peers};
+use peer::Peers;
+
+/// Keys whose values are looked at again.
+const MTU: &str = "MTU";
+const TABLE: &str = "Table";
+const DEFENSE: &str = "Defense";
 
 /// Longest file, in bytes: some 5,000 peers.
 pub const MAX_FILE: usize = 1024 * 1024;
@@ -143,44 +149,55 @@ impl<'a> File<'a> {
         let Some((name, value)) = text.split_once('=').map(|(name, value)| (name.trim(), value.trim())) else {
             return Err(ConfigError::new(line, "expected KEY = VALUE, or a section in brackets"));
         };
-        let dense = without_spaces(name);
-        let Some((home, key)) = section_of(name).or_else(|| section_of(&dense).filter(|(_, key)| is_of_wg(key))) else {
+        let of_wg = || Key::find(&without_spaces(name)).filter(|key| key.about().reader == Reader::Wg);
+        let Some(key) = Key::find(name).or_else(of_wg) else {
             let unknown = format!("unknown key {}", text::shown_name(name));
             return Err(ConfigError::new(line, ask(unknown, key::meant(name))));
         };
-        match (section, home) {
-            (Some(Section::Interface), Section::Interface) => self.set_interface(line, key, value),
-            (Some(Section::Peer), Section::Peer) => self.set_peer(line, key, value),
-            (Some(here), _) => {
-                Err(ConfigError::on_key(line, key, format!("belongs into a {home} section, this is {here}")))
-            }
-            (None, _) => Err(ConfigError::on_key(line, key, format!("stands before any section, expected in {home}"))),
+        let home = key.section();
+        if let Some(here) = section.filter(|here| *here != home) {
+            return Err(ConfigError::on_key(
+                line,
+                key.name(),
+                format!("belongs into a {home} section, this is {here}"),
+            ));
         }
+        if section.is_none() {
+            let message = format!("stands before any section, expected in {home}");
+            return Err(ConfigError::on_key(line, key.name(), message));
+        }
+        self.take(line, key, value)
     }
 
-    fn set_interface(&mut self, line: usize, name: &str, value: &str) -> Result<(), ConfigError> {
-        let (Some(open), Some(key)) = (&mut self.interface, InterfaceKey::from_name(name)) else { return Ok(()) };
-        open.note(line, key.name(), key.stands_once())?;
-        let dense = key.is_of_wg().then(|| without_spaces(value));
-        let value = dense.as_ref().map_or(value, |value| value.as_str());
-        set_of_interface(&mut open.section, key, line, value, self.names.tables).map_err(|invalid| {
-            let names: Vec<&str> =
-                if key == InterfaceKey::Table { self.names.tables.names().collect() } else { Vec::new() };
-            ConfigError::invalid_among(line, key.name(), invalid, &names)
-        })
-    }
-
-    fn set_peer(&mut self, line: usize, name: &str, value: &str) -> Result<(), ConfigError> {
-        let (Some(open), Some(key)) = (self.peers.last_mut(), PeerKey::from_name(name)) else { return Ok(()) };
-        open.note(line, key.name(), key.stands_once())?;
-        let dense = key.is_of_wg().then(|| without_spaces(value));
-        let value = dense.as_ref().map_or(value, |value| value.as_str());
-        open.section.set(key, value).map_err(|invalid| ConfigError::invalid(line, key.name(), invalid))?;
-        match open.section.defense() {
-            Some(defense) if key == PeerKey::Defense => {
-                (self.names.check_defense)(defense).map_err(|message| ConfigError::on_key(line, key.name(), message))
+    fn take(&mut self, line: usize, key: Key, text: &str) -> Result<(), ConfigError> {
+        let about = key.about();
+        let dense = (about.reader == Reader::Wg).then(|| without_spaces(text));
+        let text = dense.as_ref().map_or(text, |text| text.as_str());
+        let invalid = |invalid| ConfigError::invalid(line, about.name, invalid);
+        match (key, &mut self.interface, self.peers.last_mut()) {
+            (Key::Interface(key), Some(open), _) => {
+                open.note(line, about.name, about.stands_once())?;
+                let tables = self.names.tables;
+                (key.set)(&mut open.section, Value { line, text, tables }).map_err(|invalid| {
+                    let names: Vec<&str> = if about.name == TABLE { tables.names().collect() } else { Vec::new() };
+                    ConfigError::invalid_among(line, about.name, invalid, &names)
+                })
             }
-            Some(_) | None => Ok(()),
+            (Key::Peer(key), _, Some(open)) => {
+                open.note(line, about.name, about.stands_once())?;
+                (key.set)(&mut open.section, text).map_err(invalid)?;
+                match &open.section.rest.defense {
+                    Some(defense) if about.name == DEFENSE => (self.names.check_defense)(defense)
+                        .map_err(|message| ConfigError::on_key(line, about.name, message)),
+                    Some(_) | None => Ok(()),
+                }
+            }
+            (Key::Defense(setting), _, Some(open)) => {
+                open.note(line, about.name, about.stands_once())?;
+                open.section.set_option(setting, text).map_err(invalid)
+            }
+            // Its section is open.
+            (Key::Interface(_) | Key::Peer(_) | Key::Defense(_), _, _) => Ok(()),
         }
     }
 
@@ -188,7 +205,7 @@ impl<'a> File<'a> {
         let Some(open) = self.interface else {
             return Err(ConfigError::new(1, "the file has no [Interface] section"));
         };
-        let mtu_line = open.line_of(InterfaceKey::Mtu.name());
+        let mtu_line = open.line_of(MTU);
         let interface = open.section;
         if let (Some(line), Some(mtu)) = (mtu_line, interface.mtu)
             && mtu < MIN_MTU_IPV6
@@ -196,14 +213,14 @@ impl<'a> File<'a> {
         {
             let message =
                 format!("expected at least {MIN_MTU_IPV6}, because the interface has an IPv6 address, found {mtu}");
-            return Err(ConfigError::on_key(line, InterfaceKey::Mtu.name(), message));
+            return Err(ConfigError::on_key(line, MTU, message));
         }
         let own = interface.private_key.as_ref().map(PrivateKey::public_key);
         let mut peers = Peers::new(own);
         for open in self.peers {
             check_defense(&open)?;
             let message = "missing from the [Peer] section that starts here";
-            let missing = ConfigError::on_key(open.line, PeerKey::PublicKey.name(), message);
+            let missing = ConfigError::on_key(open.line, "PublicKey", message);
             peers.add(open.section).ok_or(missing)?;
         }
         Ok(Config { interface, peers: peers.finish() })
@@ -215,11 +232,6 @@ fn without_spaces(text: &str) -> Zeroizing<String> {
     let mut dense = Zeroizing::new(String::with_capacity(text.len()));
     dense.extend(text.chars().filter(|c| !(c.is_ascii_whitespace() || *c == '\u{b}')));
     dense
-}
-
-fn is_of_wg(name: &str) -> bool {
-    InterfaceKey::from_name(name).is_some_and(InterfaceKey::is_of_wg)
-        || PeerKey::from_name(name).is_some_and(PeerKey::is_of_wg)
 }
 
 fn unknown_section(name: &str, is_closed: bool) -> String {
@@ -235,56 +247,16 @@ fn unknown_section(name: &str, is_closed: bool) -> String {
 
 /// Makes sure that what is said of a defense is said of one.
 fn check_defense(open: &Open<PeerSection>) -> Result<(), ConfigError> {
-    let misplaced = |key: &PeerKey| match open.section.defense() {
-        None | Some(Defense::Named(_) | Defense::File(_)) if key.is_of_ephemeral() => {
-            Some("expected Defense = ephemeral in the same section")
-        }
-        None if key.is_of_any_defense() => Some("expected Defense in the same section"),
+    let is_ephemeral = match &open.section.rest.defense {
+        None => None,
+        Some(Defense::Named(_) | Defense::File(_)) => Some(false),
         // What is switched off may have been said in full.
-        None | Some(_) => None,
+        Some(Defense::Ephemeral | Defense::Off) => Some(true),
     };
-    let found = PeerKey::ALL.iter().filter_map(|key| Some((open.line_of(key.name())?, key.name(), misplaced(key)?)));
-    found.min().map_or(Ok(()), |(line, key, message)| Err(ConfigError::on_key(line, key, message)))
-}
-
-fn set_of_interface<'a>(
-    interface: &mut Interface,
-    key: InterfaceKey,
-    line: usize,
-    value: &'a str,
-    tables: &Tables,
-) -> Result<(), Invalid<'a>> {
-    match key {
-        InterfaceKey::PrivateKey => interface.private_key = Some(value::private_key(value)?),
-        InterfaceKey::ListenPort => interface.listen_port = Some(value::listen_port(value)?),
-        InterfaceKey::FwMark => interface.fwmark = Some(value::fwmark(value)?),
-        InterfaceKey::Address => interface.addresses.extend(value::addresses(value)?),
-        InterfaceKey::Dns => {
-            for item in value::dns(value)? {
-                match item {
-                    Dns::Server(server) => interface.dns_servers.push(server),
-                    Dns::Search(domain) => interface.dns_search.push(domain),
-                }
-            }
-        }
-        InterfaceKey::Mtu => interface.mtu = value::mtu(value)?,
-        InterfaceKey::Table => interface.table = value::table(value, tables)?,
-        InterfaceKey::MaxPaddingRate => interface.max_padding_rate = Some(value::padding_rate(value)?),
-        InterfaceKey::HandshakesPerSecond => interface.handshakes_per_second = Some(value::message_rate(value)?),
-        InterfaceKey::PreUp => interface.pre_up.extend(hook(line, value)),
-        InterfaceKey::PostUp => interface.post_up.extend(hook(line, value)),
-        InterfaceKey::PreDown => interface.pre_down.extend(hook(line, value)),
-        InterfaceKey::PostDown => interface.post_down.extend(hook(line, value)),
-        InterfaceKey::SaveConfig => interface.save_config = value::save_config(value)?,
-        InterfaceKey::KillSwitch => interface.kill_switch = value::on_or_off(value)?,
-        InterfaceKey::KillSwitchAllow => interface.kill_switch_allow.extend(value::kill_switch_allow(value)?),
-    }
-    Ok(())
-}
-
-/// Returns a hook; `None` of an empty one, which does nothing.
-fn hook(line: usize, command: &str) -> Option<Hook> {
-    (!command.is_empty()).then(|| Hook { line, command: command.to_owned() })
+    let misplaced = DefenseOptions::SETTINGS.iter().filter_map(|setting| {
+        Some((open.line_of(setting.key)?, setting.key, key::missing_beside(setting, is_ephemeral)?))
+    });
+    misplaced.min().map_or(Ok(()), |(line, key, message)| Err(ConfigError::on_key(line, key, message)))
 }
 
 #[cfg(test)]

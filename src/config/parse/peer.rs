@@ -4,63 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use ipnet::IpNet;
 
-use super::super::key::PeerKey;
-use super::super::value::{self, AllowedIps, Invalid};
-use super::super::{Defense, Peer};
-use crate::keys::{PresharedKey, PublicKey};
+use super::super::Peer;
+use super::super::key::PeerSection;
+use super::super::value::AllowedIps;
+use crate::keys::PublicKey;
 use crate::settings::AllowedIpChange;
-
-/// Everything of a [`Peer`] except that its key may be missing.
-pub(super) struct PeerSection {
-    public_key: Option<PublicKey>,
-    /// What is said of the preshared key; inside, `None` is that there is to be none.
-    preshared_key: Option<Option<PresharedKey>>,
-    allowed_ips: AllowedIps,
-    changes: Vec<AllowedIpChange>,
-    rest: Peer,
-}
-
-impl PeerSection {
-    pub(super) fn new() -> Self {
-        Self {
-            public_key: None,
-            preshared_key: None,
-            allowed_ips: AllowedIps::Whole,
-            changes: Vec::new(),
-            rest: Peer::new(PublicKey::BASE_POINT),
-        }
-    }
-
-    pub(super) fn defense(&self) -> &Option<Defense> {
-        &self.rest.defense
-    }
-
-    pub(super) fn set<'a>(&mut self, key: PeerKey, value: &'a str) -> Result<(), Invalid<'a>> {
-        let rest = &mut self.rest;
-        match key {
-            PeerKey::PublicKey => self.public_key = Some(value::public_key(value)?),
-            PeerKey::PresharedKey => self.preshared_key = Some(value::preshared_key(value)?),
-            PeerKey::AllowedIps => {
-                let (kind, changes) = value::allowed_ips(value)?;
-                self.allowed_ips = kind;
-                self.changes.extend(changes);
-            }
-            PeerKey::Endpoint => rest.endpoint = Some(value::endpoint(value)?),
-            PeerKey::PersistentKeepalive => rest.persistent_keepalive = Some(value::persistent_keepalive(value)?),
-            PeerKey::Defense => rest.defense = Some(value::defense(value)?),
-            PeerKey::DefenseMaxPaddingFrac => rest.defense_max_padding_frac = Some(value::fraction(value)?),
-            PeerKey::DefenseMaxBlockingFrac => rest.defense_max_blocking_frac = Some(value::fraction(value)?),
-            PeerKey::DefenseMaxPaddingRate => rest.defense_max_padding_rate = Some(value::padding_rate(value)?),
-            PeerKey::DefenseRole => rest.defense_role = Some(value::role(value)?),
-            PeerKey::DefenseTier => rest.defense_tier = Some(value::tier(value)?),
-            PeerKey::DefenseStrength => rest.defense_strength = Some(value::strength(value)?),
-            PeerKey::Negotiation => rest.negotiation = Some(value::negotiation(value)?),
-            PeerKey::Bundling => rest.bundling = Some(value::on_or_off(value)?),
-            PeerKey::DefenseRenewal => rest.defense_renewal = Some(value::renewal(value)?),
-        }
-        Ok(())
-    }
-}
 
 /// The peers of a file, each once.
 pub(super) struct Peers {

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use maybetun_machines::{Strength, Tier};
 use proptest::prelude::*;
 
-use super::super::{Defense, Endpoint, Peer, Table, format};
+use super::super::{Defense, Endpoint, Hook, Peer, Table, format};
 use super::*;
 use crate::keys::{PresharedKey, PublicKey};
 use crate::settings::{DefenseChange, EphemeralSettings, Fraction, Limits, NegotiationPolicy, Role};
@@ -188,14 +188,14 @@ fn a_peer_that_stands_twice_is_changed_by_its_second_section() {
     let same = peer("");
     assert_eq!(same.endpoint, Some(Endpoint::Address("192.0.2.1:1".parse().unwrap())));
     assert_eq!(same.preshared_key, Some(PresharedKey::from_base64(OTHER).unwrap()));
-    assert_eq!((same.persistent_keepalive, same.defense_role), (Some(5), Some(Role::Relay)));
+    assert_eq!((same.persistent_keepalive, same.defense_options.role), (Some(5), Some(Role::Relay)));
     assert!(same.allowed_ips.is_empty(), "as `wg` has it, a section says all of a peer's allowed IPs");
     assert_eq!(peer(&format!("PresharedKey = {ZEROS}")).preshared_key, None);
     assert_eq!(allowed(&peer("AllowedIPs = 10.1.0.0/16")), ["10.1.0.0/16"]);
     assert_eq!(allowed(&peer("AllowedIPs = +10.1.0.0/16")), ["10.0.0.0/8", "10.1.0.0/16"]);
     assert_eq!(allowed(&peer("AllowedIPs = -10.0.0.0/8, +::/0")), ["::/0"]);
     let other = peer("Defense = off");
-    assert_eq!((other.defense, other.defense_role), (Some(Defense::Off), None));
+    assert_eq!((other.defense, other.defense_options.role), (Some(Defense::Off), None));
 }
 
 #[test]
@@ -306,13 +306,13 @@ fn a_defense_and_its_limits_are_read() {
     let config = parse(&text).unwrap();
     let [first, second] = &config.peers[..] else { panic!("two peers") };
     assert_eq!(first.defense, Some(Defense::Named("front".to_owned())));
-    assert_eq!(first.defense_max_padding_frac.map(Fraction::get), Some(0.5));
-    assert_eq!(first.defense_max_blocking_frac.map(Fraction::get), Some(1.0));
-    assert_eq!(first.defense_max_padding_rate, Some(65_536));
-    assert_eq!(first.defense_role, Some(Role::Relay));
+    assert_eq!(first.defense_options.max_padding_frac.map(Fraction::get), Some(0.5));
+    assert_eq!(first.defense_options.max_blocking_frac.map(Fraction::get), Some(1.0));
+    assert_eq!(first.defense_options.max_padding_rate, Some(65_536));
+    assert_eq!(first.defense_options.role, Some(Role::Relay));
     assert_eq!(second.defense, Some(Defense::File("./a b/c.toml".into())));
-    assert_eq!((second.defense_max_padding_frac, second.defense_role), (None, None));
-    assert_eq!(second.defense_max_padding_rate, None);
+    assert_eq!((second.defense_options.max_padding_frac, second.defense_options.role), (None, None));
+    assert_eq!(second.defense_options.max_padding_rate, None);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use nix::errno::Errno;
 use zeroize::Zeroizing;
 
-use super::defense::{self, DefenseKey};
-use super::ephemeral::{self, EphemeralKey};
+use super::defense;
+use super::ephemeral;
 use super::keys::keys;
 use crate::keys::{KEY_LENGTH, KeyError, PresharedKey, PrivateKey, PublicKey};
 use crate::secret::SecretBuffer;
@@ -190,14 +190,14 @@ fn parse_update<'a>(
             }
             let peer = last_peer(&mut update, line, key.name())?;
             set_peer_key(peer, key, value, zone_index).map_err(invalid)?;
-        } else if let Some(key) = DefenseKey::from_name(name) {
+        } else if let Some(key) = defense::key(name) {
             let peer = last_peer(&mut update, line, key.name())?;
             defense::set(&mut peer.defense, key, value, &mut weight).map_err(|expected| RequestError::Value {
                 line,
                 key: key.name(),
                 expected,
             })?;
-        } else if let Some(key) = EphemeralKey::from_name(name) {
+        } else if let Some(key) = ephemeral::key(name) {
             let peer = last_peer(&mut update, line, key.name())?;
             ephemeral::set(&mut peer.defense, key, value).map_err(|expected| RequestError::Value {
                 line,

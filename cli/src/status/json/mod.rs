@@ -1,80 +1,22 @@
 //! The state of tunnels as JSON, in a schema that scripts may rely on.
 
 mod defense;
+mod help;
 
 use std::time::UNIX_EPOCH;
 
 use maybetun::settings::{
-    DeviceDrops, Drops, EphemeralSettings, EpochStatus, HandshakeLoad, NegotiationStatus, PeerStatus, Protection,
-    Statistics,
+    DeviceDrops, EpochStatus, HandshakeLoad, NegotiationStatus, PeerStatus, Protection, Statistics,
 };
 use serde::Serialize;
 
 use super::Named;
 pub(super) use defense::Defense;
+use defense::Members;
+pub(super) use help::help;
 
 /// Grows when a member changes its meaning or goes away; new members may come without.
 const VERSION: u32 = 1;
-
-/// The schema, as the help tells it.
-pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `version` grows if one changes or goes:
-  {
-    "version": 1,
-    "interfaces": [{
-      "name": string,
-      "public_key": string (base64) or null,
-      "listen_port": number, 0 if none,
-      "fwmark": number, 0 if none,
-      "kill_switch": boolean (whether it is closed for this interface), null if it cannot be seen,
-      "dropped": {"no_route", "unknown", "rate_limited", "send_failed", "congested", "came_back": number of packets},
-      "handshake_load": {"under_load": boolean, "per_second", "max_per_second": number of messages,
-                         "cookies_sent", "too_many", "invalid": number of messages},
-      "peers": [{
-        "public_key": string (base64),
-        "has_preshared_key": boolean,
-        "endpoint": string (address:port) or null,
-        "allowed_ips": [string (address/bits)],
-        "persistent_keepalive": seconds, 0 if off,
-        "last_handshake": seconds since 1970 or null,
-        "handshakes": number,
-        "received_bytes", "sent_bytes", "received_packets", "sent_packets": number,
-        "dropped": {"queue_full", "no_session", "no_endpoint", "source_not_allowed", "replayed",
-                    "unauthenticated", "malformed", "unprotected": number of packets},
-        "role": "client" or "relay" (which end this is), null if not known,
-        "path_mtu": bytes of the largest IP packet that the peer is sent, where the path takes less than the
-                    MTU asks for, else null,
-        "defense": null if none runs, else {
-          "name": string, "role": as above, "machines": number,
-          "max_padding_frac", "max_blocking_frac": number from 0 to 1, 0 if there is no limit: the
-            defense's own limits,
-          "max_actions_per_second": number,
-          "limits": {"max_padding_frac", "max_blocking_frac": as above, "max_padding_rate": bytes a
-                     second, 0 if there is no limit}: the user's limits,
-          "normal_received_bytes", "normal_sent_bytes", "constant_size_received_bytes",
-          "constant_size_sent_bytes", "padding_received_bytes", "padding_sent_bytes": number,
-          "padding_received_packets", "padding_sent_packets", "too_large", "marks_ignored",
-          "padding_actions", "blocking_actions", "actions_capped", "queue_high_water",
-          "bundles_sent", "bundled_sent_packets", "bundles_received", "bundled_received_packets": number,
-          "padding_dropped": {"no_session", "queue_full", "no_room", "over_frac", "over_rate",
-                              "over_device_rate", "unproven", "silent": number of packets},
-          "blocked_us", "lateness_p50_us", "lateness_p99_us": microseconds
-        },
-        "protection": "protected", "one-sided" or "not-protected", null if not known,
-        "protection_cause": null if protected or not known, else "off", "not-negotiated", "negotiating",
-                            "version", "choice", "mismatch", "unknown", "unanswered", "requested", "bounds" or "other",
-        "user_packets_leave": false while a defense is required and not agreed on, null if not known,
-        "negotiation": null unless the defense is ephemeral, else {
-          "policy": "require", "prefer" or "off", "tier": "size", "padding" or "blocking",
-          "strength": "low", "medium" or "high", "bundling": boolean, "renewal": seconds,
-          "renewals": number,
-          "epoch": null while nothing is agreed on, else {
-            "number": number, "age": seconds, "tier", "strength": as above, as the client asked for,
-            "fingerprint", "digest": string (hexadecimal), the same at both ends
-          }
-        }
-      }]
-    }]
-  }"#;
 
 #[derive(Serialize)]
 struct Document {
@@ -89,29 +31,9 @@ struct Interface {
     listen_port: u16,
     fwmark: u32,
     kill_switch: Option<bool>,
-    dropped: DeviceDropCounts,
-    handshake_load: Load,
+    dropped: DeviceDrops,
+    handshake_load: HandshakeLoad,
     peers: Vec<Peer>,
-}
-
-#[derive(Serialize)]
-struct Load {
-    under_load: bool,
-    per_second: u64,
-    max_per_second: u64,
-    cookies_sent: u64,
-    too_many: u64,
-    invalid: u64,
-}
-
-#[derive(Serialize)]
-struct DeviceDropCounts {
-    no_route: u64,
-    unknown: u64,
-    rate_limited: u64,
-    send_failed: u64,
-    congested: u64,
-    came_back: u64,
 }
 
 #[derive(Serialize)]
@@ -122,12 +44,8 @@ struct Peer {
     allowed_ips: Vec<String>,
     persistent_keepalive: u16,
     last_handshake: Option<u64>,
-    handshakes: u64,
-    received_bytes: u64,
-    sent_bytes: u64,
-    received_packets: u64,
-    sent_packets: u64,
-    dropped: DropCounts,
+    #[serde(flatten)]
+    statistics: Statistics,
     role: Option<String>,
     path_mtu: Option<u32>,
     defense: Option<Defense>,
@@ -146,11 +64,8 @@ pub(super) struct Agreement {
 
 #[derive(Serialize)]
 struct Negotiation {
-    policy: String,
-    tier: String,
-    strength: String,
-    bundling: bool,
-    renewal: u64,
+    #[serde(flatten)]
+    settings: Members,
     renewals: u64,
     epoch: Option<Epoch>,
 }
@@ -165,18 +80,6 @@ struct Epoch {
     digest: String,
 }
 
-#[derive(Serialize)]
-struct DropCounts {
-    queue_full: u64,
-    no_session: u64,
-    no_endpoint: u64,
-    source_not_allowed: u64,
-    replayed: u64,
-    unauthenticated: u64,
-    malformed: u64,
-    unprotected: u64,
-}
-
 /// Renders the document, with a line end.
 pub(super) fn render(interfaces: &[Named]) -> serde_json::Result<String> {
     let document = Document { version: VERSION, interfaces: interfaces.iter().map(Interface::of).collect() };
@@ -186,31 +89,21 @@ pub(super) fn render(interfaces: &[Named]) -> serde_json::Result<String> {
 impl Interface {
     fn of(named: &Named) -> Self {
         let status = &named.status;
-        let DeviceDrops { no_route, unknown, rate_limited, send_failed, congested, came_back } = status.dropped;
         Self {
             name: named.name.clone(),
             public_key: status.private_key.as_ref().map(|key| key.public_key().to_base64()),
             listen_port: status.listen_port,
             fwmark: status.fwmark,
             kill_switch: named.kill_switch,
-            dropped: DeviceDropCounts { no_route, unknown, rate_limited, send_failed, congested, came_back },
-            handshake_load: Load::of(status.handshakes),
+            dropped: status.dropped,
+            handshake_load: status.handshakes,
             peers: status.peers.iter().map(Peer::of).collect(),
         }
     }
 }
 
-impl Load {
-    fn of(load: HandshakeLoad) -> Self {
-        let HandshakeLoad { is_under_load, per_second, max_per_second, cookies_sent, too_many, invalid } = load;
-        Self { under_load: is_under_load, per_second, max_per_second, cookies_sent, too_many, invalid }
-    }
-}
-
 impl Peer {
     fn of(peer: &PeerStatus) -> Self {
-        let Statistics { received_bytes, sent_bytes, received_packets, sent_packets, handshakes, dropped } =
-            peer.statistics;
         Self {
             public_key: peer.public_key.to_base64(),
             has_preshared_key: peer.preshared_key.is_some(),
@@ -221,12 +114,7 @@ impl Peer {
                 .last_handshake
                 .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
                 .map(|since| since.as_secs()),
-            handshakes,
-            received_bytes,
-            sent_bytes,
-            received_packets,
-            sent_packets,
-            dropped: DropCounts::of(dropped),
+            statistics: peer.statistics,
             role: peer.role.map(|role| role.to_string()),
             path_mtu: peer.path_mtu,
             defense: peer.defense.as_ref().map(Defense::of),
@@ -249,13 +137,8 @@ impl Agreement {
 
 impl Negotiation {
     fn of(status: &NegotiationStatus) -> Self {
-        let EphemeralSettings { role: _, tier, strength, negotiation, bundling, renewal, limits: _ } = &status.settings;
         Self {
-            policy: negotiation.to_string(),
-            tier: tier.to_string(),
-            strength: strength.to_string(),
-            bundling: *bundling,
-            renewal: renewal.as_secs(),
+            settings: Members::of_ephemeral(&(&status.settings).into()),
             renewals: status.renewals,
             epoch: status.epoch.as_ref().map(Epoch::of),
         }
@@ -272,31 +155,6 @@ impl Epoch {
             strength: strength.to_string(),
             fingerprint: fingerprint.to_string(),
             digest: digest.to_string(),
-        }
-    }
-}
-
-impl DropCounts {
-    fn of(drops: Drops) -> Self {
-        let Drops {
-            queue_full,
-            no_session,
-            no_endpoint,
-            source_not_allowed,
-            replayed,
-            unauthenticated,
-            malformed,
-            unprotected,
-        } = drops;
-        Self {
-            queue_full,
-            no_session,
-            no_endpoint,
-            source_not_allowed,
-            replayed,
-            unauthenticated,
-            malformed,
-            unprotected,
         }
     }
 }
@@ -392,27 +250,28 @@ mod tests {
                 }]
             })
         );
-        let mut members = vec![
-            "version",
-            "interfaces",
-            "kill_switch",
-            "has_preshared_key",
-            "rate_limited",
-            "handshake_load",
-            "source_not_allowed",
-            "handshakes",
-            "path_mtu",
-        ];
-        members.extend(value["interfaces"][0]["handshake_load"].as_object().unwrap().keys().map(String::as_str));
-        let defense = value["interfaces"][0]["peers"][1]["defense"].as_object().unwrap();
-        members.extend(defense.keys().map(String::as_str));
-        let negotiation = &value["interfaces"][0]["peers"][1]["negotiation"];
-        for object in [negotiation, &negotiation["epoch"], &defense["limits"], &defense["padding_dropped"]] {
+        let mut members =
+            vec!["version", "interfaces", "kill_switch", "has_preshared_key", "path_mtu", "user_packets_leave"];
+        let interface = &value["interfaces"][0];
+        let peer = &interface["peers"][1];
+        let (defense, negotiation) = (&peer["defense"], &peer["negotiation"]);
+        for object in [
+            interface,
+            &interface["dropped"],
+            &interface["handshake_load"],
+            peer,
+            &peer["dropped"],
+            defense,
+            &defense["limits"],
+            &defense["padding_dropped"],
+            negotiation,
+            &negotiation["epoch"],
+        ] {
             members.extend(object.as_object().unwrap().keys().map(String::as_str));
         }
-        members.extend(["protection", "protection_cause", "user_packets_leave", "negotiation", "unprotected"]);
+        let help = help();
         for member in members {
-            assert!(HELP.contains(&format!("\"{member}\"")), "{member}");
+            assert!(help.contains(&format!("\"{member}\"")), "{member}");
         }
     }
 
