@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use maybetun_machines::Digest;
 pub use maybetun_machines::{Strength, Tier};
+use serde::{Serialize, Serializer};
 
 use super::EphemeralSettings;
 use crate::negotiation::Reason;
@@ -160,9 +161,10 @@ impl FromStr for Cause {
 }
 
 /// How far the ends of one tunnel got with their agreement.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NegotiationStatus {
     /// What was set; the device says the role.
+    #[serde(flatten)]
     pub settings: EphemeralSettings,
     /// What is agreed on, if anything is.
     pub epoch: Option<EpochStatus>,
@@ -171,20 +173,33 @@ pub struct NegotiationStatus {
 }
 
 /// What two ends agreed on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EpochStatus {
     /// Counts up, as the client does.
     pub number: u32,
     /// How long it has been in force, in whole seconds where another program tells it.
+    #[serde(serialize_with = "as_seconds")]
     pub age: Duration,
     /// What the client asked for.
+    #[serde(serialize_with = "as_text")]
     pub tier: Tier,
     /// What the client asked for.
+    #[serde(serialize_with = "as_text")]
     pub strength: Strength,
     /// What tells the shared seed from others: the same at both ends, and nobody can tell the seed from it.
+    #[serde(serialize_with = "as_text")]
     pub fingerprint: Fingerprint,
     /// The digest of what both run.
+    #[serde(serialize_with = "as_text")]
     pub digest: Digest,
+}
+
+fn as_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(duration.as_secs())
+}
+
+fn as_text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use super::value::{BYTE_RATE, FRACTION, POLICY, RENEWAL, ROLE, STRENGTH, SWITCH, Spelling, TIER, Value};
 use super::{Fraction, NegotiationPolicy, Role, Strength, Tier};
 use crate::negotiation::DEFAULT_RENEWAL;
@@ -327,6 +329,15 @@ settings! {
             without: "3600",
             told: SettingTold::Words("anew after {}"),
         }
+    }
+}
+
+/// What only a defense by agreement has.
+impl Serialize for EphemeralSettings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let options = DefenseOptions::from(self);
+        let settings = DefenseOptions::SETTINGS.iter().filter(|setting| setting.scope == Scope::Ephemeral);
+        serializer.collect_map(settings.filter_map(|setting| Some((setting.member, setting.get(&options)?))))
     }
 }
 

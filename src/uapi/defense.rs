@@ -286,7 +286,7 @@ mod tests {
         let limits = Limits {
             max_padding_frac: Fraction::new(0.5),
             max_blocking_frac: Fraction::new(0.0),
-            max_padding_rate: Some(65_536),
+            ..Limits { max_padding_rate: Some(65_536), ..Limits::default() }
         };
         assert_eq!((settings.limits, settings.plan.max_padding_frac()), (limits, 0.0));
         assert_eq!(on(&["daita_max_decoy_frac=0.5"]).limits, Limits::default());

@@ -203,7 +203,6 @@ mod tests {
     #[test]
     fn the_tier_begins_and_the_rest_follows() {
         let expected = EphemeralSettings {
-            role: Some(Role::Relay),
             tier: Tier::Blocking,
             strength: Strength::High,
             negotiation: NegotiationPolicy::Require,
@@ -212,8 +211,9 @@ mod tests {
             limits: Limits {
                 max_padding_frac: Fraction::new(0.5),
                 max_blocking_frac: Fraction::new(0.25),
-                max_padding_rate: Some(0),
+                ..Limits { max_padding_rate: Some(0), ..Limits::default() }
             },
+            ..EphemeralSettings { role: Some(Role::Relay), ..EphemeralSettings::default() }
         };
         let lines = [
             "maybetun_ephemeral=blocking",

@@ -264,7 +264,7 @@ impl Changes {
         Limits {
             max_padding_frac: Fraction::new(0.5).filter(|_| some),
             max_blocking_frac: Fraction::new(0.25).filter(|_| some),
-            max_padding_rate: [None, Some(0), Some(65_536)][self.below(3)],
+            ..Limits { max_padding_rate: [None, Some(0), Some(65_536)][self.below(3)], ..Limits::default() }
         }
     }
 

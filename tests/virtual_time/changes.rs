@@ -205,9 +205,9 @@ fn a_change(tiers: &'static [Tier]) -> impl Strategy<Value = Change> {
     let rate = prop_oneof![Just(None), Just(Some(0)), Just(Some(65_536))];
     let fraction = any::<bool>().prop_map(|some| Fraction::new(0.25).filter(|_| some));
     let limits = (rate, fraction).prop_map(|(max_padding_rate, fraction)| Limits {
-        max_padding_rate,
         max_padding_frac: fraction,
         max_blocking_frac: fraction,
+        ..Limits { max_padding_rate, ..Limits::default() }
     });
     let policy = prop_oneof![3 => Just(NegotiationPolicy::Prefer), 1 => Just(NegotiationPolicy::Off)];
     let strength = prop::sample::select(&Strength::ALL[..]);

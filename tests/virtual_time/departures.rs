@@ -116,7 +116,7 @@ impl World {
 
     fn agree(&mut self, side: usize, tier: Tier) {
         let limits =
-            Limits { max_padding_frac: Fraction::new(FRAC), max_padding_rate: Some(RATE), max_blocking_frac: None };
+            Limits { max_padding_frac: Fraction::new(FRAC), max_padding_rate: Some(RATE), ..Limits::default() };
         let is_waiting = self.network.tunnels[side].is_waiting();
         let settings = EphemeralSettings { negotiation: self.policy, tier, limits, ..Default::default() };
         let is_plain = self.network.tunnels[side].negotiation_status(self.network.instant()).is_none();

@@ -234,7 +234,8 @@ mod tests {
         let said = |padding, blocking, max_padding_rate| {
             let [max_padding_frac, max_blocking_frac] =
                 [padding, blocking].map(|limit: Option<f64>| limit.and_then(Fraction::new));
-            let limits = Limits { max_padding_frac, max_blocking_frac, max_padding_rate };
+            let rate = Limits { max_padding_rate, ..Limits::default() };
+            let limits = Limits { max_padding_frac, max_blocking_frac, ..rate };
             super::limits(&super::super::tests_support::defense().settings.limited(limits))
         };
         let told = |text: &str| Some(text.to_owned());

@@ -325,7 +325,6 @@ fn an_ephemeral_defense_is_read_in_any_case_of_its_words() {
     let peer = &parse(&text).unwrap().peers[0];
     let change = peer.defense_change(Defense::in_catalogue).unwrap();
     let expected = EphemeralSettings {
-        role: Some(Role::Relay),
         tier: Tier::Blocking,
         strength: Strength::High,
         negotiation: NegotiationPolicy::Require,
@@ -334,8 +333,9 @@ fn an_ephemeral_defense_is_read_in_any_case_of_its_words() {
         limits: Limits {
             max_padding_frac: Fraction::new(0.5),
             max_blocking_frac: Fraction::new(0.25),
-            max_padding_rate: Some(0),
+            ..Limits { max_padding_rate: Some(0), ..Limits::default() }
         },
+        ..EphemeralSettings { role: Some(Role::Relay), ..EphemeralSettings::default() }
     };
     assert_eq!(change, Some(DefenseChange::Ephemeral(expected)));
 }
