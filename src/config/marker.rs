@@ -53,6 +53,7 @@ fn ours() -> impl Iterator<Item = &'static str> {
 mod tests {
     use super::super::{Config, Defense, format, parse};
     use super::*;
+    use crate::settings::DefenseOptions;
 
     const FILE: &str = "[Interface]\nPrivateKey = CAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEA=\n\
                         [Peer]\nPublicKey = AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n";
@@ -79,10 +80,10 @@ mod tests {
     fn every_key_of_ours_can_be_said_so_and_no_other() {
         let text = "[Interface]\nPrivateKey = CAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEA=\nMaxPaddingRate = 1\n\
                     HandshakesPerSecond = 2\nKillSwitch = on\nKillSwitchAllow = 192.168.0.0/16\n\n[Peer]\n\
-                    PublicKey = AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\nDefense = ephemeral\n\
-                    DefenseMaxPaddingFrac = 0.5\nDefenseMaxBlockingFrac = 0\nDefenseMaxPaddingRate = 3\n\
-                    DefenseRole = relay\nDefenseTier = blocking\nDefenseStrength = high\nNegotiation = require\n\
-                    Bundling = off\nDefenseRenewal = 60\n";
+                    PublicKey = AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\nDefense = ephemeral\n";
+        let settings =
+            DefenseOptions::SETTINGS.iter().map(|setting| format!("{} = {}\n", setting.key, setting.examples[0]));
+        let text = format!("{text}{}", settings.collect::<String>());
         let said = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| is_ours(key));
         let in_comments: String = text
             .split_inclusive('\n')
