@@ -65,7 +65,7 @@ pub(super) fn defense() -> DefenseStatus {
                 over_rate: 24,
                 over_device_rate: 25,
                 unproven: 26,
-                silent: 27,
+                ..PaddingDrops { silent: 27, ..PaddingDrops::default() }
             },
             too_large: 10,
             marks_ignored: 19,
@@ -79,7 +79,7 @@ pub(super) fn defense() -> DefenseStatus {
             blocked: Duration::from_micros(14_000),
             queue_high_water: 15,
             lateness_p50: Duration::from_micros(20),
-            lateness_p99: Duration::from_micros(125),
+            ..DefenseStatistics { lateness_p99: Duration::from_micros(125), ..DefenseStatistics::default() }
         },
     }
 }
@@ -114,8 +114,8 @@ pub(super) fn sample() -> Named {
             sent_bytes: 2 << 20,
             received_packets: 11,
             sent_packets: 12,
-            handshakes: 2,
             dropped: Drops { source_not_allowed: 5, replayed: 6, ..Drops::default() },
+            ..Statistics { handshakes: 2, ..Statistics::default() }
         },
         role: Some(Role::Client),
         defense: Some(defense()),
@@ -137,7 +137,7 @@ pub(super) fn sample() -> Named {
             max_per_second: 100,
             cookies_sent: 90,
             too_many: 4,
-            invalid: 3,
+            ..HandshakeLoad { invalid: 3, ..HandshakeLoad::default() }
         },
         peers: vec![silent, busy],
     };
