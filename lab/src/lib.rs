@@ -10,6 +10,7 @@
 //!
 //! In virtual time, where an hour takes as long as what happens in it:
 //! - [`virtual_network`] (feature `virtual-network`): hosts without sockets, and links with a rate and faults.
+//! - [`tunnels`] (feature `tunnels`): tunnels on it.
 //!
 //! But for `tunnels`, it knows nothing of maybetun: who runs it, in which process or thread, is the user's matter. What needs Linux
 //! and namespaces is the feature `hosts`, which is on by default.
@@ -27,5 +28,7 @@ pub mod network;
 pub mod observer;
 #[cfg(feature = "hosts")]
 pub mod sighting;
+#[cfg(feature = "tunnels")]
+pub mod tunnels;
 #[cfg(feature = "virtual-network")]
 pub mod virtual_network;

@@ -7,9 +7,9 @@ use maybetun::defense::Plan;
 use maybetun::keys::PrivateKey;
 use maybetun::settings::{EphemeralSettings, MAX_RENEWAL, MIN_RENEWAL, Tier};
 use maybetun::tunnel::{DatagramBatch, Tunnel, TunnelConfig};
+use maybetun_lab::tunnels::{Fate, Sighting, TwoEnds, address, packet, renew};
 
-use crate::machines::{Step, script};
-use crate::network::{Fate, Network, Sighting, address, packet, renew};
+use crate::machines::{Step, pad, script};
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -19,8 +19,8 @@ fn settings(renewal: Duration) -> EphemeralSettings {
     EphemeralSettings { tier: Tier::Size, renewal, ..EphemeralSettings::default() }
 }
 
-fn agreed_with(renewal: Duration) -> Network {
-    let mut network = Network::new();
+fn agreed_with(renewal: Duration) -> TwoEnds {
+    let mut network = TwoEnds::new();
     for side in [0, 1] {
         network.agree_by(side, &settings(renewal), 5);
     }
@@ -32,7 +32,7 @@ fn agreed_with(renewal: Duration) -> Network {
     network
 }
 
-fn agreed() -> Network {
+fn agreed() -> TwoEnds {
     agreed_with(MAX_RENEWAL)
 }
 
@@ -42,7 +42,7 @@ fn bits(seen: &[Sighting], network: u8) -> HashSet<u32> {
 
 /// Checks that no session index was seen on both networks.
 #[track_caller]
-fn assert_nothing_shared(network: &Network) {
+fn assert_nothing_shared(network: &TwoEnds) {
     let both: Vec<_> = bits(&network.seen, 2).intersection(&bits(&network.seen, 3)).copied().collect();
     assert_eq!(both, [0; 0], "indices on both networks");
 }
@@ -55,7 +55,7 @@ fn small_packets_and_padding_renew_alike() {
         network.run_for(seconds(90));
         match length {
             Some(length) => network.send(0, &packet(0, 9, length)),
-            None => network.pad(0),
+            None => pad(&mut network, 0),
         }
         network.run_for(seconds(3));
         network.seen.iter().map(|s| (s.from, s.kind)).collect::<Vec<_>>()
@@ -78,7 +78,7 @@ fn packets_and_padding_that_waited_for_the_gate_renew_alike() {
         network.run_for(Duration::from_millis(500));
         match is_packet {
             true => network.send(0, &packet(0, 9, 1_000)),
-            false => network.pad(0),
+            false => pad(&mut network, 0),
         }
         network.run_for(seconds(6));
         network.seen.iter().map(|s| (s.from, s.kind)).collect::<Vec<_>>()
@@ -218,7 +218,7 @@ fn the_number_that_waited_does_not_tell_packets_from_padding() {
             network.send(0, &packet(0, count, 1_000));
         }
         for _ in 0..padding {
-            network.pad(0);
+            pad(&mut network, 0);
         }
         network.fate = Box::new(|_| Fate::Deliver);
         network.seen.clear();

@@ -88,8 +88,15 @@ struct Draws {
 }
 
 impl Lane {
-    pub(super) fn new(link: Link, seed: u64) -> Self {
-        Self { link, free: Duration::ZERO, last: Duration::ZERO, rng: Xoshiro256PlusPlus::seed_from_u64(seed) }
+    pub(super) fn new(seed: u64) -> Self {
+        let rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        Self { link: Link::default(), free: Duration::ZERO, last: Duration::ZERO, rng }
+    }
+
+    /// Makes it another link. What it has taken keeps its time, and its place against what comes now is open.
+    pub(super) fn set(&mut self, link: Link) {
+        self.link = link;
+        self.last = Duration::ZERO;
     }
 
     /// Takes a packet of `size` bytes, headers counted, that comes at `now`, and says when it arrives.
@@ -144,6 +151,12 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn lane(link: Link, seed: u64) -> Lane {
+        let mut lane = Lane::new(seed);
+        lane.set(link);
+        lane
+    }
+
     /// Sends packets of 1,000 bytes at the times given, in milliseconds.
     fn send(lane: &mut Lane, times: impl IntoIterator<Item = u32>) -> Vec<Result<Arrivals, Loss>> {
         times.into_iter().map(|at| lane.take(1_000, at * MS)).collect()
@@ -152,14 +165,14 @@ mod tests {
     #[test]
     fn packets_leave_at_the_rate_and_arrive_after_the_delay() {
         let link = Link { rate: Some(1_000_000), ..Link::with_delay(10 * MS) };
-        let arrivals = send(&mut Lane::new(link, 1), [0, 0, 0, 20]);
+        let arrivals = send(&mut lane(link, 1), [0, 0, 0, 20]);
         assert_eq!(arrivals, [11, 12, 13, 31].map(|at| Ok((at * MS, None))));
     }
 
     #[test]
     fn a_queue_holds_its_bytes_and_drops_the_newest() {
         let link = Link { rate: Some(1_000_000), queue: 3_000, ..Link::default() };
-        let mut lane = Lane::new(link, 1);
+        let mut lane = lane(link, 1);
         let arrivals = send(&mut lane, [0, 0, 0, 0, 1, 1]);
         let expected = [Ok(1), Ok(2), Ok(3), Err(Loss::QueueFull), Ok(4), Err(Loss::QueueFull)];
         assert_eq!(arrivals, expected.map(|at| at.map(|at: u32| (at * MS, None))));
@@ -167,9 +180,17 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_is_shorter_now_lets_packets_overtake() {
+        let mut lane = lane(Link::with_delay(50 * MS), 1);
+        assert_eq!(send(&mut lane, [0]), [Ok((50 * MS, None))]);
+        lane.set(Link::with_delay(10 * MS));
+        assert_eq!(send(&mut lane, [1]), [Ok((11 * MS, None))]);
+    }
+
+    #[test]
     fn jitter_is_within_its_bound_and_keeps_the_order() {
         let link = Link { jitter: 5 * MS, ..Link::with_delay(10 * MS) };
-        let arrivals = send(&mut Lane::new(link, 1), 0..1_000);
+        let arrivals = send(&mut lane(link, 1), 0..1_000);
         let times: Vec<_> = arrivals.into_iter().map(|arrival| arrival.unwrap().0).collect();
         assert!(times.is_sorted());
         let delays: Vec<_> = times.iter().zip(0..).map(|(at, sent)| *at - sent * MS).collect();
@@ -181,7 +202,7 @@ mod tests {
     fn faults_come_as_often_as_they_should() {
         let late = 50 * MS;
         let link = Link { loss: 0.1, repetition: 0.2, reordering: 0.3, lateness: late, ..Link::default() };
-        let arrivals = send(&mut Lane::new(link, 1), 0..10_000);
+        let arrivals = send(&mut lane(link, 1), 0..10_000);
         let lost = arrivals.iter().filter(|arrival| arrival.is_err()).count();
         let repeated = arrivals.iter().filter(|arrival| matches!(arrival, Ok((_, Some(_))))).count();
         let is_late =
@@ -190,26 +211,25 @@ mod tests {
         assert!((900..1_100).contains(&lost), "{lost}");
         assert!((1_700..1_900).contains(&repeated), "of nine in ten: {repeated}");
         assert!((2_500..2_900).contains(&overtaken), "of nine in ten: {overtaken}");
-        let never = send(&mut Lane::new(Link::default(), 1), 0..1_000);
+        let never = send(&mut lane(Link::default(), 1), 0..1_000);
         assert!(never.iter().all(|arrival| matches!(arrival, Ok((_, None)))));
-        let always = send(&mut Lane::new(Link { loss: 1.0, ..Link::default() }, 1), 0..1_000);
+        let always = send(&mut lane(Link { loss: 1.0, ..Link::default() }, 1), 0..1_000);
         assert!(always.iter().all(Result::is_err));
     }
 
     #[test]
     fn another_probability_changes_nothing_but_what_it_is_about() {
         let jitter = 5 * MS;
-        let lossy =
-            send(&mut Lane::new(Link { jitter, loss: 0.5, ..Link::default() }, 1), (0..1_000).map(|at| 10 * at));
-        let whole = send(&mut Lane::new(Link { jitter, ..Link::default() }, 1), (0..1_000).map(|at| 10 * at));
+        let lossy = send(&mut lane(Link { jitter, loss: 0.5, ..Link::default() }, 1), (0..1_000).map(|at| 10 * at));
+        let whole = send(&mut lane(Link { jitter, ..Link::default() }, 1), (0..1_000).map(|at| 10 * at));
         assert!(lossy.iter().zip(&whole).all(|(lossy, whole)| lossy.is_err() || lossy == whole));
     }
 
     #[test]
     fn nothing_a_link_says_overflows() {
         let slow = Link { rate: Some(0), ..Link::default() };
-        assert!(Lane::new(slow, 1).take(65_535, Duration::ZERO).is_ok());
+        assert!(lane(slow, 1).take(65_535, Duration::ZERO).is_ok());
         let fast = Link { rate: Some(u64::MAX), jitter: Duration::from_secs(1 << 40), ..Link::default() };
-        assert!(Lane::new(fast, 1).take(65_535, Duration::from_secs(1 << 40)).is_ok());
+        assert!(lane(fast, 1).take(65_535, Duration::from_secs(1 << 40)).is_ok());
     }
 }

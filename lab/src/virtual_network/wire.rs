@@ -87,10 +87,10 @@ impl Wire {
     }
 
     /// Sets the link from one host to another. One that is in use is another from the next packet on; what it has taken before
-    /// leaves and arrives as it would have.
+    /// leaves and arrives as it would have, and may be overtaken.
     pub fn link(&mut self, from: Node, to: Node, link: Link) {
         let seed = [self.seed, from.0 as u64, to.0 as u64].into_iter().fold(0, |seed, next| mix(seed ^ next));
-        self.lanes.entry((from, to)).or_insert_with(|| Lane::new(Link::default(), seed)).link = link;
+        self.lanes.entry((from, to)).or_insert_with(|| Lane::new(seed)).set(link);
     }
 
     /// Takes a packet that a host sends now. Returns the buffer of one that does not arrive.
