@@ -7,13 +7,19 @@
 //!   measurements: the hosts inside are TCP/IP stacks, say, and a page is loaded through the tunnel.
 
 mod clock;
+mod end;
 mod packets;
 mod pair;
+mod star;
+#[cfg(test)]
+mod tests;
 mod two_ends;
 
 pub use clock::Clocks;
-pub use packets::{LEAST, address, address_on, inner_address, number, packet};
+pub use end::End;
+pub use packets::{LEAST, address, address_on, inner_address, inner_packet, number, packet};
 pub use pair::Pair;
+pub use star::{RELAY, Star, client, inner_client, inner_relay};
 pub use two_ends::{DELAY, Sighting, TwoEnds, renew};
 
 pub use crate::virtual_network::Fate;

@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use maybetun::tunnel::Endpoint;
 
+use crate::virtual_network::Packet;
+
 /// Bytes of the least packet: an IPv4 header, and a number.
 pub const LEAST: usize = 24;
 
@@ -31,13 +33,29 @@ fn inner(end: usize) -> [u8; 4] {
 /// # Panics
 /// Panics if `length` is over 65,535.
 pub fn packet(from: usize, number: u32, length: usize) -> Vec<u8> {
-    let length = length.max(LEAST);
+    let mut packet = ipv4(inner(from), inner(1 - from), length.max(LEAST));
+    packet[20..LEAST].copy_from_slice(&number.to_be_bytes());
+    packet
+}
+
+/// Builds an IPv4 packet of zeros between two addresses, as hosts send and receive it; `length` is its bytes, header included.
+///
+/// # Panics
+/// Panics if an address is not IPv4's, or `length` is under 20 or over 65,535.
+pub fn inner_packet(from: IpAddr, to: IpAddr, length: usize) -> Packet {
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (from, to) else {
+        panic!("expected IPv4 addresses, not {from} and {to}")
+    };
+    let payload = ipv4(source.octets(), destination.octets(), length);
+    Packet { from: SocketAddr::new(from, 0), to: SocketAddr::new(to, 0), payload }
+}
+
+fn ipv4(from: [u8; 4], to: [u8; 4], length: usize) -> Vec<u8> {
     let mut packet = vec![0; length];
     packet[0] = 0x45;
     packet[2..4].copy_from_slice(&u16::try_from(length).expect("an IP packet is at most 65,535 bytes").to_be_bytes());
-    packet[12..16].copy_from_slice(&inner(from));
-    packet[16..20].copy_from_slice(&inner(1 - from));
-    packet[20..LEAST].copy_from_slice(&number.to_be_bytes());
+    packet[12..16].copy_from_slice(&from);
+    packet[16..20].copy_from_slice(&to);
     packet
 }
 
