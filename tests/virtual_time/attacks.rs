@@ -6,8 +6,8 @@ use std::time::Duration;
 use maybetun::defense::Plan;
 use maybetun::keys::PrivateKey;
 use maybetun::settings::{EphemeralSettings, MAX_RENEWAL, MIN_RENEWAL, Tier};
-use maybetun::tunnel::{DatagramBatch, Tunnel, TunnelConfig};
-use maybetun_lab::tunnels::{Fate, Sighting, TwoEnds, address, packet, renew};
+use maybetun::tunnel::DatagramBatch;
+use maybetun_lab::tunnels::{Fate, Pair, Sighting, TwoEnds, packet, renew};
 
 use crate::machines::{Step, pad, script};
 
@@ -232,21 +232,13 @@ fn the_number_that_waited_does_not_tell_packets_from_padding() {
 /// Back to an old private key, its old initiations are taken again.
 #[test]
 fn an_initiation_cannot_be_replayed_after_the_private_key_changed_back() {
-    let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
-    let mut client = Tunnel::new(TunnelConfig::new(&keys[0], keys[1].public_key(), [1; 32]));
-    let mut relay = Tunnel::new(TunnelConfig::new(&keys[1], keys[0].public_key(), [2; 32]));
-    client.set_endpoint(Some(address(1)));
-    let (now, mut out, mut packet) = (std::time::Instant::now(), DatagramBatch::new(), vec![0; 256]);
-    client.start_handshake(now, &mut out);
-    let initiation = out.iter().next().unwrap().to_vec();
-    let mut answers = DatagramBatch::new();
-    relay.receive(&initiation, address(0), now, |_| true, &mut packet, &mut answers);
-    assert_eq!(answers.len(), 1);
-    relay.set_private_key(&PrivateKey::generate_from_os(), now);
-    relay.set_private_key(&keys[1], now);
-    let mut answers = DatagramBatch::new();
-    relay.receive(&initiation, address(0), now, |_| true, &mut packet, &mut answers);
-    assert_eq!(answers.len(), 0);
+    let mut pair = Pair::new();
+    let ((), calls) = pair.act(0, |client, now, out| client.start_handshake(now, out));
+    assert_eq!(pair.receive(1, &calls[0]).1.len(), 1);
+    let (own, now) = (pair.keys[1].clone(), pair.now);
+    pair.tunnels[1].set_private_key(&PrivateKey::generate_from_os(), now);
+    pair.tunnels[1].set_private_key(&own, now);
+    assert_eq!(pair.receive(1, &calls[0]).1.len(), 0);
 }
 
 /// A client that moves while its gate is closed, with nothing to send, calls when it opens.

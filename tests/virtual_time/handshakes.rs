@@ -1,11 +1,11 @@
 //! Handshakes that cross, get lost, are given up or are renewed under other keys.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use maybetun::keys::{PresharedKey, PrivateKey};
-use maybetun::tunnel::{DatagramBatch, Endpoint, Event, Tunnel, TunnelConfig};
-use maybetun_lab::tunnels::{Fate, TwoEnds, address, number, packet};
+use maybetun::tunnel::{DatagramBatch, Endpoint, Event};
+use maybetun_lab::tunnels::{Fate, Pair, TwoEnds, address, number, packet};
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -154,23 +154,18 @@ fn renewal_under_a_new_preshared_key_loses_nothing() {
 
 #[test]
 fn an_initiation_cannot_be_replayed_after_a_change_of_the_preshared_key() {
-    let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
-    let here = Endpoint::from(SocketAddr::from(([192, 0, 2, 1], 1)));
     let elsewhere = Endpoint::from(SocketAddr::from(([203, 0, 113, 9], 9)));
-    let mut client = Tunnel::new(TunnelConfig::new(&keys[0], keys[1].public_key(), [1; 32]));
-    let mut relay = Tunnel::new(TunnelConfig::new(&keys[1], keys[0].public_key(), [2; 32]));
-    client.set_endpoint(Some(here));
-    let (now, mut out, mut packet) = (Instant::now(), DatagramBatch::new(), vec![0; 256]);
-    client.start_handshake(now, &mut out);
-    let initiation = out.iter().next().unwrap().to_vec();
-    let mut answers = DatagramBatch::new();
-    relay.receive(&initiation, here, now, |_| true, &mut packet, &mut answers);
-    assert_eq!(answers.len(), 1);
+    let mut pair = Pair::new();
+    let ((), calls) = pair.act(0, |client, now, out| client.start_handshake(now, out));
+    assert_eq!(pair.receive(1, &calls[0]).1.len(), 1);
     for _ in 0..3 {
-        relay.set_preshared_key(&PresharedKey::generate_from_os(), now);
-        let mut answers = DatagramBatch::new();
-        relay.receive(&initiation, elsewhere, now, |_| true, &mut packet, &mut answers);
-        assert_eq!((answers.len(), relay.endpoint()), (0, Some(here)));
+        let now = pair.now;
+        pair.tunnels[1].set_preshared_key(&PresharedKey::generate_from_os(), now);
+        let mut packet = [0; 256];
+        let (_, answers) = pair.act(1, |relay, now, out| {
+            relay.receive(&calls[0], elsewhere, now, |_| true, &mut packet, out);
+        });
+        assert_eq!((answers.len(), pair.tunnels[1].endpoint()), (0, Some(address(0))));
     }
 }
 
