@@ -32,3 +32,8 @@ pub mod sighting;
 pub mod tunnels;
 #[cfg(feature = "virtual-network")]
 pub mod virtual_network;
+
+/// The example of the document for researchers, as a test.
+#[cfg(all(doctest, feature = "virtual-time"))]
+#[doc = include_str!("../../docs/research.md")]
+struct Documents;
