@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use maybetun::settings::{DefenseChange, EphemeralSettings, Tier};
+use mock_instant::MockClock;
 
 use super::*;
 use crate::virtual_network::{Host, Link, Node, Outbox, Packet, Passed, Trace};
@@ -118,9 +119,9 @@ fn a_client_that_moves_is_answered_where_it_is() {
     assert_eq!(received(&star, client(0)).len(), 40);
 }
 
-/// Asks now and then, defended, over links with every fault, and returns what an observer saw.
-fn play(seed: u64) -> Vec<Passed> {
-    let mut star = star(seed, 2, &lossy());
+/// Asks now and then, defended, and returns what an observer saw.
+fn play(seed: u64, link: &Link) -> Vec<Passed> {
+    let mut star = star(seed, 2, link);
     star.defend(&DefenseChange::Ephemeral(EphemeralSettings { tier: Tier::Padding, ..EphemeralSettings::default() }));
     for round in 0..10 {
         ask(&mut star, round % 2, 60);
@@ -131,10 +132,26 @@ fn play(seed: u64) -> Vec<Passed> {
 
 #[test]
 fn the_same_seed_is_the_same_trace_and_another_is_not() {
-    let first = play(5);
-    assert!(first.len() > 200, "{}", first.len());
-    assert_eq!(first, play(5));
-    assert_ne!(first, play(6));
+    // Without faults, what differs is the ends' own.
+    for link in [lossy(), Link::with_delay(20 * MS)] {
+        let first = play(5, &link);
+        assert!(first.len() > 200, "{}", first.len());
+        assert_eq!(first, play(5, &link));
+        assert_ne!(first, play(6, &link));
+    }
+}
+
+#[test]
+fn the_clocks_of_handshakes_are_the_network_s_whenever_something_happens_to_an_end() {
+    let networks = [1, 2].map(|seed| star(seed, 1, &Link::with_delay(10 * MS)));
+    for (mut star, start) in networks.into_iter().zip([700 * MS, 20 * MS]) {
+        star.network.run_until(start);
+        ask(&mut star, 0, 60);
+        assert_eq!((MockClock::time(), MockClock::system_time()), (start, start));
+        // The relay answers the call.
+        star.network.run_for(15 * MS);
+        assert_eq!(MockClock::time(), start + 10 * MS);
+    }
 }
 
 #[test]
