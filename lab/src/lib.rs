@@ -12,7 +12,10 @@
 //! - [`virtual_network`] (feature `virtual-network`): hosts without sockets, and links with a rate and faults.
 //! - [`tunnels`] (feature `tunnels`): tunnels on it.
 //!
-//! But for `tunnels`, it knows nothing of maybetun: who runs it, in which process or thread, is the user's matter. What needs Linux
+//! In one process, in real time:
+//! - [`devices`] (feature `devices`): devices on in-memory TUN devices, with real sockets.
+//!
+//! But for `tunnels` and `devices`, it knows nothing of maybetun: who runs it, in which process or thread, is the user's matter. What needs Linux
 //! and namespaces is the feature `hosts`, which is on by default.
 
 #[cfg(feature = "hosts")]
@@ -20,6 +23,8 @@ pub mod capture;
 #[cfg(feature = "classifier")]
 pub mod classifier;
 pub mod datagram;
+#[cfg(feature = "devices")]
+pub mod devices;
 #[cfg(feature = "hosts")]
 pub mod namespace;
 #[cfg(feature = "network")]

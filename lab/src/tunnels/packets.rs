@@ -38,7 +38,7 @@ pub fn packet(from: usize, number: u32, length: usize) -> Vec<u8> {
     packet
 }
 
-/// Builds an IPv4 packet of zeros between two addresses, as hosts send and receive it; `length` is its bytes, header included.
+/// Builds an IPv4 packet between two addresses, as hosts send and receive it: `length` bytes with its header, and zeros behind that.
 ///
 /// # Panics
 /// Panics if an address is not IPv4's, or `length` is under 20 or over 65,535.
@@ -51,8 +51,11 @@ pub fn inner_packet(from: IpAddr, to: IpAddr, length: usize) -> Packet {
 }
 
 fn ipv4(from: [u8; 4], to: [u8; 4], length: usize) -> Vec<u8> {
+    /// Nothing follows (RFC 8200, section 4.7).
+    const NO_PROTOCOL: u8 = 59;
     let mut packet = vec![0; length];
     packet[0] = 0x45;
+    [packet[8], packet[9]] = [64, NO_PROTOCOL];
     packet[2..4].copy_from_slice(&u16::try_from(length).expect("an IP packet is at most 65,535 bytes").to_be_bytes());
     packet[12..16].copy_from_slice(&from);
     packet[16..20].copy_from_slice(&to);
