@@ -1,8 +1,8 @@
 //! The end of one tunnel or of several, as a host of a virtual network, with another host inside.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use maybetun::tunnel::{
     AllowedIps, DatagramBatch, Endpoint, IpHeader, PADDING_MULTIPLE, SessionIndices, Tunnel, TunnelConfig, packets,
@@ -12,7 +12,7 @@ use super::Clocks;
 use crate::datagram::Message;
 use crate::virtual_network::{Host, Outbox, Packet};
 
-/// A kind of message that says nothing of whose it is: a handshake's initiation.
+/// The kind of a handshake's initiation: in clear, it says nothing of whose it is.
 const INITIATION: u8 = 1;
 
 /// The end of tunnels to one peer or several, and the host inside: what that sends goes through a tunnel, and what comes out of one
@@ -39,6 +39,8 @@ struct Peers {
     /// Whose an address inside is.
     allowed_ips: AllowedIps<usize>,
     indices: SessionIndices,
+    /// Who called from an address last, or is to.
+    callers: HashMap<SocketAddr, usize>,
     /// The deadline of each, and all of them in order: a thousand tunnels are not asked because one was.
     deadlines: Vec<Option<Instant>>,
     due: BTreeSet<(Instant, usize)>,
@@ -57,6 +59,7 @@ impl<I: Host> End<I> {
             tunnels: Vec::new(),
             allowed_ips: AllowedIps::default(),
             indices: SessionIndices::default(),
+            callers: HashMap::new(),
             deadlines: Vec::new(),
             due: BTreeSet::new(),
             batch: DatagramBatch::new(),
@@ -66,7 +69,7 @@ impl<I: Host> End<I> {
     }
 
     /// Adds a peer, and returns its number. `config` is without a table of session indices: the end has its own. `prefixes` are
-    /// the addresses inside that are the peer's; without an endpoint it is where it calls from.
+    /// the addresses inside that are the peer's; without an endpoint it is where it calls from. Peers are added before time passes.
     ///
     /// # Panics
     /// Panics if something of `prefixes` is none.
@@ -74,7 +77,7 @@ impl<I: Host> End<I> {
         let peers = &mut self.peers;
         let number = peers.tunnels.len();
         let owner = u32::try_from(number).expect("fewer peers than a table can name");
-        peers.clocks.set(std::time::Duration::ZERO);
+        peers.clocks.set(Duration::ZERO);
         let mut tunnel = Tunnel::new(TunnelConfig { indices: peers.indices.clone(), owner, ..config });
         tunnel.set_endpoint(endpoint.map(Endpoint::from));
         peers.tunnels.push(tunnel);
@@ -84,6 +87,11 @@ impl<I: Host> End<I> {
             peers.allowed_ips.insert(prefix, number);
         }
         number
+    }
+
+    /// Says from where a peer will call. Its tunnel does not know; but among many, it is asked first.
+    pub fn expect_from(&mut self, peer: usize, address: SocketAddr) {
+        self.peers.callers.insert(address, peer);
     }
 
     /// Gives the end another address, from which it sends from now on. Its tunnels are not told.
@@ -153,8 +161,23 @@ impl<I: Host> End<I> {
         self.sent.restore(sent);
     }
 
-    /// Takes a datagram for the tunnel to a peer; tells whether something came out.
-    fn open(&mut self, peer: usize, datagram: &Packet, now: Instant, out: &mut Outbox) -> bool {
+    /// Takes a call. Whose it is shows when a tunnel takes it: as a rule that of the peer which called from its address last. It
+    /// counts as not authentic at those that were asked in vain.
+    fn take_call(&mut self, call: &Packet, now: Instant, out: &mut Outbox) {
+        let known = self.peers.callers.get(&call.from).copied();
+        for peer in known.into_iter().chain((0..self.peers()).filter(|peer| Some(*peer) != known)) {
+            let refused = |end: &Self| end.tunnel(peer).statistics().dropped.unauthenticated;
+            let before = refused(self);
+            self.open(peer, call, now, out);
+            if refused(self) == before {
+                self.peers.callers.insert(call.from, peer);
+                break;
+            }
+        }
+    }
+
+    /// Takes a datagram for the tunnel to a peer.
+    fn open(&mut self, peer: usize, datagram: &Packet, now: Instant, out: &mut Outbox) {
         let mut buffer = self.sent.buffer();
         buffer.resize(datagram.payload.len(), 0);
         let length = self.peers.open(peer, datagram, &mut buffer, now, out);
@@ -170,7 +193,6 @@ impl<I: Host> End<I> {
         for packet in others {
             self.give(packet, now);
         }
-        length.is_some()
     }
 
     /// Gives a packet to the host inside.
@@ -184,15 +206,14 @@ impl<I: Host> End<I> {
 impl<I: Host> Host for End<I> {
     fn receive(&mut self, packet: Packet, now: Instant, out: &mut Outbox) {
         self.peers.set_clocks(now);
-        match self.peers.peer_of_datagram(&packet) {
-            Some(peer) => _ = self.open(peer, &packet, now, out),
-            // Whose an unknown caller's initiation is shows when a tunnel takes it.
-            None if packet.payload.first() == Some(&INITIATION) => {
-                for peer in 0..self.peers() {
-                    self.open(peer, &packet, now, out);
+        match Message::parse(&packet.payload) {
+            Message { kind: INITIATION, .. } => self.take_call(&packet, now, out),
+            Message { receiver: Some(receiver), .. } => {
+                if let Some(peer) = self.peers.indices.owner_of(receiver) {
+                    self.open(peer as usize, &packet, now, out);
                 }
             }
-            None => {}
+            _ => {}
         }
         out.recycle(packet.payload);
         self.carry(now, out);
@@ -228,19 +249,6 @@ impl Peers {
     /// Whose address a packet goes to.
     fn peer_of_packet(&self, packet: &[u8]) -> Option<usize> {
         self.allowed_ips.owner_of(IpHeader::parse(packet)?.destination)
-    }
-
-    /// Whose session a datagram names, or who calls from its address; `None` if nobody is known to.
-    fn peer_of_datagram(&self, packet: &Packet) -> Option<usize> {
-        match Message::parse(&packet.payload) {
-            Message { kind: INITIATION, .. } => {
-                let is_there =
-                    |tunnel: &Tunnel| tunnel.endpoint().is_some_and(|endpoint| endpoint.remote == packet.from);
-                self.tunnels.iter().position(is_there)
-            }
-            Message { receiver: Some(receiver), .. } => self.indices.owner_of(receiver).map(|owner| owner as usize),
-            _ => None,
-        }
     }
 
     /// Seals a packet for a peer, and returns its buffer.

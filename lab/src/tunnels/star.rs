@@ -108,7 +108,8 @@ impl<I: Host, T: Tap> Star<I, T> {
         for (number, inside) in clients.into_iter().enumerate() {
             let key = PrivateKey::generate(&mut rng);
             let config = TunnelConfig::new(&relay_key, key.public_key(), draw(&mut rng));
-            relay.add_peer(config, None, &[&format!("{}/32", inner_client(number))]);
+            let peer = relay.add_peer(config, None, &[&format!("{}/32", inner_client(number))]);
+            relay.expect_from(peer, outer(client(number)));
             let mut end = End::new(outer(client(number)), start, inside);
             let config = TunnelConfig::new(&key, relay_key.public_key(), draw(&mut rng));
             end.add_peer(config, Some(outer(RELAY)), &["0.0.0.0/0", "::/0"]);

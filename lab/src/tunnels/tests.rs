@@ -119,6 +119,28 @@ fn a_client_that_moves_is_answered_where_it_is() {
     assert_eq!(received(&star, client(0)).len(), 40);
 }
 
+#[test]
+fn a_client_is_known_by_its_call_though_another_was_at_its_address() {
+    let mut star = star(1, 2, &Link::with_delay(10 * MS));
+    ask(&mut star, 0, 60);
+    star.network.run_for(100 * MS);
+    let left = star.network.host(RELAY).tunnel(0).endpoint().expect("it was heard from").remote.ip();
+    star.move_client(0, std::net::IpAddr::from([203, 0, 113, 9]));
+    star.move_client(1, left);
+    ask(&mut star, 1, 61);
+    star.network.run_for(100 * MS);
+    assert_eq!((received(&star, client(1)).len(), received(&star, RELAY).len()), (20, 2));
+}
+
+#[test]
+fn a_star_has_room_for_hundreds_of_clients() {
+    const CLIENTS: usize = 300;
+    let mut star = star(1, CLIENTS, &Link::with_delay(10 * MS));
+    (0..CLIENTS).for_each(|number| ask(&mut star, number, 60));
+    star.network.run_for(2_000 * MS);
+    assert!((0..CLIENTS).all(|number| received(&star, client(number)).len() == 20));
+}
+
 /// Asks now and then, defended, and returns what an observer saw.
 fn play(seed: u64, link: &Link) -> Vec<Passed> {
     let mut star = star(seed, 2, link);

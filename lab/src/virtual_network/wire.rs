@@ -35,7 +35,7 @@ struct UnderWay {
 /// What happens at one instant has an order: first hosts are woken, by number; then packets arrive, as they were sent; then hosts
 /// are woken that want to be at once, because of what happened at that instant.
 ///
-/// It is meant for thousands of packets under way; their number is bounded by the queues of links alone.
+/// How many packets are under way is bounded by the queues of links with a rate, and by what hosts send; by nothing else.
 #[derive(Debug)]
 pub struct Wire {
     seed: u64,
