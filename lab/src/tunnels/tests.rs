@@ -6,7 +6,7 @@ use maybetun::settings::{DefenseChange, EphemeralSettings, Tier};
 use mock_instant::MockClock;
 
 use super::*;
-use crate::virtual_network::{Host, Link, Node, Outbox, Packet, Passed, Trace};
+use crate::virtual_network::{Behind, Host, Link, Node, Outbox, Packet, Passed, Trace};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -83,6 +83,29 @@ fn what_the_host_inside_does_by_itself_goes_through_the_tunnel() {
     assert_eq!(received(&star, RELAY), [packet]);
     let first = star.network.tap.passed[0];
     assert_eq!(first, Passed { at: 500 * MS, from: client(0), to: RELAY, size: 148 + 28 });
+}
+
+#[test]
+fn a_server_beyond_the_relay_is_as_much_farther_away_as_its_link_says() {
+    let link = Link::with_delay(30 * MS);
+    let behind = |answers, link: &Link| {
+        let server = Server { answers, ..Server::default() };
+        Behind::new(1, server, link.clone(), Link { rate: Some(1_328_000), ..link.clone() })
+    };
+    let (relay, browser) = (behind(3, &link), behind(0, &Link::default()));
+    let mut star = Star::new(1, (), &Link::with_delay(10 * MS), relay, [browser]);
+    let question = inner_packet(inner_client(0), inner_relay(), 60);
+    star.act(client(0), |browser, now, _| {
+        browser.act(now, &mut Outbox::default(), |server, now, _| server.alarm = Some((now + 500 * MS, question)));
+    });
+    // The browser's own link, which sends 88 bytes; two ways of the handshake, one of the packet; the server's link, which sends
+    // 1,328 bytes in 1 ms; and back.
+    let first = 500 * MS + Duration::from_nanos(66_265) + (20 + 10 + 30 + 30 + 1 + 10) * MS;
+    let came = |star: &Star<Behind<Server>>| star.network.host(client(0)).inside.host().received.len();
+    for (at, count) in [(first - MS / 1_000, 0), (first, 1), (first + MS, 2), (first + 2 * MS, 3), (10 * first, 3)] {
+        star.network.run_until(at);
+        assert_eq!(came(&star), count, "at {at:?}");
+    }
 }
 
 #[test]

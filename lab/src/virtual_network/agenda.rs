@@ -95,6 +95,11 @@ impl Agenda {
         self.entries.push(Reverse(Entry { at, turn, order: host as u64, number: alarm.number }));
     }
 
+    /// Returns when there is something to look at next: never later than what happens next, and possibly earlier.
+    pub(super) fn next_at(&self) -> Option<Duration> {
+        self.entries.peek().map(|Reverse(entry)| entry.at)
+    }
+
     /// Goes on to what happens next, if that is not later than `until`; otherwise to `until`.
     pub(super) fn next(&mut self, until: Duration) -> Option<Next> {
         while let Some(&Reverse(entry)) = self.entries.peek()

@@ -7,6 +7,7 @@
 //!   asks for what happens next, and does it.
 //! - [`Network`] is such an owner: it has the hosts, which implement [`Host`], and goes on until a given time.
 //! - [`Link`] is one direction between two hosts: delay, rate, queue, jitter, loss, reordering and repetition.
+//! - [`Behind`] is a host with a link of its own before it.
 //! - [`Tap`] sees what passes, and may meddle with it; [`Trace`] is one that only notes time, direction and size.
 //!
 //! A packet is moved, not copied: from its host through the wire to the other host it is one buffer. A host that makes packets from
@@ -43,12 +44,14 @@
 //! ```
 
 mod agenda;
+mod behind;
 mod host;
 mod link;
 mod network;
 mod tap;
 mod wire;
 
+pub use behind::Behind;
 pub use host::{Host, Outbox, Packet};
 pub use link::{Link, MAX_QUEUE, UDP_V4_HEADERS};
 pub use network::Network;

@@ -93,10 +93,19 @@ impl Wire {
         self.lanes.entry((from, to)).or_insert_with(|| Lane::new(seed)).set(link);
     }
 
-    /// Takes a packet that a host sends now. Returns the buffer of one that does not arrive.
+    /// Takes a packet that a host sends now, to whose address it goes. Returns the buffer of one that does not arrive.
     pub fn send(&mut self, from: Node, packet: Packet, tap: &mut impl Tap) -> Option<Vec<u8>> {
+        let to = self.node_of(packet.to.ip());
+        self.pass(from, to, packet, tap)
+    }
+
+    /// Does the same with a packet that goes to another host whatever its address is, as to a router.
+    pub fn send_to(&mut self, from: Node, to: Node, packet: Packet, tap: &mut impl Tap) -> Option<Vec<u8>> {
+        self.pass(from, Some(to), packet, tap)
+    }
+
+    fn pass(&mut self, from: Node, to: Option<Node>, packet: Packet, tap: &mut impl Tap) -> Option<Vec<u8>> {
         let at = self.now();
-        let to = self.addresses.get(&packet.to.ip()).copied();
         let mut lane = to.and_then(|to| self.lanes.get_mut(&(from, to)));
         let size = packet.payload.len() + lane.as_ref().map_or(0, |lane| lane.link.headers);
         let passing = Passing { at, from, to, size, packet: &packet };
@@ -136,6 +145,11 @@ impl Wire {
     /// that was woken is not woken again unless it wants to.
     pub fn wake_at(&mut self, node: Node, at: Option<Duration>) {
         self.agenda.wake_at(node.0, at);
+    }
+
+    /// Returns when to look for what happens next: never later than it does, and possibly earlier.
+    pub fn next_at(&self) -> Option<Duration> {
+        self.agenda.next_at()
     }
 
     /// Goes on to what happens next, and returns it. If nothing does until `until`, goes on to that.

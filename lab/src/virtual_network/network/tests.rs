@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::virtual_network::{Fate, Loss, Passing, Trace};
+use crate::virtual_network::{Behind, Fate, Loss, Passing, Trace};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -183,6 +183,16 @@ fn a_run_ends_when_it_is_told_to() {
     assert_eq!((ended, network.now()), (true, 14 * MS));
     assert!(!network.run_while(20 * MS, |_| true));
     assert_eq!(network.now(), 20 * MS);
+}
+
+#[test]
+fn a_host_behind_a_link_that_is_looked_at_late_has_done_all_at_its_time() {
+    let (start, mut out) = (Instant::now(), Outbox::default());
+    let mut behind = Behind::new(1, Beat::new(1, 2), Link::default(), Link::with_delay(2 * MS));
+    behind.act(start, &mut out, |beat, now, _| beat.next = Some(now));
+    behind.handle_timeout(start + 5 * MS, &mut out);
+    assert_eq!(behind.host().sent, 6);
+    assert_eq!(out.drain().map(|packet| packet.payload[0]).collect::<Vec<_>>(), [0, 1, 2, 3]);
 }
 
 #[test]
