@@ -3,14 +3,14 @@
 //! `cargo bench --bench packet`. Times are for batches of 45 packets where the name says so: what one system call sends.
 
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use maybetun::defense::{Engine, Plan};
-use maybetun::keys::PrivateKey;
 use maybetun::traffic::{Direction, Kind, Traffic};
-use maybetun::tunnel::{AllowedIps, DatagramBatch, Endpoint, Tunnel, TunnelConfig};
+use maybetun::tunnel::{AllowedIps, DatagramBatch, Tunnel};
+use maybetun_lab::tunnels::{Pair, address};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 
 /// Packets in a batch.
@@ -18,44 +18,6 @@ const BATCH: usize = 45;
 
 /// Sizes of IP packets, in bytes: a full one, and a TCP acknowledgement.
 const SIZES: [usize; 2] = [1_420, 52];
-
-/// Two tunnels with a session between them.
-struct Pair {
-    client: Tunnel,
-    relay: Tunnel,
-    now: Instant,
-}
-
-impl Pair {
-    fn new() -> Self {
-        let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
-        let [client, relay] = [0, 1].map(|own| {
-            let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), [own as u8; 32]));
-            tunnel.set_endpoint(Some(endpoint()));
-            tunnel
-        });
-        let mut pair = Self { client, relay, now: Instant::now() };
-        let mut out = DatagramBatch::new();
-        pair.send(52, &mut out);
-        let mut answer = DatagramBatch::new();
-        while !out.is_empty() {
-            answer.clear();
-            receive(&mut pair.relay, &out, pair.now, &mut answer);
-            out.clear();
-            receive(&mut pair.client, &answer, pair.now, &mut out);
-        }
-        pair
-    }
-
-    fn send(&mut self, size: usize, out: &mut DatagramBatch) {
-        let mut packet = packet(size);
-        self.client.send(&mut packet, size, self.now, out);
-    }
-}
-
-fn endpoint() -> Endpoint {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, 51_820)).into()
-}
 
 /// An IPv4 packet, and room for padding behind it.
 fn packet(size: usize) -> Vec<u8> {
@@ -65,10 +27,10 @@ fn packet(size: usize) -> Vec<u8> {
     packet
 }
 
-fn receive(tunnel: &mut Tunnel, datagrams: &DatagramBatch, now: Instant, answers: &mut DatagramBatch) {
+fn receive(relay: &mut Tunnel, datagrams: &DatagramBatch, now: Instant, answers: &mut DatagramBatch) {
     let mut space = [0; 2_048];
     for datagram in datagrams.iter() {
-        black_box(tunnel.receive(datagram, endpoint(), now, |_| true, &mut space, answers));
+        black_box(relay.receive(datagram, address(0), now, |_| true, &mut space, answers));
     }
 }
 
@@ -76,25 +38,25 @@ fn seal_and_open(criterion: &mut Criterion) {
     for size in SIZES {
         let mut group = criterion.benchmark_group(format!("{BATCH} packets of {size} bytes"));
         group.throughput(Throughput::Bytes((BATCH * size) as u64));
-        let mut pair = Pair::new();
+        let mut pair = Pair::connected();
         let (mut out, mut answers) = (DatagramBatch::new(), DatagramBatch::new());
         let mut buffer = packet(size);
         group.bench_function("seal", |bencher| {
             bencher.iter(|| {
                 out.clear();
-                (0..BATCH).for_each(|_| pair.client.send(&mut buffer, size, pair.now, &mut out));
+                (0..BATCH).for_each(|_| pair.tunnels[0].send(&mut buffer, size, pair.now, &mut out));
             });
         });
         group.bench_function("open", |bencher| {
             // Each datagram is new: a replay would not be opened.
             bencher.iter_custom(|rounds| {
-                let mut pair = Pair::new();
+                let mut pair = Pair::connected();
                 (0..rounds)
                     .map(|_| {
                         out.clear();
-                        (0..BATCH).for_each(|_| pair.client.send(&mut buffer, size, pair.now, &mut out));
+                        (0..BATCH).for_each(|_| pair.tunnels[0].send(&mut buffer, size, pair.now, &mut out));
                         let start = Instant::now();
-                        receive(&mut pair.relay, &out, pair.now, &mut answers);
+                        receive(&mut pair.tunnels[1], &out, pair.now, &mut answers);
                         start.elapsed()
                     })
                     .sum::<Duration>()
@@ -120,11 +82,9 @@ fn seal_and_open(criterion: &mut Criterion) {
 fn queue(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("queue");
     group.throughput(Throughput::Elements(BATCH as u64));
-    let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
     let now = Instant::now();
     let waiting = || {
-        let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[0], keys[1].public_key(), [1; 32]));
-        tunnel.set_endpoint(Some(endpoint()));
+        let [mut tunnel, _] = Pair::new().tunnels;
         let mut out = DatagramBatch::new();
         let mut first = packet(52);
         tunnel.send(&mut first, 52, now, &mut out);

@@ -7,19 +7,16 @@
 
 use std::error::Error;
 use std::io::{self, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use maybetun::device::{Device, Options};
+use maybetun::device::Options;
 use maybetun::keys::{PrivateKey, PublicKey};
 use maybetun::settings::{AllowedIpChange, DefenseChange, EphemeralSettings, PeerAction, PeerUpdate, Update};
 use maybetun::tunnel::{DatagramBatch, Endpoint, Tunnel, TunnelConfig};
-use maybetun_tun::memory::{self, MemoryHost};
-
-const CLIENT: [u8; 4] = [10, 0, 0, 1];
-const RELAY: [u8; 4] = [10, 0, 0, 2];
+use maybetun_lab::devices::Side;
 
 /// Pause before the next packet, so that two cores have time for something else.
 const PAUSE: Duration = Duration::from_micros(200);
@@ -28,43 +25,6 @@ const PAUSE: Duration = Duration::from_micros(200);
 const CALLS: u32 = 2_000;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
-
-/// An IPv4 packet without a payload (protocol 59: nothing follows).
-fn packet(from: [u8; 4], to: [u8; 4]) -> Vec<u8> {
-    let mut packet = vec![0x45, 0, 0, 20, 0, 0, 0, 0, 64, 59, 0, 0];
-    packet.extend(from);
-    packet.extend(to);
-    packet
-}
-
-struct Side {
-    device: Device,
-    key: PrivateKey,
-    port: u16,
-}
-
-impl Side {
-    async fn new(options: Options) -> Result<(Self, MemoryHost)> {
-        let (tun, host) = memory::pair(64, 1_420);
-        let device = Device::start(tun, options);
-        let key = PrivateKey::generate_from_os();
-        device.apply(Update { private_key: Some(Some(key.clone())), ..Update::default() })?;
-        while device.status().listen_port == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        let port = device.status().listen_port;
-        Ok((Self { device, key, port }, host))
-    }
-
-    fn add(&self, peer: &Side, address: [u8; 4]) -> Result<()> {
-        let update = PeerUpdate {
-            endpoint: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, peer.port))),
-            allowed_ips: vec![AllowedIpChange::Add(IpAddr::from(address).into())],
-            ..PeerUpdate::new(peer.key.public_key())
-        };
-        Ok(self.device.apply(Update { peers: vec![update], ..Update::default() })?)
-    }
-}
 
 /// A packet that goes to and fro, on a thread of its own.
 struct Exchange {
@@ -76,7 +36,7 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn start(client: MemoryHost, relay: MemoryHost) -> Self {
+    fn start(client: Side, relay: Side) -> Self {
         let (is_over, longest, rounds) = <(Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>)>::default();
         let (over, most, count) = (Arc::clone(&is_over), Arc::clone(&longest), Arc::clone(&rounds));
         let thread = std::thread::spawn(move || {
@@ -85,10 +45,10 @@ impl Exchange {
                 let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
                 while !over.load(Ordering::Relaxed) {
                     let start = Instant::now();
-                    client.send_packet(packet(CLIENT, RELAY)).await?;
-                    relay.recv_packet().await.ok_or_else(gone)?;
-                    relay.send_packet(packet(RELAY, CLIENT)).await?;
-                    client.recv_packet().await.ok_or_else(gone)?;
+                    client.host.send_packet(client.packet_to(&relay, 20)).await?;
+                    relay.host.recv_packet().await.ok_or_else(gone)?;
+                    relay.host.send_packet(relay.packet_to(&client, 20)).await?;
+                    client.host.recv_packet().await.ok_or_else(gone)?;
                     most.fetch_max(start.elapsed().as_micros() as u64, Ordering::Relaxed);
                     count.fetch_add(1, Ordering::Relaxed);
                     std::thread::sleep(PAUSE);
@@ -145,9 +105,9 @@ fn resident() -> u64 {
 }
 
 /// How long the relay takes to answer a stranger's call by a cookie.
-fn call_of_a_stranger(relay: &Side) -> Result<Duration> {
+async fn call_of_a_stranger(relay: &Side) -> Result<Duration> {
     let mut tunnel = Tunnel::new(TunnelConfig::new(&PrivateKey::generate_from_os(), relay.key.public_key(), [1; 32]));
-    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, relay.port));
+    let to = relay.listening().await;
     tunnel.set_endpoint(Some(Endpoint::from(to)));
     let mut out = DatagramBatch::new();
     tunnel.start_handshake(Instant::now(), &mut out);
@@ -166,17 +126,17 @@ fn call_of_a_stranger(relay: &Side) -> Result<Duration> {
 async fn main() -> Result<()> {
     let count = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(20_000);
     let mut options = Options::default();
-    let (client, client_host) = Side::new(options.clone()).await?;
+    let client = Side::start([10, 0, 0, 1].into(), options.clone()).await?;
     options.handshakes_per_second = Some(0);
-    let (relay, relay_host) = Side::new(options).await?;
-    relay.add(&client, CLIENT)?;
-    client.add(&relay, RELAY)?;
-    let exchange = Exchange::start(client_host, relay_host);
+    let relay = Side::start([10, 0, 0, 2].into(), options).await?;
+    relay.add(&client, None).await?;
+    client.add(&relay, None).await?;
+    let exchange = Exchange::start(client.clone(), relay.clone());
     // The first handshake needs a cookie, and waits for it.
     while client.device.status().peers.iter().all(|peer| peer.statistics.received_packets == 0) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let few = call_of_a_stranger(&relay)?;
+    let few = call_of_a_stranger(&relay).await?;
 
     exchange.during("nothing", || std::thread::sleep(Duration::from_secs(2)))?;
     let before = resident();
@@ -184,7 +144,7 @@ async fn main() -> Result<()> {
     let plain = resident().saturating_sub(before) / u64::from(count);
     exchange.during("the same again", || relay.device.apply(peers(count, None)))??;
     exchange.during("state told", || relay.device.status())?;
-    let many = call_of_a_stranger(&relay)?;
+    let many = call_of_a_stranger(&relay).await?;
     let defense = DefenseChange::Ephemeral(EphemeralSettings::default());
     exchange.during("a defense for each", || relay.device.apply(peers(count, Some(&defense))))??;
     let defended = resident().saturating_sub(before) / u64::from(count);

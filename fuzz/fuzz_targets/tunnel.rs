@@ -3,14 +3,14 @@
 #![no_main]
 
 use std::cell::RefCell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use maybetun::keys::PrivateKey;
 use maybetun::settings::{DefenseChange, EphemeralSettings, Role};
-use maybetun::tunnel::{DatagramBatch, Endpoint, IpHeader, MAX_BUNDLED, Tunnel, TunnelConfig, packets};
+use maybetun::tunnel::{Endpoint, IpHeader, MAX_BUNDLED, Tunnel, packets};
+use maybetun_lab::tunnels::{Pair, address, inner_address};
 use maybetun_machines::Tier;
 
 #[derive(Arbitrary, Debug)]
@@ -27,61 +27,45 @@ enum Step {
     Framed { kind: u8, body: Vec<u8> },
 }
 
-struct Pair {
-    peer: Tunnel,
-    tunnel: Tunnel,
-}
+/// A tunnel that is looked at, number 1, and its peer.
+struct Fuzzed(Pair);
 
 thread_local! {
-    static PAIR: RefCell<Pair> = RefCell::new(Pair::connected());
+    static FUZZED: RefCell<Fuzzed> = RefCell::new(Fuzzed::connected());
 }
 
-fn address(last: u8) -> Endpoint {
-    Endpoint::from(SocketAddr::from(([192, 0, 2, last], 51_820)))
+/// Where a stranger is.
+fn stranger() -> Endpoint {
+    address(66)
 }
 
 fn is_allowed(source: IpAddr) -> bool {
-    source == IpAddr::from([10, 0, 0, 1])
+    source == inner_address(0)
 }
 
-impl Pair {
+impl Fuzzed {
     fn connected() -> Self {
-        let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
-        let mut peer = Tunnel::new(TunnelConfig::new(&keys[0], keys[1].public_key(), [1; 32]));
-        let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[1], keys[0].public_key(), [2; 32]));
-        peer.set_endpoint(Some(address(2)));
-        let (now, mut to_tunnel, mut to_peer) = (Instant::now(), DatagramBatch::new(), DatagramBatch::new());
-        let mut packet = vec![0; 256];
-        peer.start_handshake(now, &mut to_tunnel);
-        for _ in 0..2 {
-            for datagram in to_tunnel.iter() {
-                tunnel.receive(datagram, address(1), now, is_allowed, &mut packet, &mut to_peer);
-            }
-            to_tunnel.clear();
-            for datagram in to_peer.iter() {
-                peer.receive(datagram, address(2), now, |_| true, &mut packet, &mut to_tunnel);
-            }
-            to_peer.clear();
-        }
-        assert!(tunnel.last_handshake().is_some() && peer.last_handshake().is_some());
+        let mut pair = Pair::connected();
         let settings = EphemeralSettings { tier: Tier::Size, ..EphemeralSettings::default() };
-        tunnel
-            .set_defense(DefenseChange::Ephemeral(settings), Role::Relay, [1; 32], now, &mut to_peer)
-            .expect("only a renewal is refused");
-        Self { peer, tunnel }
+        let change = DefenseChange::Ephemeral(settings);
+        let set = |tunnel: &mut Tunnel, now, out: &mut _| tunnel.set_defense(change, Role::Relay, [1; 32], now, out);
+        pair.act(1, set).0.expect("only a renewal is refused");
+        Self(pair)
+    }
+
+    fn tunnel(&self) -> &Tunnel {
+        &self.0.tunnels[1]
     }
 
     fn seal(&mut self, payload: &[u8]) -> Vec<u8> {
-        let mut out = DatagramBatch::new();
-        let mut buffer = payload.to_vec();
-        buffer.resize(payload.len() + 15, 0xaa);
-        self.peer.send(&mut buffer, payload.len(), Instant::now(), &mut out);
-        out.iter().find(|datagram| datagram[0] == 4).map(<[u8]>::to_vec).unwrap_or_default()
+        self.0.send(0, payload).into_iter().find(|datagram| datagram[0] == 4).unwrap_or_default()
     }
 
     fn receive(&mut self, datagram: &[u8], from: Endpoint) -> Option<Vec<u8>> {
-        let (mut out, mut packet) = (DatagramBatch::new(), vec![0; datagram.len()]);
-        let length = self.tunnel.receive(datagram, from, Instant::now(), is_allowed, &mut packet, &mut out)?;
+        let mut packet = vec![0; datagram.len()];
+        let receive =
+            |tunnel: &mut Tunnel, now, out: &mut _| tunnel.receive(datagram, from, now, is_allowed, &mut packet, out);
+        let length = self.0.act(1, receive).0?;
         Some(packet[..length].to_vec())
     }
 
@@ -94,7 +78,7 @@ impl Pair {
         payload.extend(body);
         payload.resize(length, 0);
         let datagram = self.seal(&payload);
-        let received = self.receive(&datagram, address(1)).unwrap_or_default();
+        let received = self.receive(&datagram, address(0)).unwrap_or_default();
         assert!(received.is_empty() || kind % 4 == 1, "only bundles carry packets");
         assert_eq!(packets(&received).map(<[u8]>::len).sum::<usize>(), received.len());
         assert!(packets(&received).count() <= MAX_BUNDLED);
@@ -104,7 +88,7 @@ impl Pair {
     }
 
     fn receive_authentic(&mut self, datagram: &[u8], payload: &[u8]) {
-        let received = self.receive(datagram, address(1));
+        let received = self.receive(datagram, address(0));
         let mut padded = payload.to_vec();
         padded.resize(datagram.len().saturating_sub(32), 0);
         let header = IpHeader::parse(&padded).filter(|header| is_allowed(header.source));
@@ -113,18 +97,19 @@ impl Pair {
 }
 
 fuzz_target!(|steps: Vec<Step>| {
-    PAIR.with_borrow_mut(|pair| {
-        if pair.tunnel.last_handshake().is_none_or(|at| at.elapsed().as_secs() > 100) {
-            *pair = Pair::connected();
+    FUZZED.with_borrow_mut(|pair| {
+        if pair.tunnel().last_handshake().is_none_or(|at| at.elapsed().as_secs() > 100) {
+            *pair = Fuzzed::connected();
         }
+        pair.0.now = Instant::now();
         for step in steps {
             match step {
-                Step::Forged { datagram } => assert_eq!(pair.receive(&datagram, address(66)), None),
+                Step::Forged { datagram } => assert_eq!(pair.receive(&datagram, stranger()), None),
                 Step::Altered { payload, position, flip } => {
                     let mut datagram = pair.seal(&payload);
                     let position = usize::from(position) % datagram.len();
                     datagram[position] ^= flip.max(1);
-                    assert_eq!(pair.receive(&datagram, address(66)), None);
+                    assert_eq!(pair.receive(&datagram, stranger()), None);
                 }
                 Step::Authentic { payload } => {
                     let datagram = pair.seal(&payload);
@@ -134,10 +119,10 @@ fuzz_target!(|steps: Vec<Step>| {
                 Step::Repeated { payload } => {
                     let datagram = pair.seal(&payload);
                     pair.receive_authentic(&datagram, &payload);
-                    assert_eq!(pair.receive(&datagram, address(66)), None);
+                    assert_eq!(pair.receive(&datagram, stranger()), None);
                 }
             }
-            assert_ne!(pair.tunnel.endpoint(), Some(address(66)), "a forged datagram moved the endpoint");
+            assert_ne!(pair.tunnel().endpoint(), Some(stranger()), "a forged datagram moved the endpoint");
         }
     });
 });

@@ -126,7 +126,8 @@ impl Datagram {
 }
 
 impl Message {
-    fn parse(payload: &[u8]) -> Self {
+    /// Reads the payload of a datagram, as far as it is there.
+    pub fn parse(payload: &[u8]) -> Self {
         let word = |at: usize| Some(u32::from_le_bytes(payload.get(at..at + 4)?.try_into().ok()?));
         let Some(&[kind, first, second, third]) = payload.first_chunk() else { return Self::default() };
         let message = Self { kind, reserved: [first, second, third], ..Self::default() };

@@ -1,20 +1,44 @@
-//! A laboratory on one computer: hosts in network namespaces, wires between them, and what an observer of a wire sees.
+//! A laboratory on one computer: hosts in network namespaces or in virtual time, wires between them, and what an observer sees.
 //!
-//! - [`namespace`]: a network for each host, and the right to make one.
-//! - [`network`] (feature `network`): wires, addresses and routes, by netlink.
-//! - [`capture`]: the frames that pass an interface.
-//! - [`datagram`]: all that can be read of one before its ciphertext.
-//! - [`sighting`] and [`observer`]: what an observer between a client and a relay notes, and counts.
-//! - [`classifier`] (feature `classifier`): how well he tells normal packets from padding.
+//! On the system's network:
+//! - `namespace`: a network for each host, and the right to make one.
+//! - `network` (feature `network`): wires, addresses and routes, by netlink.
+//! - `capture`: the frames that pass an interface.
+//! - `datagram`: all that can be read of one before its ciphertext.
+//! - `sighting` and `observer`: what an observer between a client and a relay notes, and counts.
+//! - `classifier` (feature `classifier`): how well he tells normal packets from padding.
 //!
-//! It knows nothing of maybetun: who runs it, in which process or thread, is the user's matter.
+//! In virtual time, where an hour takes as long as what happens in it:
+//! - `virtual_network` (feature `virtual-network`): hosts without sockets, and links with a rate and faults.
+//! - `tunnels` (feature `tunnels`): tunnels on it.
+//!
+//! In one process, in real time:
+//! - `devices` (feature `devices`): devices on in-memory TUN devices, with real sockets.
+//!
+//! But for `tunnels` and `devices`, it knows nothing of maybetun: who runs it, in which process or thread, is the user's matter.
+//! What needs Linux and namespaces is the feature `hosts`, which is on by default.
 
+#[cfg(feature = "hosts")]
 pub mod capture;
 #[cfg(feature = "classifier")]
 pub mod classifier;
 pub mod datagram;
+#[cfg(feature = "devices")]
+pub mod devices;
+#[cfg(feature = "hosts")]
 pub mod namespace;
 #[cfg(feature = "network")]
 pub mod network;
+#[cfg(feature = "hosts")]
 pub mod observer;
+#[cfg(feature = "hosts")]
 pub mod sighting;
+#[cfg(feature = "tunnels")]
+pub mod tunnels;
+#[cfg(feature = "virtual-network")]
+pub mod virtual_network;
+
+/// The example of the document for researchers, as a test.
+#[cfg(all(doctest, feature = "virtual-time"))]
+#[doc = include_str!("../../docs/research.md")]
+struct Documents;

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use maybenot::{Machine, TriggerEvent};
 use maybenot_simulator::{SimulatorArgs, parse_trace, sim_advanced};
 use maybetun::defense::Plan;
-
-use crate::network::{Network, packet};
+use maybetun_lab::tunnels::{TwoEnds, packet};
 
 /// Time from one side to the other: no whole number of microseconds, as the timers of machines are, so that what arrives
 /// does not meet them by chance.
@@ -74,8 +73,8 @@ pub(crate) fn simulate(defense: &Defense, trace: &Trace) -> (Vec<Happened>, Dura
 
 /// Runs two tunnels, and sends what the user sent in `reference`.
 pub(crate) fn tunnel(defense: &Defense, reference: &[Happened], end: Duration) -> Vec<Happened> {
-    let mut network = Network::new();
-    network.delay = DELAY;
+    let mut network = TwoEnds::new();
+    network.set_delay(DELAY);
     network.send(0, &packet(0, 0, 100));
     network.run_for(Duration::from_millis(100));
     network.send(1, &packet(1, 0, 100));

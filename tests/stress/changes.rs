@@ -10,13 +10,14 @@ use maybetun::settings::{
     AllowedIpChange, DefenseChange, DefenseSettings, EphemeralSettings, Fraction, Limits, NegotiationPolicy,
     PeerAction, PeerUpdate, Role, Strength, Tier, Update,
 };
+use maybetun_lab::devices::Side;
 use maybetun_machines::catalogue;
 use maybetun_tun::TunEvent;
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore as _;
 use tokio::runtime::Handle;
 
-use crate::ends::{ADDRESSES, End, Ends};
+use crate::ends::{ADDRESSES, Ends};
 
 /// Peers that a device may have before they are replaced by one.
 const MAX_PEERS: usize = 8;
@@ -87,7 +88,7 @@ impl Change {
 
 /// Draws changes, and makes them.
 pub(crate) struct Changes {
-    ends: [End; 2],
+    ends: [Side; 2],
     runtime: Handle,
     rng: ChaCha20Rng,
 }

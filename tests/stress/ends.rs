@@ -1,15 +1,14 @@
 //! The two devices, what they run on, and the traffic between them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use maybetun::device::{Device, DeviceEvent, Options};
-use maybetun::keys::PrivateKey;
-use maybetun::settings::{AllowedIpChange, DefenseChange, PeerUpdate, Update};
+use maybetun::device::{DeviceEvent, Options};
+use maybetun::settings::{DefenseChange, Update};
+use maybetun_lab::devices::Side;
 use maybetun_tun::TunEvent;
-use maybetun_tun::memory::{self, MemoryHost};
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
@@ -24,21 +23,9 @@ const PAUSE: Duration = Duration::from_millis(1);
 const CHANGING: u8 = 0;
 const SETTLED: u8 = 1;
 
-/// Packets that wait in each direction of a TUN device.
-const CAPACITY: usize = 64;
-
-/// One device, and the host that it is the tunnel of.
-#[derive(Debug, Clone)]
-pub(crate) struct End {
-    pub(crate) device: Device,
-    pub(crate) host: Arc<MemoryHost>,
-    /// The key that it has once all is settled.
-    pub(crate) key: PrivateKey,
-}
-
 /// Both.
 #[derive(Debug)]
-pub(crate) struct Ends(pub(crate) [End; 2]);
+pub(crate) struct Ends(pub(crate) [Side; 2]);
 
 /// Packets on their way, each way.
 #[derive(Debug)]
@@ -51,12 +38,8 @@ pub(crate) struct Traffic {
 impl Ends {
     /// Starts both, with keys and without peers.
     pub(crate) async fn start() -> Self {
-        let start = || {
-            let (tun, host) = memory::pair(CAPACITY, 1_420);
-            let device = Device::start(tun, Options::default());
-            End { device, host: Arc::new(host), key: PrivateKey::generate_from_os() }
-        };
-        Self([start(), start()])
+        let start = async |end: usize| Side::start(ADDRESSES[end], Options::default()).await.unwrap();
+        Self([start(0).await, start(1).await])
     }
 
     /// Sends packets both ways until the traffic is ended. Those that find no way are lost.
@@ -102,18 +85,7 @@ impl Ends {
             end.device.apply(update).unwrap();
         }
         for (own, other) in [(0, 1), (1, 0)] {
-            let mut port = 0;
-            while port == 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                port = self.0[other].device.status().listen_port;
-            }
-            let peer = PeerUpdate {
-                endpoint: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
-                allowed_ips: vec![AllowedIpChange::Add(IpAddr::from(ADDRESSES[other]).into())],
-                defense: Some(DefenseChange::Off),
-                ..PeerUpdate::new(self.0[other].key.public_key())
-            };
-            self.0[own].device.apply(Update { peers: vec![peer], ..Update::default() }).unwrap();
+            self.0[own].add(&self.0[other], Some(DefenseChange::Off)).await.unwrap();
         }
     }
 

@@ -7,9 +7,8 @@ use maybetun::defense::Event as MachineEvent;
 use maybetun::negotiation::Reason;
 use maybetun::settings::{Cause, EphemeralSettings, EpochStatus, NegotiationPolicy, Protection};
 use maybetun::tunnel::{DatagramBatch, Ecn, Event};
+use maybetun_lab::tunnels::{Fate, TwoEnds, number, packet, renew};
 use maybetun_machines::{Strength, Tier};
-
-use crate::network::{Fate, Network, number, packet, renew};
 
 /// One size for all: the default MTU and what sealing adds.
 const SIZE: usize = 1_452;
@@ -19,24 +18,24 @@ fn settings(negotiation: NegotiationPolicy, tier: Tier) -> EphemeralSettings {
 }
 
 /// Both sides, told to agree; the client calls.
-fn both(negotiation: NegotiationPolicy, tier: Tier) -> Network {
-    let mut network = Network::new();
+fn both(negotiation: NegotiationPolicy, tier: Tier) -> TwoEnds {
+    let mut network = TwoEnds::new();
     network.agree(0, &settings(negotiation, tier));
     network.agree(1, &settings(negotiation, tier));
     network.send(0, &packet(0, 1, 100));
     network
 }
 
-fn epochs(network: &Network) -> [Option<EpochStatus>; 2] {
+fn epochs(network: &TwoEnds) -> [Option<EpochStatus>; 2] {
     network.tunnels.each_ref().map(|tunnel| tunnel.negotiation_status(network.instant()).unwrap().epoch)
 }
 
-fn protections(network: &Network) -> [Protection; 2] {
+fn protections(network: &TwoEnds) -> [Protection; 2] {
     network.tunnels.each_ref().map(|tunnel| tunnel.protection())
 }
 
 #[track_caller]
-fn assert_same_epoch(network: &Network) -> EpochStatus {
+fn assert_same_epoch(network: &TwoEnds) -> EpochStatus {
     let [client, relay] = epochs(network);
     let (client, relay) = (client.unwrap(), relay.unwrap());
     assert_eq!((client.number, client.fingerprint, client.digest), (relay.number, relay.fingerprint, relay.digest));
@@ -90,7 +89,7 @@ fn an_exchange_is_never_timed_like_another() {
 
 #[test]
 fn with_a_plain_peer_this_end_alone_is_defended_and_says_so() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     network.agree(0, &settings(NegotiationPolicy::Prefer, Tier::Padding));
     for count in 0..100 {
         network.send(0, &packet(0, count, 100));
@@ -106,7 +105,7 @@ fn with_a_plain_peer_this_end_alone_is_defended_and_says_so() {
 
 #[test]
 fn what_is_required_lets_nothing_leave_unprotected() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     network.agree(0, &settings(NegotiationPolicy::Require, Tier::Padding));
     for count in 0..90 {
         network.send(0, &packet(0, count, 100));
@@ -194,7 +193,7 @@ fn a_peer_that_was_started_anew_agrees_anew() {
         network.run_for(Duration::from_secs(2));
         let before = assert_same_epoch(&network).fingerprint;
         network.restart(side);
-        network.tunnels[side].set_endpoint(Some(crate::network::address(1 - side)));
+        network.tunnels[side].set_endpoint(Some(maybetun_lab::tunnels::address(1 - side)));
         network.agree(side, &settings(NegotiationPolicy::Prefer, Tier::Padding));
         for count in 0..40 {
             network.send(0, &packet(0, count, 100));
@@ -233,7 +232,7 @@ fn a_network_that_loses_half_is_agreed_over() {
 }
 
 /// Hands small packets over as one batch, and returns how many datagrams they made.
-fn send_batch(network: &mut Network, count: u32, length: usize) -> usize {
+fn send_batch(network: &mut TwoEnds, count: u32, length: usize) -> usize {
     let before = network.seen.len();
     (0..count).for_each(|serial| network.send_once(0, &packet(0, serial, length)));
     network.flush(0);
@@ -277,7 +276,7 @@ fn order_is_kept_between_small_packets_and_large_ones() {
 
 #[test]
 fn nothing_is_bundled_for_a_peer_that_does_not_say_it_knows() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     network.agree(0, &settings(NegotiationPolicy::Prefer, Tier::Size));
     network.agree(1, &EphemeralSettings { bundling: false, ..settings(NegotiationPolicy::Prefer, Tier::Size) });
     network.send(0, &packet(0, 1, 100));
@@ -299,7 +298,7 @@ fn nothing_is_bundled_for_a_peer_that_does_not_say_it_knows() {
 #[test]
 fn the_one_size_is_the_smaller_of_both_ends_mtu() {
     for mtus in [[1_280, 1_500], [1_420, 1_280], [9_000, 1_400]] {
-        let mut network = Network::new();
+        let mut network = TwoEnds::new();
         for (side, mtu) in mtus.into_iter().enumerate() {
             network.tunnels[side].set_mtu(mtu);
             network.agree(side, &settings(NegotiationPolicy::Prefer, Tier::Padding));
@@ -324,7 +323,7 @@ fn the_one_size_is_the_smaller_of_both_ends_mtu() {
 
 #[test]
 fn a_congestion_mark_is_passed_inward_until_both_have_agreed() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     network.agree(0, &settings(NegotiationPolicy::Prefer, Tier::Size));
     assert_eq!(network.tunnels[0].pass_mark(Ecn::Congested), Ecn::Congested, "the peer may be plain");
     network.agree(1, &settings(NegotiationPolicy::Prefer, Tier::Size));

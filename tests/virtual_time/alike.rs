@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use maybetun::settings::{DefenseSettings, EphemeralSettings, MAX_RENEWAL, Role, Tier};
+use maybetun_lab::tunnels::{DELAY, Fate, Sighting, TwoEnds, packet};
 use maybetun_machines::pool_pair;
 use proptest::prelude::*;
 
-use crate::network::{DELAY, Fate, Network, Sighting, packet};
+use crate::machines::pad;
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -19,8 +20,8 @@ fn size() -> EphemeralSettings {
 }
 
 /// Two sides that agreed, silent since; everything before is forgotten.
-fn agreed(serial: u64) -> Network {
-    let mut network = Network::new();
+fn agreed(serial: u64) -> TwoEnds {
+    let mut network = TwoEnds::new();
     for side in [0, 1] {
         network.agree_by(side, &size(), serial);
     }
@@ -87,7 +88,7 @@ fn play(what: What, steps: &[Step], meddling: &Meddling) -> Vec<Sighting> {
         match what {
             // Too large for two to share a datagram.
             What::Packets => network.send(step.side, &packet(step.side, count as u32, 1_000)),
-            What::Padding => network.pad(step.side),
+            What::Padding => pad(&mut network, step.side),
         }
         network.run_for(step.pause);
     }
@@ -121,7 +122,7 @@ fn padding_without_a_session_begins_a_handshake_and_leaves_in_its_session() {
     let mut network = agreed(1);
     network.run_for(seconds(300));
     assert_eq!(network.seen, [], "there is no session any more, and nobody speaks");
-    network.pad(1);
+    pad(&mut network, 1);
     network.run_for(Duration::from_millis(100));
     let kinds: Vec<_> = network.seen.iter().map(|seen| (seen.from, seen.kind)).take(3).collect();
     assert_eq!(kinds, [(1, 1), (0, 2), (1, 4)]);
@@ -136,7 +137,7 @@ fn after_the_last_packet_at_most_one_more_datagram_leaves_each_way() {
             network.seen.clear();
             match what {
                 What::Packets => network.send(sender, &packet(sender, 9, 1_000)),
-                What::Padding => network.pad(sender),
+                What::Padding => pad(&mut network, sender),
             }
             network.run_for(seconds(3_600));
             let after: Vec<_> = network.seen[1..].iter().map(|seen| (seen.from, seen.kind)).collect();
@@ -185,7 +186,7 @@ fn a_peer_that_does_not_answer_is_called_after_fifteen_to_twenty_seconds_and_nev
 fn the_jitter_of_retries_is_no_function_of_the_index() {
     // Two networks in which all but the seeds of the tunnels is the same would have the same gaps, if it were.
     let gaps = |seed: u8| {
-        let mut network = Network::seeded(seed);
+        let mut network = TwoEnds::seeded(seed);
         network.fate = Box::new(|_| Fate::Lose);
         network.send(0, &packet(0, 1, 100));
         network.run_for(seconds(80));
@@ -201,7 +202,7 @@ fn the_jitter_of_retries_is_no_function_of_the_index() {
 
 #[test]
 fn a_plain_peer_is_treated_as_wireguard_says() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     network.agree(0, &size());
     network.send(0, &packet(0, 1, 1_000));
     network.run_for(seconds(60));
@@ -210,7 +211,7 @@ fn a_plain_peer_is_treated_as_wireguard_says() {
     network.seen.clear();
     // The peer answers a packet after ten seconds; padding is nothing to it.
     let sent = network.now();
-    network.pad(0);
+    pad(&mut network, 0);
     network.run_for(seconds(20));
     network.send(0, &packet(0, 2, 1_000));
     network.run_for(seconds(20));

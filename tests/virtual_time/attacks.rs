@@ -6,10 +6,10 @@ use std::time::Duration;
 use maybetun::defense::Plan;
 use maybetun::keys::PrivateKey;
 use maybetun::settings::{EphemeralSettings, MAX_RENEWAL, MIN_RENEWAL, Tier};
-use maybetun::tunnel::{DatagramBatch, Tunnel, TunnelConfig};
+use maybetun::tunnel::DatagramBatch;
+use maybetun_lab::tunnels::{Fate, Pair, Sighting, TwoEnds, packet, renew};
 
-use crate::machines::{Step, script};
-use crate::network::{Fate, Network, Sighting, address, packet, renew};
+use crate::machines::{Step, pad, script};
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -19,8 +19,8 @@ fn settings(renewal: Duration) -> EphemeralSettings {
     EphemeralSettings { tier: Tier::Size, renewal, ..EphemeralSettings::default() }
 }
 
-fn agreed_with(renewal: Duration) -> Network {
-    let mut network = Network::new();
+fn agreed_with(renewal: Duration) -> TwoEnds {
+    let mut network = TwoEnds::new();
     for side in [0, 1] {
         network.agree_by(side, &settings(renewal), 5);
     }
@@ -32,7 +32,7 @@ fn agreed_with(renewal: Duration) -> Network {
     network
 }
 
-fn agreed() -> Network {
+fn agreed() -> TwoEnds {
     agreed_with(MAX_RENEWAL)
 }
 
@@ -42,7 +42,7 @@ fn bits(seen: &[Sighting], network: u8) -> HashSet<u32> {
 
 /// Checks that no session index was seen on both networks.
 #[track_caller]
-fn assert_nothing_shared(network: &Network) {
+fn assert_nothing_shared(network: &TwoEnds) {
     let both: Vec<_> = bits(&network.seen, 2).intersection(&bits(&network.seen, 3)).copied().collect();
     assert_eq!(both, [0; 0], "indices on both networks");
 }
@@ -55,7 +55,7 @@ fn small_packets_and_padding_renew_alike() {
         network.run_for(seconds(90));
         match length {
             Some(length) => network.send(0, &packet(0, 9, length)),
-            None => network.pad(0),
+            None => pad(&mut network, 0),
         }
         network.run_for(seconds(3));
         network.seen.iter().map(|s| (s.from, s.kind)).collect::<Vec<_>>()
@@ -78,7 +78,7 @@ fn packets_and_padding_that_waited_for_the_gate_renew_alike() {
         network.run_for(Duration::from_millis(500));
         match is_packet {
             true => network.send(0, &packet(0, 9, 1_000)),
-            false => network.pad(0),
+            false => pad(&mut network, 0),
         }
         network.run_for(seconds(6));
         network.seen.iter().map(|s| (s.from, s.kind)).collect::<Vec<_>>()
@@ -218,7 +218,7 @@ fn the_number_that_waited_does_not_tell_packets_from_padding() {
             network.send(0, &packet(0, count, 1_000));
         }
         for _ in 0..padding {
-            network.pad(0);
+            pad(&mut network, 0);
         }
         network.fate = Box::new(|_| Fate::Deliver);
         network.seen.clear();
@@ -232,21 +232,13 @@ fn the_number_that_waited_does_not_tell_packets_from_padding() {
 /// Back to an old private key, its old initiations are taken again.
 #[test]
 fn an_initiation_cannot_be_replayed_after_the_private_key_changed_back() {
-    let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
-    let mut client = Tunnel::new(TunnelConfig::new(&keys[0], keys[1].public_key(), [1; 32]));
-    let mut relay = Tunnel::new(TunnelConfig::new(&keys[1], keys[0].public_key(), [2; 32]));
-    client.set_endpoint(Some(address(1)));
-    let (now, mut out, mut packet) = (std::time::Instant::now(), DatagramBatch::new(), vec![0; 256]);
-    client.start_handshake(now, &mut out);
-    let initiation = out.iter().next().unwrap().to_vec();
-    let mut answers = DatagramBatch::new();
-    relay.receive(&initiation, address(0), now, |_| true, &mut packet, &mut answers);
-    assert_eq!(answers.len(), 1);
-    relay.set_private_key(&PrivateKey::generate_from_os(), now);
-    relay.set_private_key(&keys[1], now);
-    let mut answers = DatagramBatch::new();
-    relay.receive(&initiation, address(0), now, |_| true, &mut packet, &mut answers);
-    assert_eq!(answers.len(), 0);
+    let mut pair = Pair::new();
+    let ((), calls) = pair.act(0, |client, now, out| client.start_handshake(now, out));
+    assert_eq!(pair.receive(1, &calls[0]).1.len(), 1);
+    let (own, now) = (pair.keys[1].clone(), pair.now);
+    pair.tunnels[1].set_private_key(&PrivateKey::generate_from_os(), now);
+    pair.tunnels[1].set_private_key(&own, now);
+    assert_eq!(pair.receive(1, &calls[0]).1.len(), 0);
 }
 
 /// A client that moves while its gate is closed, with nothing to send, calls when it opens.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use maybetun::negotiation::Reason;
 use maybetun::settings::{Cause, EphemeralSettings, Fraction, Limits, NegotiationPolicy, Protection, Strength};
+use maybetun_lab::tunnels::{Fate, TwoEnds, number, packet};
 use maybetun_machines::Tier;
 use proptest::prelude::*;
 
-use crate::network::{Fate, Network, number, packet};
+use crate::machines::pad;
 use crate::sealed::Ledger;
 
 /// A change is told within this: the longest pause between exchanges at a relay's word, and the exchange.
@@ -22,8 +23,8 @@ fn settings(tier: Tier) -> EphemeralSettings {
 }
 
 /// Two ends that have agreed.
-fn agreed(tier: Tier) -> Network {
-    let mut network = Network::new();
+fn agreed(tier: Tier) -> TwoEnds {
+    let mut network = TwoEnds::new();
     for side in [0, 1] {
         network.agree(side, &settings(tier));
     }
@@ -35,12 +36,12 @@ fn agreed(tier: Tier) -> Network {
     network
 }
 
-fn protections(network: &Network) -> [Protection; 2] {
+fn protections(network: &TwoEnds) -> [Protection; 2] {
     network.tunnels.each_ref().map(|tunnel| tunnel.protection())
 }
 
 #[track_caller]
-fn assert_protected(network: &Network) {
+fn assert_protected(network: &TwoEnds) {
     assert_eq!(protections(network), [Protection::Protected; 2]);
     let epochs = network.tunnels.each_ref().map(|tunnel| {
         let epoch = tunnel.negotiation_status(network.instant()).unwrap().epoch.unwrap();
@@ -59,7 +60,7 @@ enum Change {
 }
 
 impl Change {
-    fn make(&self, network: &mut Network, side: usize) {
+    fn make(&self, network: &mut TwoEnds, side: usize) {
         match self {
             Self::Agree(settings) => _ = network.agree(side, settings),
             Self::Defend(name) => {
@@ -113,7 +114,7 @@ fn who_changes_to_something_of_his_own_says_so_until_the_peer_has_heard_it() {
             assert_eq!(network.tunnels[1 - side].protection(), expected, "{change:?} at side {side}");
             // Once it was heard, it is not said any more.
             network.run_for(seconds(60));
-            let sent = |network: &Network| network.tunnels[side].statistics().sent_bytes;
+            let sent = |network: &TwoEnds| network.tunnels[side].statistics().sent_bytes;
             let before = sent(&network);
             if matches!(change, Change::Off) {
                 network.tunnels[1 - side].set_persistent_keepalive(0, network.instant());
@@ -129,7 +130,7 @@ fn who_changes_to_something_of_his_own_says_so_until_the_peer_has_heard_it() {
 fn a_relay_that_is_given_other_settings_has_its_client_agree_anew_at_once() {
     for lost in [0, 3] {
         let mut network = agreed(Tier::Padding);
-        let fingerprint = |network: &Network| {
+        let fingerprint = |network: &TwoEnds| {
             network.tunnels[0].negotiation_status(network.instant()).unwrap().epoch.map(|epoch| epoch.fingerprint)
         };
         let before = fingerprint(&network);
@@ -149,7 +150,7 @@ fn a_relay_that_is_given_other_settings_has_its_client_agree_anew_at_once() {
 
 #[test]
 fn where_an_agreement_is_required_packets_wait_until_the_relay_is_called() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     let required = EphemeralSettings { negotiation: NegotiationPolicy::Require, ..settings(Tier::Size) };
     for side in [0, 1] {
         network.agree(side, &required);
@@ -186,7 +187,7 @@ fn a_client_that_is_given_other_settings_agrees_anew_at_once_and_counts_on() {
 
 #[test]
 fn an_address_that_moved_before_the_agreement_is_asked_to_show_that_it_receives() {
-    let mut network = Network::connected();
+    let mut network = TwoEnds::connected();
     network.move_unseen(3);
     for side in [0, 1] {
         network.agree(side, &settings(Tier::Size));
@@ -195,7 +196,7 @@ fn an_address_that_moved_before_the_agreement_is_asked_to_show_that_it_receives(
     network.run_for(seconds(2));
     assert_protected(&network);
     for _ in 0..50 {
-        network.pad(1);
+        pad(&mut network, 1);
     }
     let statistics = network.tunnels[1].defense_statistics(network.instant()).unwrap();
     assert_eq!(statistics.padding_dropped.unproven, 0);
@@ -230,14 +231,15 @@ fn changes(tiers: &'static [Tier]) -> impl Strategy<Value = Vec<(usize, u64, Cha
 fn change_under_traffic(changes: &[(usize, u64, Change)], tier: Tier, lost: u32) -> Duration {
     const STEP: Duration = Duration::from_millis(20);
     let mut network = agreed(tier);
-    network.spared = Some(Ledger::open());
+    let ledger = Ledger::open();
+    network.spared = Some(Box::new(move |datagram| ledger.may_have_packets(datagram)));
     let mut state = 1_u32;
     network.fate = Box::new(move |_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         if state >> 24 < lost { Fate::Lose } else { Fate::Deliver }
     });
     let (mut count, mut gap, mut last) = (0, Duration::ZERO, [(network.now(), 0); 2]);
-    let mut step = |network: &mut Network| {
+    let mut step = |network: &mut TwoEnds| {
         for side in [0, 1] {
             // Three small ones, that may share a datagram, and now and then a large one.
             (0..3).for_each(|one| network.send_once(side, &packet(side, count + one, 60)));

@@ -3,27 +3,27 @@
 use std::time::Duration;
 
 use maybetun::defense::Plan;
+use maybetun_lab::tunnels::{TwoEnds, number, packet};
 
 use crate::machines::{Step, metronome, script};
-use crate::network::{Network, number, packet};
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-fn connected() -> Network {
-    let mut network = Network::connected();
+fn connected() -> TwoEnds {
+    let mut network = TwoEnds::connected();
     network.seen.clear();
     network.delivered = [Vec::new(), Vec::new()];
     network
 }
 
-fn start(network: &mut Network, side: usize, plan: &Plan) {
+fn start(network: &mut TwoEnds, side: usize, plan: &Plan) {
     network.start(side, plan, [3; 32]);
 }
 
 /// The sizes of data packets from one side, without repetitions, in order.
-fn sizes(network: &Network, side: usize) -> Vec<usize> {
+fn sizes(network: &TwoEnds, side: usize) -> Vec<usize> {
     let mut sizes: Vec<_> =
         network.seen.iter().filter(|seen| seen.from == side && seen.kind == 4).map(|seen| seen.length).collect();
     sizes.dedup();
@@ -64,7 +64,7 @@ fn keepalives_of_every_kind_look_like_packets() {
     assert_eq!(sizes(&network, 0), [1_452]);
 
     // The one that confirms a session.
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     start(&mut network, 0, &Plan::default());
     let now = network.instant();
     let mut out = maybetun::tunnel::DatagramBatch::new();
@@ -77,7 +77,7 @@ fn keepalives_of_every_kind_look_like_packets() {
 
 #[test]
 fn packets_that_waited_for_the_session_and_for_the_gate_look_alike() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     start(
         &mut network,
         0,

@@ -7,12 +7,12 @@ use maybenot::action::Action;
 use maybenot_gen::random_machine::RandomMachineConfig;
 use maybetun::defense::{Event, MAX_CATCH_UP, Machine, Plan};
 use maybetun::tunnel::{DatagramBatch, MAX_QUEUED_PACKETS};
+use maybetun_lab::tunnels::{Fate, TwoEnds, number, packet};
 use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
 use crate::machines::{fixed, frenzy};
-use crate::network::{Fate, Network, number, packet};
 
 const CAP: u32 = 500;
 
@@ -64,12 +64,12 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
 }
 
 /// Two sides with a session that both run random machines.
-fn defended(seeds: [u64; 2]) -> (Network, Instant) {
+fn defended(seeds: [u64; 2]) -> (TwoEnds, Instant) {
     defended_with(seeds.map(random_plan))
 }
 
-fn defended_with(plans: [Plan; 2]) -> (Network, Instant) {
-    let mut network = Network::new();
+fn defended_with(plans: [Plan; 2]) -> (TwoEnds, Instant) {
+    let mut network = TwoEnds::new();
     network.send(0, &packet(0, u32::MAX, 24));
     network.run_for(Duration::from_secs(1));
     network.send(1, &packet(1, u32::MAX, 24));
@@ -84,7 +84,7 @@ fn defended_with(plans: [Plan; 2]) -> (Network, Instant) {
     (network, now)
 }
 
-fn play(network: &mut Network, traffic: &[Sent]) -> [Vec<u32>; 2] {
+fn play(network: &mut TwoEnds, traffic: &[Sent]) -> [Vec<u32>; 2] {
     let mut sent = [Vec::new(), Vec::new()];
     for (count, step) in traffic.iter().enumerate() {
         network.send(step.side, &packet(step.side, count as u32, step.length));
@@ -256,7 +256,7 @@ fn hostile_machines_cost_no_more_than_the_cap_and_can_be_stopped() {
     let mut together: Vec<_> = hostile().into_iter().map(|(name, machine)| (name, vec![machine])).collect();
     together.push(("all at once", hostile().into_iter().map(|(_, machine)| machine).collect()));
     for (name, machines) in together {
-        let mut network = Network::new();
+        let mut network = TwoEnds::new();
         network.send(0, &packet(0, 0, 100));
         network.run_for(Duration::from_secs(1));
         network.send(1, &packet(1, 0, 100));
@@ -297,7 +297,7 @@ fn hostile_machines_cost_no_more_than_the_cap_and_can_be_stopped() {
 #[test]
 fn one_call_does_bounded_work_however_hostile_the_machine() {
     for (name, machine) in hostile() {
-        let mut network = Network::new();
+        let mut network = TwoEnds::new();
         network.send(0, &packet(0, 0, 100));
         network.run_for(Duration::from_secs(1));
         let now = network.instant();

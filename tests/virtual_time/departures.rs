@@ -8,11 +8,11 @@ use std::time::Duration;
 use maybetun::defense::Plan;
 use maybetun::settings::{EphemeralSettings, Fraction, Limits, NegotiationPolicy};
 use maybetun::tunnel::DatagramBatch;
+use maybetun_lab::tunnels::{Fate, TwoEnds, address, number, packet, renew};
 use maybetun_machines::Tier;
 use proptest::prelude::*;
 
 use crate::machines::{Step, metronome, script, slots};
-use crate::network::{Fate, Network, address, number, packet, renew};
 use crate::sealed::Ledger;
 
 /// Histories of one run, each of up to 40 turns, unless `DEPARTURE_HISTORIES` says otherwise.
@@ -82,7 +82,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
 
 /// Two ends, and what is known of them.
 struct World {
-    network: Network,
+    network: TwoEnds,
     ledger: Ledger,
     policy: NegotiationPolicy,
     /// Packets given to each side, and since it was started.
@@ -100,7 +100,7 @@ impl World {
     fn new(policy: NegotiationPolicy, seed: u8) -> Self {
         let ledger = Ledger::open();
         let mut world = Self {
-            network: Network::seeded(seed % 100),
+            network: TwoEnds::seeded(seed % 100),
             ledger,
             policy,
             sent: [0; 2],

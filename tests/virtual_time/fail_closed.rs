@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use maybetun::defense::Plan;
 use maybetun::tunnel::{DatagramBatch, MAX_QUEUED_PACKETS};
+use maybetun_lab::tunnels::{DELAY, Fate, TwoEnds, number, packet};
 
 use crate::machines::{Step, script};
-use crate::network::{DELAY, Fate, Network, number, packet};
 
 const MTU: usize = 1_420;
 
@@ -15,13 +15,13 @@ const fn seconds(count: u64) -> Duration {
 }
 
 /// Two sides with a session, of which the first blocks everything for `blocked` from a packet it sends at once.
-fn closed(blocked: Duration) -> Network {
-    let mut network = Network::connected();
+fn closed(blocked: Duration) -> TwoEnds {
+    let mut network = TwoEnds::connected();
     close(&mut network, 0, blocked);
     network
 }
 
-fn close(network: &mut Network, side: usize, blocked: Duration) {
+fn close(network: &mut TwoEnds, side: usize, blocked: Duration) {
     let plan = Plan::new(vec![script(&[Step::block(blocked)])]).unwrap();
     network.start(side, &plan, [1; 32]);
     network.send(side, &packet(side, 1, 100));
@@ -30,7 +30,7 @@ fn close(network: &mut Network, side: usize, blocked: Duration) {
     network.delivered = [Vec::new(), Vec::new()];
 }
 
-fn from_first(network: &Network) -> Vec<(Duration, u8, usize)> {
+fn from_first(network: &TwoEnds) -> Vec<(Duration, u8, usize)> {
     network.seen.iter().filter(|seen| seen.from == 0).map(|seen| (seen.at, seen.kind, seen.length)).collect()
 }
 

@@ -1,19 +1,18 @@
 //! Handshakes that cross, get lost, are given up or are renewed under other keys.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use maybetun::keys::{PresharedKey, PrivateKey};
-use maybetun::tunnel::{DatagramBatch, Endpoint, Event, Tunnel, TunnelConfig};
-
-use crate::network::{Fate, Network, address, number, packet};
+use maybetun::tunnel::{DatagramBatch, Endpoint, Event};
+use maybetun_lab::tunnels::{Fate, Pair, TwoEnds, address, number, packet};
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
 /// Sends numbered packets both ways, `pause` apart, and asserts that each arrives.
-fn assert_steady_traffic(network: &mut Network, count: u32, pause: Duration) {
+fn assert_steady_traffic(network: &mut TwoEnds, count: u32, pause: Duration) {
     network.delivered = [Vec::new(), Vec::new()];
     for count in 0..count {
         network.send(0, &packet(0, count, 200));
@@ -28,7 +27,7 @@ fn assert_steady_traffic(network: &mut Network, count: u32, pause: Duration) {
 }
 
 /// Has a side call the other, to which the way is another, and returns the kinds of what leaves.
-fn call_again(network: &mut Network, side: usize) -> Vec<u8> {
+fn call_again(network: &mut TwoEnds, side: usize) -> Vec<u8> {
     let (now, mut out) = (network.instant(), DatagramBatch::new());
     network.tunnels[side].call_again(now, &mut out);
     network.inject(side, &out);
@@ -37,7 +36,7 @@ fn call_again(network: &mut Network, side: usize) -> Vec<u8> {
 
 #[test]
 fn who_is_called_because_the_way_is_another_has_a_session_at_once_and_no_packet_is_lost() {
-    let mut network = Network::connected();
+    let mut network = TwoEnds::connected();
     let before = network.tunnels[0].statistics().handshakes;
     // The relay has answered a moment ago.
     assert_eq!(call_again(&mut network, 1), [1]);
@@ -47,7 +46,7 @@ fn who_is_called_because_the_way_is_another_has_a_session_at_once_and_no_packet_
 
 #[test]
 fn a_call_that_does_not_arrive_costs_the_session_nothing() {
-    let mut network = Network::connected();
+    let mut network = TwoEnds::connected();
     network.fate = Box::new(|_| Fate::Lose);
     assert_eq!(call_again(&mut network, 1), [1]);
     network.fate = Box::new(|_| Fate::Deliver);
@@ -57,7 +56,7 @@ fn a_call_that_does_not_arrive_costs_the_session_nothing() {
 
 #[test]
 fn without_a_session_nobody_is_called_because_the_way_is_another() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     assert!(call_again(&mut network, 0).is_empty());
     network.send(0, &packet(0, 1, 100));
     network.run_for(seconds(400));
@@ -66,7 +65,7 @@ fn without_a_session_nobody_is_called_because_the_way_is_another() {
 
 #[test]
 fn an_initiation_that_got_lost_does_not_cost_the_session_that_the_peer_began() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     network.send(1, &packet(1, 1, 100));
     network.run_for(Duration::from_millis(15));
     network.fate = Box::new(|from| if from == 0 { Fate::Lose } else { Fate::Deliver });
@@ -80,7 +79,7 @@ fn an_initiation_that_got_lost_does_not_cost_the_session_that_the_peer_began() {
 
 #[test]
 fn sides_that_began_at_once_renew_in_time() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     network.send(0, &packet(0, 1, 100));
     network.send(1, &packet(1, 1, 100));
     network.run_for(seconds(6));
@@ -91,7 +90,7 @@ fn sides_that_began_at_once_renew_in_time() {
 
 #[test]
 fn packets_that_wait_are_sent_even_if_both_answers_to_crossing_initiations_got_lost() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     network.send(0, &packet(0, 1, 100));
     network.send(1, &packet(1, 1, 100));
     network.run_for(Duration::from_millis(5));
@@ -105,7 +104,7 @@ fn packets_that_wait_are_sent_even_if_both_answers_to_crossing_initiations_got_l
 #[test]
 fn ninety_seconds_are_tried_however_old_the_tunnel_is() {
     for age in [0, 500, 530, 541, 2_000] {
-        let mut network = Network::new();
+        let mut network = TwoEnds::new();
         network.fate = Box::new(|_| Fate::Lose);
         network.run_for(seconds(age));
         network.send(0, &packet(0, 1, 100));
@@ -118,7 +117,7 @@ fn ninety_seconds_are_tried_however_old_the_tunnel_is() {
 
 #[test]
 fn a_short_outage_after_a_long_silence_loses_nothing() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     network.send(0, &packet(0, 1, 100));
     network.run_for(seconds(535));
     network.fate = Box::new(|_| Fate::Lose);
@@ -131,7 +130,7 @@ fn a_short_outage_after_a_long_silence_loses_nothing() {
 
 #[test]
 fn a_new_private_key_does_not_strand_what_waits() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     network.fate = Box::new(|_| Fate::Lose);
     network.send(0, &packet(0, 1, 100));
     let now = network.instant();
@@ -141,7 +140,7 @@ fn a_new_private_key_does_not_strand_what_waits() {
 
 #[test]
 fn renewal_under_a_new_preshared_key_loses_nothing() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     network.send(1, &packet(1, 1, 100));
     network.run_for(seconds(1));
     let (key, now) = (PresharedKey::generate_from_os(), network.instant());
@@ -155,31 +154,26 @@ fn renewal_under_a_new_preshared_key_loses_nothing() {
 
 #[test]
 fn an_initiation_cannot_be_replayed_after_a_change_of_the_preshared_key() {
-    let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
-    let here = Endpoint::from(SocketAddr::from(([192, 0, 2, 1], 1)));
     let elsewhere = Endpoint::from(SocketAddr::from(([203, 0, 113, 9], 9)));
-    let mut client = Tunnel::new(TunnelConfig::new(&keys[0], keys[1].public_key(), [1; 32]));
-    let mut relay = Tunnel::new(TunnelConfig::new(&keys[1], keys[0].public_key(), [2; 32]));
-    client.set_endpoint(Some(here));
-    let (now, mut out, mut packet) = (Instant::now(), DatagramBatch::new(), vec![0; 256]);
-    client.start_handshake(now, &mut out);
-    let initiation = out.iter().next().unwrap().to_vec();
-    let mut answers = DatagramBatch::new();
-    relay.receive(&initiation, here, now, |_| true, &mut packet, &mut answers);
-    assert_eq!(answers.len(), 1);
+    let mut pair = Pair::new();
+    let ((), calls) = pair.act(0, |client, now, out| client.start_handshake(now, out));
+    assert_eq!(pair.receive(1, &calls[0]).1.len(), 1);
     for _ in 0..3 {
-        relay.set_preshared_key(&PresharedKey::generate_from_os(), now);
-        let mut answers = DatagramBatch::new();
-        relay.receive(&initiation, elsewhere, now, |_| true, &mut packet, &mut answers);
-        assert_eq!((answers.len(), relay.endpoint()), (0, Some(here)));
+        let now = pair.now;
+        pair.tunnels[1].set_preshared_key(&PresharedKey::generate_from_os(), now);
+        let mut packet = [0; 256];
+        let (_, answers) = pair.act(1, |relay, now, out| {
+            relay.receive(&calls[0], elsewhere, now, |_| true, &mut packet, out);
+        });
+        assert_eq!((answers.len(), pair.tunnels[1].endpoint()), (0, Some(address(0))));
     }
 }
 
 const YEAR: Duration = seconds(365 * 24 * 3_600);
 
 /// Returns a network whose ends had a session, and whose client was started anew with its clock `behind`.
-fn with_a_clock_behind(behind: Duration) -> Network {
-    let mut network = Network::new();
+fn with_a_clock_behind(behind: Duration) -> TwoEnds {
+    let mut network = TwoEnds::new();
     network.skip(YEAR);
     network.send(0, &packet(0, 0, 100));
     network.run_for(seconds(10));
@@ -214,7 +208,7 @@ fn a_call_goes_on_where_it_was_when_the_clock_is_set_back() {
 
 #[test]
 fn a_call_goes_on_after_a_sleep_that_sets_no_clock_back() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     network.fate = Box::new(|_| Fate::Lose);
     network.send(0, &packet(0, 1, 100));
     network.run_for(seconds(1));
@@ -230,14 +224,14 @@ fn a_call_goes_on_after_a_sleep_that_sets_no_clock_back() {
 
 #[test]
 fn a_clock_that_was_set_back_is_told_of_until_it_is_where_it_was() {
-    let mut network = Network::connected();
+    let mut network = TwoEnds::connected();
     network.run_for(seconds(3_600));
     network.send(0, &packet(0, 1, 100));
     network.run_for(seconds(200));
     network.set_wall_clock(seconds(1_000));
     network.send(0, &packet(0, 2, 100));
     network.run_for(seconds(95));
-    let told = |network: &Network| {
+    let told = |network: &TwoEnds| {
         let events = network.events[0].iter();
         events.filter(|event| matches!(event, Event::ClockSetBack(_))).copied().collect::<Vec<_>>()
     };

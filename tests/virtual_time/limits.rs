@@ -6,10 +6,10 @@ use std::time::Duration;
 use maybenot::action::Action;
 use maybetun::defense::Plan;
 use maybetun::settings::{EphemeralSettings, Fraction, Limits, NegotiationPolicy};
+use maybetun_lab::tunnels::{TwoEnds, address, packet, renew};
 use maybetun_machines::Tier;
 
 use crate::machines::{fixed, frenzy, metronome};
-use crate::network::{Network, address, packet, renew};
 
 /// Bytes of the IP packet around a datagram of the one size, over IPv4.
 const OUTER: u64 = 1_452 + 28;
@@ -19,7 +19,7 @@ const fn seconds(count: u64) -> Duration {
 }
 
 /// Runs machines at side 0, under the user's limits.
-fn run(network: &mut Network, plan: &Plan, limits: &Limits) {
+fn run(network: &mut TwoEnds, plan: &Plan, limits: &Limits) {
     network.start_within(limits, 0, plan, [1; 32]);
     network.seen.clear();
 }
@@ -33,7 +33,7 @@ fn flood() -> Plan {
 #[test]
 fn a_fraction_of_packets_holds_for_all_machines_together() {
     for machines in [1, 4] {
-        let mut network = Network::connected();
+        let mut network = TwoEnds::connected();
         let plan = Plan::new(vec![metronome(Duration::from_millis(3)); machines]).unwrap();
         run(&mut network, &plan, &Limits { max_padding_frac: Fraction::new(0.5), ..Limits::default() });
         for count in 0..500 {
@@ -50,7 +50,7 @@ fn a_fraction_of_packets_holds_for_all_machines_together() {
 #[test]
 fn a_machine_that_floods_is_held_to_the_rate_by_default_too() {
     for (set, rate) in [(None, maybetun::settings::DEFAULT_MAX_PADDING_RATE), (Some(100_000), 100_000)] {
-        let mut network = Network::connected();
+        let mut network = TwoEnds::connected();
         run(&mut network, &flood(), &Limits { max_padding_rate: set, ..Limits::default() });
         let from = network.now();
         for count in 0..300 {
@@ -77,7 +77,7 @@ fn a_fraction_of_time_holds_for_all_that_blocks() {
         duration: fixed(duration),
         limit: None,
     };
-    let mut network = Network::connected();
+    let mut network = TwoEnds::connected();
     let machines = [seconds(1_000), Duration::from_millis(10)].map(|duration| frenzy(block(duration)));
     run(
         &mut network,
@@ -97,7 +97,7 @@ fn a_fraction_of_time_holds_for_all_that_blocks() {
 
 #[test]
 fn limits_outlive_an_epoch() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     let limits = Limits { max_padding_frac: Fraction::new(0.3), ..Limits::default() };
     let settings = EphemeralSettings { tier: Tier::Padding, limits, ..EphemeralSettings::default() };
     network.agree(0, &settings);
@@ -121,12 +121,12 @@ fn limits_outlive_an_epoch() {
 }
 
 /// The relay, which pads a thousand times a second, hears the client from another address.
-fn moved(network: &mut Network, negotiates: bool) -> u64 {
+fn moved(network: &mut TwoEnds, negotiates: bool) -> u64 {
     let client_packet = {
         network.raw.clear();
-        let delay = std::mem::replace(&mut network.delay, seconds(3_600));
+        let delay = network.set_delay(seconds(3_600));
         network.send(0, &packet(0, 7, 1_400));
-        network.delay = delay;
+        network.set_delay(delay);
         network.raw.last().unwrap().1.clone()
     };
     network.seen.clear();
@@ -141,7 +141,7 @@ fn moved(network: &mut Network, negotiates: bool) -> u64 {
 
 #[test]
 fn an_address_that_shows_nothing_gets_three_times_what_came_from_it() {
-    let mut network = Network::connected();
+    let mut network = TwoEnds::connected();
     network.start(1, &Plan::new(vec![metronome(Duration::from_millis(1))]).unwrap(), [1; 32]);
     network.send(1, &packet(1, 1, 100));
     network.run_for(seconds(1));
@@ -152,7 +152,7 @@ fn an_address_that_shows_nothing_gets_three_times_what_came_from_it() {
 
 #[test]
 fn a_client_that_seems_to_hop_from_address_to_address_has_nobody_flooded() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     let settings = EphemeralSettings { tier: Tier::Size, ..Default::default() };
     network.agree(0, &settings);
     network.agree(1, &settings);
@@ -167,9 +167,9 @@ fn a_client_that_seems_to_hop_from_address_to_address_has_nobody_flooded() {
     let mut received = 0;
     for hop in 0..150 {
         network.raw.clear();
-        let delay = std::mem::replace(&mut network.delay, seconds(3_600));
+        let delay = network.set_delay(seconds(3_600));
         network.send(0, &packet(0, 2 + hop, 24));
-        network.delay = delay;
+        network.set_delay(delay);
         let datagram = network.raw.last().unwrap().1.clone();
         received += 28 + datagram.len();
         network.deliver_from(1, &datagram, 100 + hop as u8);
@@ -184,7 +184,7 @@ fn a_client_that_seems_to_hop_from_address_to_address_has_nobody_flooded() {
 
 #[test]
 fn an_address_that_is_asked_and_answers_is_padded_to_again() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     let settings = EphemeralSettings { negotiation: NegotiationPolicy::Prefer, tier: Tier::Size, ..Default::default() };
     network.agree(0, &settings);
     network.agree(1, &settings);

@@ -1,4 +1,4 @@
-//! Machines for tests: scripts that one packet starts, and loops.
+//! Machines for tests: scripts that one packet starts, and loops. And padding without a machine.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use maybenot::dist::{Dist, DistType};
 use maybenot::event::Event;
 use maybenot::state::{State, Trans};
 use maybetun::defense::Machine;
+use maybetun_lab::tunnels::TwoEnds;
 
 /// One action of a script.
 #[derive(Debug, Clone, Copy)]
@@ -102,4 +103,9 @@ pub(crate) fn frenzy(action: Action) -> Machine {
 
 fn machine(states: Vec<State>) -> Machine {
     Machine::new(u64::MAX, 0.0, u64::MAX, 0.0, states).unwrap()
+}
+
+/// Has a side send a padding packet.
+pub(crate) fn pad(network: &mut TwoEnds, side: usize) {
+    network.act(side, |tunnel, now, out| tunnel.pad_once(now, out));
 }

@@ -11,7 +11,6 @@ mod fail_closed;
 mod handshakes;
 mod limits;
 mod machines;
-mod network;
 mod networks;
 mod one_way;
 mod properties;

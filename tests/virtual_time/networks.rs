@@ -7,18 +7,18 @@ use std::time::Duration;
 use maybetun::defense::Plan;
 use maybetun::settings::{EphemeralSettings, NegotiationPolicy, Tier};
 use maybetun::tunnel::{DatagramBatch, Endpoint, Event};
+use maybetun_lab::tunnels::{Fate, Sighting, TwoEnds, number, packet};
 use proptest::prelude::*;
 
 use crate::machines::metronome;
-use crate::network::{Fate, Network, Sighting, number, packet};
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
 /// Two sides with traffic, defended or not; the client calls.
-fn connected(is_defended: bool) -> Network {
-    let mut network = Network::new();
+fn connected(is_defended: bool) -> TwoEnds {
+    let mut network = TwoEnds::new();
     if is_defended {
         let settings = EphemeralSettings {
             tier: Tier::Size,
@@ -32,7 +32,7 @@ fn connected(is_defended: bool) -> Network {
 }
 
 /// Sends packets both ways.
-fn talk(network: &mut Network, count: u32) {
+fn talk(network: &mut TwoEnds, count: u32) {
     for count in 0..count {
         network.send(0, &packet(0, count, 1_000));
         network.send(1, &packet(1, count, 1_000));
@@ -41,7 +41,7 @@ fn talk(network: &mut Network, count: u32) {
 }
 
 /// What was seen on one network.
-fn on(network: &Network, number: u8) -> Vec<Sighting> {
+fn on(network: &TwoEnds, number: u8) -> Vec<Sighting> {
     network.seen.iter().copied().filter(|seen| seen.network == number).collect()
 }
 
@@ -82,7 +82,7 @@ fn what_is_given_while_the_new_session_is_made_waits_for_it_and_arrives() {
 
 #[test]
 fn a_handshake_that_was_under_way_is_begun_anew_under_another_index() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     network.fate = Box::new(|_| Fate::Lose);
     network.send(0, &packet(0, 1, 100));
     network.change_network();
@@ -142,7 +142,7 @@ proptest! {
 }
 
 /// Runs a machine at one side that pads every millisecond, and looks away until padding is overdue.
-fn padding_overdue(side: usize) -> Network {
+fn padding_overdue(side: usize) -> TwoEnds {
     let mut network = connected(true);
     let now = network.instant();
     let plan = Plan::new(vec![metronome(Duration::from_millis(1))]).unwrap();

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use maybetun::defense::Plan;
+use maybetun_lab::tunnels::{TwoEnds, packet};
 
 use crate::machines::metronome;
-use crate::network::{Network, packet};
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
 /// Side `padder` pads every `interval` from now on; side 0 began the session.
-fn padding(padder: usize, interval: Duration) -> Network {
-    let mut network = Network::new();
+fn padding(padder: usize, interval: Duration) -> TwoEnds {
+    let mut network = TwoEnds::new();
     network.send(0, &packet(0, 0, 100));
     network.run_for(seconds(1));
     network.start(padder, &Plan::new(vec![metronome(interval)]).unwrap(), [5; 32]);
@@ -22,7 +22,7 @@ fn padding(padder: usize, interval: Duration) -> Network {
     network
 }
 
-fn padding_of(network: &Network, side: usize) -> Vec<Duration> {
+fn padding_of(network: &TwoEnds, side: usize) -> Vec<Duration> {
     let data = network.seen.iter().filter(|seen| seen.from == side && seen.kind == 4);
     data.map(|seen| seen.at).collect()
 }
@@ -68,7 +68,7 @@ fn the_rate_is_exact_however_late_the_driver_looks() {
 fn a_session_that_ended_seals_no_padding() {
     let mut network = padding(0, Duration::from_millis(50));
     network.run_for(seconds(10));
-    network.fate = Box::new(|_| crate::network::Fate::Lose);
+    network.fate = Box::new(|_| maybetun_lab::tunnels::Fate::Lose);
     let cut = network.now();
     network.run_for(seconds(400));
     let last = *padding_of(&network, 0).last().unwrap();

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::network::{Fate, Network, number, packet};
+use maybetun_lab::tunnels::{Fate, TwoEnds, number, packet};
 use proptest::prelude::*;
 
 /// What is sent when a session is this old may arrive when it has ended: so the protocol wants it (whitepaper §6.2).
@@ -36,7 +36,7 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
     prop::collection::vec(fate, 1..200)
 }
 
-fn play(network: &mut Network, steps: &[Step]) -> [Vec<Vec<u8>>; 2] {
+fn play(network: &mut TwoEnds, steps: &[Step]) -> [Vec<Vec<u8>>; 2] {
     let mut sent = [Vec::new(), Vec::new()];
     for (count, step) in steps.iter().enumerate() {
         let packet = packet(step.side, count as u32, step.length);
@@ -53,7 +53,7 @@ proptest! {
 
     #[test]
     fn whatever_comes_out_was_sent_and_comes_out_once(steps in steps(), fates in fates()) {
-        let mut network = Network::new();
+        let mut network = TwoEnds::new();
         let mut turn = 0;
         network.fate = Box::new(move |_| { turn += 1; fates[turn % fates.len()] });
         let sent = play(&mut network, &steps);
@@ -70,7 +70,7 @@ proptest! {
     fn a_network_without_faults_loses_nothing_and_keeps_order(steps in steps()) {
         // The two sides do not start at the same instant: crossing initiations of a first contact may cost one retry,
         // within which a side waits, and this is what the retry is for.
-        let mut network = Network::new();
+        let mut network = TwoEnds::new();
         network.send(0, &packet(0, u32::MAX, 24));
         network.run_for(Duration::from_secs(1));
         network.delivered = [Vec::new(), Vec::new()];
@@ -96,7 +96,7 @@ proptest! {
 
     #[test]
     fn the_tunnel_works_again_once_the_network_does(steps in steps(), fates in fates()) {
-        let mut network = Network::new();
+        let mut network = TwoEnds::new();
         let mut turn = 0;
         network.fate = Box::new(move |_| { turn += 1; fates[turn % fates.len()] });
         play(&mut network, &steps);
@@ -118,7 +118,7 @@ proptest! {
 
     #[test]
     fn a_tunnel_never_wakes_more_than_once_a_second_on_its_own(steps in steps(), fates in fates()) {
-        let mut network = Network::new();
+        let mut network = TwoEnds::new();
         let mut turn = 0;
         network.fate = Box::new(move |_| { turn += 1; fates[turn % fates.len()] });
         play(&mut network, &steps);

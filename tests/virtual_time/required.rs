@@ -8,10 +8,10 @@ use maybetun::defense::Plan;
 use maybetun::negotiation::Reason;
 use maybetun::settings::{Cause, EphemeralSettings, NegotiationPolicy, Protection};
 use maybetun::tunnel::{DatagramBatch, Event};
+use maybetun_lab::tunnels::{Fate, TwoEnds, address, number, packet, renew};
 use maybetun_machines::Tier;
 
 use crate::machines::{Step, script, slots};
-use crate::network::{Fate, Network, address, number, packet, renew};
 use crate::sealed::Ledger;
 
 const fn seconds(count: u64) -> Duration {
@@ -23,8 +23,8 @@ fn settings(negotiation: NegotiationPolicy, tier: Tier) -> EphemeralSettings {
 }
 
 /// Two ends that have agreed.
-fn agreed(negotiation: NegotiationPolicy, tier: Tier) -> Network {
-    let mut network = Network::new();
+fn agreed(negotiation: NegotiationPolicy, tier: Tier) -> TwoEnds {
+    let mut network = TwoEnds::new();
     for side in [0, 1] {
         network.agree(side, &settings(negotiation, tier));
     }
@@ -35,7 +35,7 @@ fn agreed(negotiation: NegotiationPolicy, tier: Tier) -> Network {
 }
 
 /// Exchanges 20 pings, and returns how many bytes of datagrams the relay sent meanwhile.
-fn bytes_for_pings(network: &mut Network) -> usize {
+fn bytes_for_pings(network: &mut TwoEnds) -> usize {
     network.seen.clear();
     for count in 0..20 {
         network.send(0, &packet(0, count, 84));
@@ -46,7 +46,7 @@ fn bytes_for_pings(network: &mut Network) -> usize {
 }
 
 /// Has a side run machines that block bypassably for ever and fill slots, as constant rate does.
-fn run_slots(network: &mut Network, side: usize, interval: Duration) {
+fn run_slots(network: &mut TwoEnds, side: usize, interval: Duration) {
     let now = network.instant();
     let block = script(&[Step::block(seconds(1_000_000)).bypassable().replacing()]);
     network.tunnels[side].run_machines(&Plan::new(vec![block, slots(interval)]).unwrap(), [1; 32], now);
@@ -108,7 +108,7 @@ fn a_late_word_of_the_last_session_confirms_nothing_in_the_next() {
     network.tunnels[1].set_endpoint(Some(address(0)));
     network.fate = Box::new(|_| Fate::Deliver);
     network.delivered[1].clear();
-    let is_new = |network: &Network| network.tunnels[1].last_handshake().is_some();
+    let is_new = |network: &TwoEnds| network.tunnels[1].last_handshake().is_some();
     for count in 0..60 {
         network.send(0, &packet(0, count, 1_000));
         network.run_for(seconds(1));
@@ -123,7 +123,7 @@ fn a_late_word_of_the_last_session_confirms_nothing_in_the_next() {
 fn call_over_rekeys(policy: NegotiationPolicy, tier: Tier) {
     const FRAME: Duration = Duration::from_millis(20);
     let ledger = Ledger::open();
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     let fates = Rc::new(RefCell::new(Vec::new()));
     for side in [0, 1] {
         let settings = EphemeralSettings { bundling: false, ..settings(policy, tier) };
@@ -181,7 +181,7 @@ fn what_the_ends_have_to_say_rides_in_the_slots_of_blocking_without_an_end() {
         let mut network = agreed(NegotiationPolicy::Prefer, Tier::Size);
         run_slots(&mut network, side, Duration::from_millis(10));
         let epoch =
-            |network: &Network| network.tunnels[0].negotiation_status(network.instant()).unwrap().epoch.unwrap();
+            |network: &TwoEnds| network.tunnels[0].negotiation_status(network.instant()).unwrap().epoch.unwrap();
         let (before, mut out) = (epoch(&network).fingerprint, DatagramBatch::new());
         let now = network.instant();
         let _ = renew(&mut network.tunnels[0], now, &mut out);
@@ -229,9 +229,9 @@ fn a_relay_whose_client_wants_no_defense_stops_until_it_wants_one_again() {
 
 #[test]
 fn what_waits_for_a_client_that_never_agrees_is_given_up_after_90_seconds() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     network.agree(1, &settings(NegotiationPolicy::Require, Tier::Padding));
-    let dropped = |network: &Network| network.tunnels[1].statistics().dropped.unprotected;
+    let dropped = |network: &TwoEnds| network.tunnels[1].statistics().dropped.unprotected;
     for second in 0..400_u64 {
         // The client keeps its session, and never says anything of a defense.
         if second % 10 == 0 {
@@ -275,7 +275,7 @@ fn it_is_said_when_nothing_leaves_and_when_that_ends() {
 #[test]
 fn ends_that_call_each_other_at_once_agree_and_lose_nothing() {
     for policy in [NegotiationPolicy::Require, NegotiationPolicy::Prefer] {
-        let mut network = Network::new();
+        let mut network = TwoEnds::new();
         for side in [0, 1] {
             network.agree(side, &settings(policy, Tier::Size));
         }
@@ -334,7 +334,7 @@ fn who_comes_back_from_a_defense_of_his_own_waits_for_a_new_word() {
 
 #[test]
 fn a_client_that_wants_none_before_it_was_ready_is_heard() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     for side in [0, 1] {
         network.agree(side, &settings(NegotiationPolicy::Prefer, Tier::Padding));
     }

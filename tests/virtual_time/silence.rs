@@ -5,10 +5,10 @@ use std::time::Duration;
 use maybetun::defense::Plan;
 use maybetun::settings::{EphemeralSettings, NegotiationPolicy};
 use maybetun::tunnel::{DatagramBatch, Event, MAX_SILENCE, REJECT_AFTER_TIME};
+use maybetun_lab::tunnels::{DELAY, Fate, TwoEnds, address_on, packet};
 use maybetun_machines::Tier;
 
 use crate::machines::metronome;
-use crate::network::{DELAY, Fate, Network, address_on, packet};
 
 const INTERVAL: Duration = Duration::from_millis(50);
 
@@ -27,8 +27,8 @@ enum Agreed {
 const ALL: [Agreed; 3] = [Agreed::Not, Agreed::By(NegotiationPolicy::Prefer), Agreed::By(NegotiationPolicy::Require)];
 
 /// Two ends of which `side` pads every [`INTERVAL`].
-fn padding_from(side: usize, agreed: Agreed) -> Network {
-    let mut network = Network::connected();
+fn padding_from(side: usize, agreed: Agreed) -> TwoEnds {
+    let mut network = TwoEnds::connected();
     if let Agreed::By(negotiation) = agreed {
         // What is agreed on pads nothing: the machine below does.
         let settings = EphemeralSettings { negotiation, tier: Tier::Size, ..EphemeralSettings::default() };
@@ -49,7 +49,7 @@ fn padding_from(side: usize, agreed: Agreed) -> Network {
 }
 
 /// Returns when datagrams of data left `side` since `from`.
-fn sent(network: &Network, side: usize, from: Duration) -> Vec<Duration> {
+fn sent(network: &TwoEnds, side: usize, from: Duration) -> Vec<Duration> {
     let is_data = network.seen.iter().filter(|seen| seen.from == side && seen.kind == 4 && seen.at >= from);
     is_data.map(|seen| seen.at).collect()
 }
@@ -94,13 +94,13 @@ fn an_end_that_only_answers_is_not_taken_for_one_that_is_gone() {
 }
 
 /// Returns how often a side was told that its session ended.
-fn ends(network: &Network, side: usize) -> usize {
+fn ends(network: &TwoEnds, side: usize) -> usize {
     network.events[side].iter().filter(|event| **event == Event::SessionEnded).count()
 }
 
 /// Two ends that agreed on a defense that sends nothing by itself, silent since.
-fn quiet() -> Network {
-    let mut network = Network::connected();
+fn quiet() -> TwoEnds {
+    let mut network = TwoEnds::connected();
     for side in [0, 1] {
         network.agree(side, &EphemeralSettings { tier: Tier::Size, ..EphemeralSettings::default() });
     }
@@ -109,7 +109,7 @@ fn quiet() -> Network {
 }
 
 /// The same, after the relay sent a packet that its client's address translator had no mapping for any more, and paused.
-fn paused_relay() -> Network {
+fn paused_relay() -> TwoEnds {
     let mut network = quiet();
     network.move_unseen(3);
     network.send(1, &packet(1, 1, 1_000));
@@ -135,7 +135,7 @@ fn a_session_that_silence_paused_ends_in_time_and_that_is_told_once() {
 
 #[test]
 fn a_session_that_a_call_from_elsewhere_paused_ends_in_time_and_that_is_told_once() {
-    let mut network = Network::connected();
+    let mut network = TwoEnds::connected();
     let (now, mut call) = (network.instant(), DatagramBatch::new());
     network.tunnels[0].network_changed(now, &mut call);
     network.fate = Box::new(|_| Fate::Lose);
@@ -195,7 +195,7 @@ fn data_from_another_mapping_ends_no_pause_for_a_call_from_elsewhere() {
 
 #[test]
 fn who_calls_from_elsewhere_and_is_heard_at_home_is_told_to_be_back() {
-    let mut network = Network::connected();
+    let mut network = TwoEnds::connected();
     network.fate = Box::new(|_| Fate::Lose);
     network.send(0, &packet(0, 1, 1_000));
     let data = network.raw.last().unwrap().1.clone();

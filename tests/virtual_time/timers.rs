@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use maybetun::keys::PresharedKey;
 
-use crate::network::{DELAY, Fate, Network, number, packet};
 use maybetun::tunnel::Event;
+use maybetun_lab::tunnels::{DELAY, Fate, TwoEnds, number, packet};
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
 /// Two sides with a session, and one packet exchanged each way; everything before is forgotten.
-fn connected() -> Network {
-    let mut network = Network::new();
+fn connected() -> TwoEnds {
+    let mut network = TwoEnds::new();
     network.send(0, &packet(0, 1, 100));
     network.run_for(seconds(1));
     network.send(1, &packet(1, 1, 100));
@@ -116,7 +116,7 @@ fn a_silent_peer_is_called_again_and_given_up_after_ninety_seconds() {
 
 #[test]
 fn packets_given_up_are_counted_and_the_next_packet_tries_again() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     network.fate = Box::new(|_| Fate::Lose);
     for count in 0..3 {
         network.send(0, &packet(0, count, 100));
@@ -164,7 +164,7 @@ fn a_tunnel_that_slept_past_its_session_makes_a_new_one_for_the_first_packet() {
 
 #[test]
 fn both_sides_starting_at_once_end_with_a_session() {
-    let mut network = Network::new();
+    let mut network = TwoEnds::new();
     network.send(0, &packet(0, 1, 100));
     network.send(1, &packet(1, 1, 100));
     network.run_for(seconds(12));

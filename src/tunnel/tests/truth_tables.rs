@@ -1,6 +1,6 @@
 //! The tables of the framework's documentation, a test a cell, in their order.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use maybenot::action::Action;
@@ -10,13 +10,9 @@ use maybenot::state::{State, Trans};
 use maybenot::{Machine, Timer};
 
 use super::super::ip::tests::ipv4;
-use super::super::{DatagramBatch, Endpoint, Tunnel, TunnelConfig};
-use super::defend;
+use super::super::{DatagramBatch, Tunnel};
+use super::{A, B, Pair, address, defend};
 use crate::defense::{Gate, Plan};
-use crate::keys::PrivateKey;
-
-const A: [u8; 4] = [10, 0, 0, 1];
-const B: [u8; 4] = [10, 0, 0, 2];
 
 /// Two tunnels with a session; the first one is looked at.
 struct Bench {
@@ -36,30 +32,8 @@ use Left::{Normal, Padding};
 impl Bench {
     /// Runs machines of which each takes its action when it fires; the clock stands at zero.
     fn new(machines: Vec<Machine>) -> Self {
-        let keys = [PrivateKey::generate_from_os(), PrivateKey::generate_from_os()];
-        let tunnels = [0, 1].map(|own: usize| {
-            let mut tunnel = Tunnel::new(TunnelConfig::new(&keys[own], keys[1 - own].public_key(), [own as u8; 32]));
-            tunnel.set_endpoint(Some(address(1 - own)));
-            tunnel
-        });
-        let mut bench = Self { tunnels, start: Instant::now() };
-        let mut out = DatagramBatch::new();
-        bench.tunnels[0].start_handshake(bench.start, &mut out);
-        let mut side = 0;
-        while !out.is_empty() {
-            let datagrams: Vec<_> = out.iter().map(<[u8]>::to_vec).collect();
-            (side, out) = (1 - side, DatagramBatch::new());
-            for datagram in datagrams {
-                bench.tunnels[side].receive(
-                    &datagram,
-                    address(1 - side),
-                    bench.start,
-                    |_| true,
-                    &mut [0; 2_000],
-                    &mut out,
-                );
-            }
-        }
+        let Pair { tunnels, now: start } = Pair::connected();
+        let mut bench = Self { tunnels, start };
         defend(&mut bench.tunnels[0], Plan::new(machines).unwrap(), [0; 32], bench.start);
         bench
     }
@@ -105,10 +79,6 @@ impl Bench {
         let statistics = self.tunnels[0].defense_statistics(self.start).unwrap();
         (statistics.padding_actions, statistics.blocking_actions)
     }
-}
-
-fn address(side: usize) -> Endpoint {
-    Endpoint::from(SocketAddr::from(([192, 0, 2, side as u8 + 1], 51_820)))
 }
 
 fn fixed(millis: u64) -> Dist {
