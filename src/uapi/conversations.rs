@@ -117,7 +117,7 @@ mod tests {
         (conversations, all)
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_client_that_is_being_answered_does_not_give_way() {
         let (mut conversations, all) = full();
         for waiting in &all {
