@@ -26,7 +26,7 @@ fn count(events: &[TriggerEvent], event: Event) -> usize {
 }
 
 fn machine(states: Vec<maybenot::state::State>) -> Machine {
-    Machine::new(1_000, 0.0, 1_000_000_000, 0.0, states).unwrap()
+    Machine::new(1_000, 0.0, 1_000_000_000, 0.0, states).expect("a machine of valid states")
 }
 
 fn block(bypass: bool, replace: bool, duration: u64) -> Option<Action> {

@@ -99,7 +99,7 @@ fn a_delayed_confirmation_does_not_take_an_old_session_to_the_new_network() {
     network.run_for(Duration::from_millis(15)); // the initiation has arrived, the answer is under way
     network.fate = Box::new(|from| if from == 0 { Fate::Lose } else { Fate::Deliver });
     network.run_for(Duration::from_millis(30));
-    let held = network.raw.iter().filter(|(from, d)| *from == 0 && d[0] == 4).last().unwrap().1.clone();
+    let held = network.raw.iter().rfind(|(from, d)| *from == 0 && d[0] == 4).unwrap().1.clone();
     network.fate = Box::new(|_| Fate::Deliver);
     network.change_network();
     network.run_for(seconds(1));

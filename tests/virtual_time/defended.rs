@@ -31,7 +31,7 @@ fn random_plan(seed: u64) -> Plan {
         circpad_compatible: None,
     };
     let machines: Vec<Machine> =
-        (0..1 + seed % 4).map(|_| config.get_random_machine(seed % 2 == 0, &mut rng)).collect();
+        (0..1 + seed % 4).map(|_| config.get_random_machine(seed.is_multiple_of(2), &mut rng)).collect();
     let (padding, blocking) = ([0.0, 0.3, 0.8][(seed % 3) as usize], [0.0, 0.5][(seed % 2) as usize]);
     Plan::new(machines).unwrap().limited(padding, blocking).unwrap().capped(CAP)
 }
@@ -103,10 +103,11 @@ fn closing_plan(seed: u64) -> Plan {
     {
         match action {
             Action::BlockOutgoing { bypass, .. } => *bypass = false,
-            Action::UpdateTimer { duration, limit, .. } if seed % 2 == 0 => {
+            Action::UpdateTimer { duration, limit, .. } if seed.is_multiple_of(2) => {
                 let timeout = fixed(Duration::from_millis(seed % 97));
                 let (duration, limit) = (*duration, *limit);
-                *action = Action::BlockOutgoing { bypass: false, replace: seed % 4 == 0, timeout, duration, limit };
+                *action =
+                    Action::BlockOutgoing { bypass: false, replace: seed.is_multiple_of(4), timeout, duration, limit };
             }
             Action::UpdateTimer { .. } | Action::SendPadding { .. } | Action::Cancel { .. } => {}
         }

@@ -1,5 +1,7 @@
 //! Two tunnels on a network that loses, reorders and repeats, in virtual time.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod agreement;
 mod alike;
 mod attacks;
