@@ -12,6 +12,7 @@
 //! - `virtual_network` (feature `virtual-network`): hosts without sockets, and links with a rate and faults.
 //! - `tunnels` (feature `tunnels`): tunnels on it.
 //! - `hosts` (feature `workloads`): TCP/IP hosts on it, or inside tunnels.
+//! - `workload` (feature `workloads`): what they load, and what an observer sees of it.
 //!
 //! In one process, in real time:
 //! - `devices` (feature `devices`): devices on in-memory TUN devices, with real sockets.
@@ -40,6 +41,8 @@ pub mod sighting;
 pub mod tunnels;
 #[cfg(feature = "virtual-network")]
 pub mod virtual_network;
+#[cfg(feature = "workloads")]
+pub mod workload;
 
 /// The example of the document for researchers, as a test.
 #[cfg(all(doctest, feature = "virtual-time"))]
