@@ -11,11 +11,13 @@
 //! In virtual time, where an hour takes as long as what happens in it:
 //! - `virtual_network` (feature `virtual-network`): hosts without sockets, and links with a rate and faults.
 //! - `tunnels` (feature `tunnels`): tunnels on it.
+//! - `hosts` (feature `workloads`): TCP/IP hosts on it, or inside tunnels.
+//! - `workload` (feature `workloads`): what they load, and what an observer sees of it.
 //!
 //! In one process, in real time:
 //! - `devices` (feature `devices`): devices on in-memory TUN devices, with real sockets.
 //!
-//! But for `tunnels` and `devices`, it knows nothing of maybetun: who runs it, in which process or thread, is the user's matter.
+//! But for `tunnels`, `devices` and `workload`, it knows nothing of maybetun: who runs it, in which process or thread, is the user's matter.
 //! What needs Linux and namespaces is the feature `hosts`, which is on by default.
 
 #[cfg(feature = "hosts")]
@@ -25,6 +27,8 @@ pub mod classifier;
 pub mod datagram;
 #[cfg(feature = "devices")]
 pub mod devices;
+#[cfg(feature = "workloads")]
+pub mod hosts;
 #[cfg(feature = "hosts")]
 pub mod namespace;
 #[cfg(feature = "network")]
@@ -37,6 +41,8 @@ pub mod sighting;
 pub mod tunnels;
 #[cfg(feature = "virtual-network")]
 pub mod virtual_network;
+#[cfg(feature = "workloads")]
+pub mod workload;
 
 /// The example of the document for researchers, as a test.
 #[cfg(all(doctest, feature = "virtual-time"))]

@@ -31,6 +31,9 @@ pub struct Link {
     pub queue: usize,
     /// The probability that a packet is lost.
     pub loss: f64,
+    /// How many packets are lost in a row, on average: the same loss comes in bursts (Gilbert's model). Up to 1, whether one is lost
+    /// has nothing to do with the one before.
+    pub loss_run: f64,
     /// The probability that a packet arrives twice.
     pub repetition: f64,
     /// The probability that a packet arrives later than its place, so that others overtake it.
@@ -50,6 +53,7 @@ impl Default for Link {
             rate: None,
             queue: MAX_QUEUE,
             loss: 0.0,
+            loss_run: 1.0,
             repetition: 0.0,
             reordering: 0.0,
             lateness: Duration::ZERO,
@@ -76,6 +80,8 @@ pub(super) struct Lane {
     free: Duration,
     /// When the last packet that kept its place arrives.
     last: Duration,
+    /// Whether the last packet was lost on the way.
+    is_losing: bool,
     rng: Xoshiro256PlusPlus,
 }
 
@@ -90,7 +96,7 @@ struct Draws {
 impl Lane {
     pub(super) fn new(seed: u64) -> Self {
         let rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        Self { link: Link::default(), free: Duration::ZERO, last: Duration::ZERO, rng }
+        Self { link: Link::default(), free: Duration::ZERO, last: Duration::ZERO, is_losing: false, rng }
     }
 
     /// Makes it another link. What it has taken keeps its time, and its place against what comes now is open.
@@ -128,10 +134,23 @@ impl Lane {
         Some(now + wait + Duration::from_nanos(time))
     }
 
+    /// Returns the probability that the next packet is lost, so that bursts end after their mean and as many begin as it takes.
+    fn loss(&self) -> f64 {
+        let Link { loss, loss_run: run, .. } = self.link;
+        match (run > 1.0, self.is_losing) {
+            (false, _) => loss,
+            (true, true) => 1.0 - 1.0 / run,
+            (true, false) if loss < 1.0 => loss / (run * (1.0 - loss)),
+            (true, false) => 1.0,
+        }
+    }
+
     fn draw(&mut self) -> Draws {
         let jitter = self.rng.next_u64();
+        let loss = self.loss();
         let mut happens = |probability: f64| fraction(self.rng.next_u64()) < probability;
-        let (is_lost, is_repeated) = (happens(self.link.loss), happens(self.link.repetition));
+        let (is_lost, is_repeated) = (happens(loss), happens(self.link.repetition));
+        self.is_losing = is_lost;
         let is_late = happens(self.link.reordering);
         let most = u64::try_from(self.link.jitter.as_nanos()).unwrap_or(u64::MAX);
         // The high half of the product: even, but for one part in 2⁶⁴.
@@ -196,6 +215,19 @@ mod tests {
         let delays: Vec<_> = times.iter().zip(0..).map(|(at, sent)| *at - sent * MS).collect();
         assert!(delays.iter().all(|delay| (10 * MS..=15 * MS).contains(delay)));
         assert!(delays.iter().any(|delay| *delay < 11 * MS) && delays.iter().any(|delay| *delay > 14 * MS));
+    }
+
+    #[test]
+    fn bursts_lose_as_many_packets_and_several_in_a_row() {
+        for run in [1.0, 4.0] {
+            let link = Link { loss: 0.05, loss_run: run, ..Link::default() };
+            let is_lost: Vec<_> = send(&mut lane(link, 1), 0..400_000).iter().map(Result::is_err).collect();
+            let lost = is_lost.iter().filter(|is_lost| **is_lost).count();
+            let bursts = is_lost.windows(2).filter(|pair| *pair == [false, true]).count();
+            assert!((18_500..21_500).contains(&lost), "{lost} lost in runs of {run}");
+            let mean = lost as f64 / bursts as f64;
+            assert!((mean - run).abs() < 0.3, "runs of {mean}, not of {run}");
+        }
     }
 
     #[test]

@@ -1,0 +1,79 @@
+//! A stack and an application on it, as a host of a virtual network.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use super::{Settings, Stack};
+use crate::virtual_network::{Host, Outbox, Packet};
+
+/// What runs on a host.
+pub trait Application {
+    /// Does all that can be done now. It is called when packets have arrived, when time has come, and possibly for nothing.
+    fn act(&mut self, now: Instant, stack: &mut Stack);
+
+    /// Returns when it wants to act whatever arrives; `None` if not. It is later than the instant it acted at last.
+    fn next_timeout(&self) -> Option<Instant>;
+}
+
+impl<A: Application + ?Sized> Application for Box<A> {
+    fn act(&mut self, now: Instant, stack: &mut Stack) {
+        (**self).act(now, stack);
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        (**self).next_timeout()
+    }
+}
+
+/// A TCP/IP host: what it sends and receives are IPv4 packets.
+#[derive(Debug)]
+pub struct TcpHost<A> {
+    stack: Stack,
+    /// When the stack has something to do.
+    due: Option<Instant>,
+    /// What runs on it.
+    pub application: A,
+}
+
+impl<A: Application> TcpHost<A> {
+    /// Returns a host with an address; what its stack draws, sequence numbers and ports, comes from `seed`.
+    pub fn new(address: Ipv4Addr, seed: u64, settings: &Settings, application: A) -> Self {
+        Self { stack: Stack::new(address, seed, settings), due: None, application }
+    }
+
+    /// Has the application act now, and sends what comes of it. A host that waits for nothing does nothing before.
+    pub fn wake(&mut self, now: Instant, out: &mut Outbox) {
+        self.stack.poll(now, out);
+        self.application.act(now, &mut self.stack);
+        if self.stack.take_is_changed() {
+            self.stack.poll(now, out);
+        }
+        let address = self.stack.address();
+        for payload in self.stack.leave() {
+            let to = destination(&payload);
+            out.put(Packet { from: SocketAddr::new(address.into(), 0), to: SocketAddr::new(to, 0), payload });
+        }
+        self.due = self.stack.next_timeout(now);
+    }
+}
+
+/// Reads where a packet of the stack's goes.
+fn destination(packet: &[u8]) -> IpAddr {
+    let address = packet.get(16..20).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+    IpAddr::from(address.unwrap_or_default())
+}
+
+impl<A: Application> Host for TcpHost<A> {
+    fn receive(&mut self, packet: Packet, now: Instant, out: &mut Outbox) {
+        self.stack.arrive(packet.payload);
+        self.wake(now, out);
+    }
+
+    fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) {
+        self.wake(now, out);
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        [self.due, self.application.next_timeout()].into_iter().flatten().min()
+    }
+}

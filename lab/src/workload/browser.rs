@@ -1,0 +1,258 @@
+//! Who asks: a plan's requests as they become due, on its connections, and its streams.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::framing::{Ask, FRAME, Incoming, Outgoing, Part};
+use super::server::{PORT, STREAMS, datagram};
+use super::{Plan, Protocol};
+use crate::hosts::{Application, Connection, Datagrams, Stack};
+
+/// The connections to an origin with HTTP/1.1: what browsers have.
+const CONNECTIONS: usize = 6;
+
+/// The first message of a connection and its answer, as in TLS 1.3 (RFC 8446, section 2): a hello that is padded to 517 bytes, as
+/// browsers do, and certificates of some 4,000.
+const HELLO: Ask = Ask { id: u32::MAX, up: 517, down: 4_000, think: Duration::ZERO };
+
+/// Bytes of the client's last message of the handshake, which goes with its first request. It is answered too, as by a ticket.
+const FINISHED: u32 = 74;
+
+/// The first port that streams come from.
+const FIRST_PORT: u16 = 40_000;
+
+/// Does what a plan says, from the first time that it acts.
+#[derive(Debug)]
+pub struct Browser {
+    plan: Plan,
+    server: IpAddr,
+    start: Option<Instant>,
+    /// How many answers each request still waits for, and who waits for its own.
+    waiting: Vec<(usize, Vec<usize>)>,
+    /// Requests that will be made, by time.
+    due: BTreeSet<(Instant, usize)>,
+    /// Requests that can be made, by origin.
+    ready: Vec<VecDeque<usize>>,
+    lines: Vec<Line>,
+    /// Answers that have not come.
+    missing: usize,
+    streams: Vec<Sending>,
+    answered: Option<Instant>,
+    broken: usize,
+}
+
+#[derive(Debug)]
+struct Line {
+    origin: usize,
+    connection: Connection,
+    incoming: Incoming<FRAME>,
+    out: Outgoing,
+    is_greeted: bool,
+    /// Requests that wait for the greeting.
+    held: VecDeque<Ask>,
+    /// Requests whose answer has not come.
+    unanswered: usize,
+}
+
+#[derive(Debug)]
+struct Sending {
+    port: Option<Datagrams>,
+    sent: u32,
+    received: u64,
+}
+
+impl Browser {
+    /// Returns a client that follows a plan with a server.
+    pub fn new(plan: Plan, server: IpAddr) -> Self {
+        let mut waiting: Vec<_> = plan.requests().iter().map(|request| (request.after.len(), Vec::new())).collect();
+        for (number, request) in plan.requests().iter().enumerate() {
+            request.after.iter().for_each(|after| waiting[*after].1.push(number));
+        }
+        let origins = plan.requests().iter().map(|request| request.origin + 1).max().unwrap_or(0);
+        Self {
+            missing: plan.requests().len(),
+            streams: plan.streams().iter().map(|_| Sending { port: None, sent: 0, received: 0 }).collect(),
+            plan,
+            server,
+            start: None,
+            waiting,
+            due: BTreeSet::new(),
+            ready: vec![VecDeque::new(); origins],
+            lines: Vec::new(),
+            answered: None,
+            broken: 0,
+        }
+    }
+
+    /// Returns how long after its start the last answer was there and the last datagram sent; `None` before that.
+    pub fn time(&self) -> Option<Duration> {
+        Some(self.answered? - self.start?)
+    }
+
+    /// Returns the datagrams that have come, of all streams.
+    pub fn received(&self) -> u64 {
+        self.streams.iter().map(|stream| stream.received).sum()
+    }
+
+    /// Returns the connections that broke. What was asked for on them does not come.
+    pub fn broken(&self) -> usize {
+        self.broken
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.start = Some(now);
+        for number in 0..self.plan.requests().len() {
+            if self.waiting[number].0 == 0 {
+                self.plan_request(number, now, now);
+            }
+        }
+    }
+
+    /// Notes when a request is made that waits for nothing more.
+    fn plan_request(&mut self, number: usize, now: Instant, start: Instant) {
+        let request = &self.plan.requests()[number];
+        let at = (now + request.delay).max(start + request.not_before);
+        self.due.insert((at, number));
+    }
+
+    /// Reads answers, and returns the requests whose answer is complete.
+    fn read(&mut self, stack: &mut Stack) -> Vec<usize> {
+        let mut complete = Vec::new();
+        let Self { lines, broken, .. } = self;
+        lines.retain_mut(|line| {
+            let Line { incoming, is_greeted, unanswered, .. } = line;
+            stack.receive(line.connection, |bytes| {
+                incoming.take(
+                    bytes,
+                    |head| Part::parse(head).length,
+                    |head| {
+                        let part = Part::parse(head);
+                        if part.is_last && part.id == HELLO.id {
+                            *is_greeted = true;
+                        } else if part.is_last {
+                            *unanswered = unanswered.saturating_sub(1);
+                            complete.push(part.id as usize);
+                        }
+                    },
+                );
+            });
+            let is_open = stack.may_receive(line.connection);
+            if !is_open {
+                *broken += 1;
+                stack.close(line.connection);
+            }
+            is_open
+        });
+        complete
+    }
+
+    fn note_answers(&mut self, complete: Vec<usize>, now: Instant, start: Instant) {
+        for number in complete {
+            // A number that nobody asked for is nobody's.
+            let Some((_, children)) = self.waiting.get_mut(number) else { continue };
+            self.missing = self.missing.saturating_sub(1);
+            for child in std::mem::take(children) {
+                self.waiting[child].0 -= 1;
+                if self.waiting[child].0 == 0 {
+                    self.plan_request(child, now, start);
+                }
+            }
+        }
+    }
+
+    /// Makes the requests that are due, on connections that are free for them.
+    fn ask(&mut self, now: Instant, stack: &mut Stack) {
+        while let Some((_, number)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+            self.due.pop_first();
+            self.ready[self.plan.requests()[number].origin].push_back(number);
+        }
+        for origin in 0..self.ready.len() {
+            while let Some(number) = self.ready[origin].front().copied() {
+                let Some(line) = self.line(origin, stack) else { break };
+                self.ready[origin].pop_front();
+                let request = &self.plan.requests()[number];
+                let (up, down, think) = (request.up.max(16), request.down, request.think);
+                let line = &mut self.lines[line];
+                line.held.push_back(Ask { id: number as u32, up, down, think });
+                line.unanswered += 1;
+            }
+        }
+        for line in &mut self.lines {
+            if line.is_greeted {
+                line.held.drain(..).for_each(|ask| line.out.push(ask.head(), ask.body()));
+            }
+            line.out.flush(stack, line.connection);
+        }
+    }
+
+    /// Returns a connection that can take another request, possibly a new one.
+    fn line(&mut self, origin: usize, stack: &mut Stack) -> Option<usize> {
+        let of_origin = |line: &Line| line.origin == origin;
+        let (free, most) = match self.plan.protocol() {
+            Protocol::Http2 => (self.lines.iter().position(of_origin), 1),
+            Protocol::Http1 => {
+                (self.lines.iter().position(|line| of_origin(line) && line.unanswered == 0), CONNECTIONS)
+            }
+        };
+        if free.is_some() || self.lines.iter().filter(|line| of_origin(line)).count() >= most {
+            return free;
+        }
+        let connection = stack.connect(SocketAddr::new(self.server, PORT)).ok()?;
+        let mut out = Outgoing::default();
+        out.push(HELLO.head(), HELLO.body());
+        let finished = Ask { id: HELLO.id, up: FINISHED, down: 0, think: Duration::ZERO };
+        let held = VecDeque::from([finished]);
+        let incoming = Incoming::default();
+        self.lines.push(Line { origin, connection, incoming, out, is_greeted: false, held, unanswered: 0 });
+        Some(self.lines.len() - 1)
+    }
+
+    /// Sends the datagrams that are due.
+    fn stream(&mut self, now: Instant, start: Instant, stack: &mut Stack) {
+        for (number, (sending, stream)) in self.streams.iter_mut().zip(self.plan.streams()).enumerate() {
+            if sending.port.is_none() {
+                sending.port = stack.bind(FIRST_PORT + number as u16).ok();
+            }
+            let Some(port) = sending.port else { continue };
+            while stack.receive_from(port, |_| ()).is_some() {
+                sending.received += 1;
+            }
+            while sending.sent < stream.count && start + stream.start + stream.every * sending.sent <= now {
+                let bytes = datagram(stream.every, stream.count - sending.sent, stream.down, stream.up);
+                stack.send_to(port, SocketAddr::new(self.server, STREAMS), &bytes);
+                sending.sent += 1;
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let is_sent = |(sending, stream): (&Sending, &super::Stream)| sending.sent == stream.count;
+        self.missing == 0 && self.streams.iter().zip(self.plan.streams()).all(is_sent)
+    }
+}
+
+impl Application for Browser {
+    fn act(&mut self, now: Instant, stack: &mut Stack) {
+        if self.start.is_none() {
+            self.begin(now);
+        }
+        let Some(start) = self.start else { return };
+        let complete = self.read(stack);
+        self.note_answers(complete, now, start);
+        self.ask(now, stack);
+        self.stream(now, start, stack);
+        if self.answered.is_none() && self.is_done() {
+            self.answered = Some(now);
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        let start = self.start?;
+        let streams = self.streams.iter().zip(self.plan.streams());
+        let streams = streams
+            .filter(|(sending, stream)| sending.sent < stream.count)
+            .map(|(sending, stream)| start + stream.start + stream.every * sending.sent);
+        streams.chain(self.due.first().map(|(at, _)| *at)).min()
+    }
+}

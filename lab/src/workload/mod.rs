@@ -1,0 +1,39 @@
+//! What hosts load through a tunnel, as data; and what an observer sees of it.
+//!
+//! - [`Plan`]: requests with sizes up and down, times and dependencies, and streams of datagrams. A page, a video, an upload, a call
+//!   and a quiet phone are plans, and several at once are one.
+//! - [`Site`]: a site drawn from published distributions, whose visits differ.
+//! - [`activities`](call): what else people do.
+//! - [`Access`]: the network between client and relay.
+//! - [`load`] and [`run`]: a plan through real tunnels in virtual time, and the trace of the outer flow with what it cost.
+//!
+//! ```
+//! # #[cfg(feature = "virtual-time")] {
+//! use maybetun_lab::workload::{Access, Site, load};
+//!
+//! let site = Site::generate(7);
+//! let loaded = load(&site, 1, &Access::default(), None, 1);
+//! assert!(loaded.time.is_some(), "the page is there");
+//! assert!(loaded.down > site.visit(1).down(), "all of it went through the tunnel, with headers");
+//! # }
+//! ```
+
+mod access;
+mod activity;
+mod browser;
+mod draws;
+mod framing;
+mod load;
+mod plan;
+mod server;
+mod site;
+#[cfg(test)]
+mod tests;
+
+pub use access::{Access, RateChange};
+pub use activity::{bulk_down, bulk_up, call, camera, chatter, idle, messaging, video};
+pub use browser::Browser;
+pub use load::{Load, Run, load, run};
+pub use plan::{MAX_BYTES, MAX_ORIGINS, MAX_REQUESTS, Plan, PlanError, Protocol, Request, Stream};
+pub use server::Server;
+pub use site::Site;

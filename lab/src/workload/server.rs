@@ -1,0 +1,153 @@
+//! Who answers: requests on connections, and streams of datagrams.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::framing::{Ask, Incoming, MAX_PART, Outgoing, Part, REQUEST};
+use super::plan::MAX_STREAMS;
+use crate::hosts::{Application, Connection, Datagrams, Stack};
+
+/// The port of connections.
+pub(super) const PORT: u16 = 443;
+
+/// The port of datagrams.
+pub(super) const STREAMS: u16 = 3_478;
+
+/// The most answers on one connection at once: others wait, and so does who asked.
+const MAX_ANSWERS: usize = 1_000;
+
+/// Answers what it is asked for: with as many bytes as the request says, after the time it says.
+#[derive(Debug, Default)]
+pub struct Server {
+    port: Option<Datagrams>,
+    lines: Vec<Line>,
+    streams: Vec<Replies>,
+    now: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Line {
+    connection: Connection,
+    incoming: Incoming<REQUEST>,
+    /// When each answer begins.
+    thinking: Vec<(Instant, Ask)>,
+    /// The answers that take turns, and what is left of each.
+    answers: VecDeque<(u32, u32)>,
+    out: Outgoing,
+}
+
+#[derive(Debug)]
+struct Replies {
+    to: SocketAddr,
+    next: Instant,
+    every: Duration,
+    left: u32,
+    bytes: usize,
+}
+
+/// What a datagram of the client's says: the time between two, how many there are still, and how large the server's are.
+pub(super) fn datagram(every: Duration, left: u32, down: u16, up: u16) -> Vec<u8> {
+    let mut bytes = vec![0; up.into()];
+    let every = u32::try_from(every.as_micros()).unwrap_or(u32::MAX);
+    bytes[..4].copy_from_slice(&every.to_be_bytes());
+    bytes[4..8].copy_from_slice(&left.to_be_bytes());
+    bytes[8..10].copy_from_slice(&down.to_be_bytes());
+    bytes
+}
+
+impl Server {
+    fn begin(&mut self, stack: &mut Stack) {
+        if self.port.is_none() {
+            // A stack that has just been made has room for both.
+            let _ = stack.listen(PORT);
+            self.port = stack.bind(STREAMS).ok();
+        }
+    }
+
+    fn reply(&mut self, now: Instant, stack: &mut Stack) {
+        let Some(port) = self.port else { return };
+        while let Some((from, head)) = stack.receive_from(port, |bytes| bytes.first_chunk::<12>().copied()) {
+            let is_known = self.streams.iter().any(|stream| stream.to == from);
+            let Some(head) = head.filter(|_| !is_known && self.streams.len() < MAX_STREAMS) else { continue };
+            let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+            let every = Duration::from_micros(number(0).max(1_000).into());
+            let bytes = u16::from_be_bytes([head[8], head[9]]).into();
+            self.streams.push(Replies { to: from, next: now, every, left: number(4), bytes });
+        }
+        for stream in &mut self.streams {
+            while stream.left > 0 && stream.next <= now {
+                stack.send_to(port, stream.to, &vec![0; stream.bytes]);
+                stream.next += stream.every;
+                stream.left -= 1;
+            }
+        }
+    }
+}
+
+impl Line {
+    fn new(connection: Connection) -> Self {
+        let (incoming, out) = (Incoming::default(), Outgoing::default());
+        Self { connection, incoming, thinking: Vec::new(), answers: VecDeque::new(), out }
+    }
+
+    fn act(&mut self, now: Instant, stack: &mut Stack) {
+        let Self { connection, incoming, thinking, answers, out } = self;
+        if thinking.len() + answers.len() < MAX_ANSWERS {
+            stack.receive(*connection, |bytes| {
+                let body = |head: &[u8; REQUEST]| Ask::parse(head).body();
+                incoming.take(bytes, body, |head| {
+                    let ask = Ask::parse(head);
+                    thinking.push((now + ask.think, ask));
+                });
+            });
+        }
+        thinking.retain(|(begins, ask)| {
+            if *begins <= now {
+                answers.push_back((ask.id, ask.down));
+            }
+            *begins > now
+        });
+        loop {
+            out.flush(stack, *connection);
+            if !out.is_empty() || stack.room(*connection) == 0 {
+                return;
+            }
+            let Some((id, left)) = answers.pop_front() else { return };
+            let length = left.min(MAX_PART);
+            let is_last = length == left;
+            out.push(Part { id, length, is_last }.head(), length);
+            if !is_last {
+                answers.push_back((id, left - length));
+            }
+        }
+    }
+}
+
+impl Application for Server {
+    fn act(&mut self, now: Instant, stack: &mut Stack) {
+        self.now = Some(now);
+        self.begin(stack);
+        while let Some(connection) = stack.accept() {
+            self.lines.push(Line::new(connection));
+        }
+        self.lines.retain_mut(|line| {
+            line.act(now, stack);
+            let is_open = stack.may_receive(line.connection);
+            if !is_open {
+                stack.close(line.connection);
+            }
+            is_open
+        });
+        self.reply(now, stack);
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        if self.now.is_none() {
+            return None;
+        }
+        let thinking = self.lines.iter().flat_map(|line| line.thinking.iter().map(|(begins, _)| *begins));
+        let streams = self.streams.iter().filter(|stream| stream.left > 0).map(|stream| stream.next);
+        thinking.chain(streams).min()
+    }
+}
