@@ -14,7 +14,12 @@ use super::forest::below;
 ///
 /// # Errors
 /// If some label has fewer draws than there are folds: a label that is tested must have been learnt.
-pub(super) fn assign(classes: &[usize], draws: &[Option<u64>], folds: usize, seed: u64) -> Result<Vec<usize>, AttackError> {
+pub(super) fn assign(
+    classes: &[usize],
+    draws: &[Option<u64>],
+    folds: usize,
+    seed: u64,
+) -> Result<Vec<usize>, AttackError> {
     let count = classes.iter().max().map_or(0, |last| last + 1);
     let mut groups: BTreeMap<(Option<u64>, usize), Vec<usize>> = BTreeMap::new();
     for (load, draw) in draws.iter().enumerate() {
@@ -46,7 +51,9 @@ pub(super) fn assign(classes: &[usize], draws: &[Option<u64>], folds: usize, see
             present[fold][classes[load]] += 1;
         }
     }
-    let learnt = |fold: usize, label: usize| present.iter().enumerate().any(|(other, counts)| other != fold && counts[label] > 0);
+    let learnt = |fold: usize, label: usize| {
+        present.iter().enumerate().any(|(other, counts)| other != fold && counts[label] > 0)
+    };
     for (fold, counts) in present.iter().enumerate() {
         if counts.iter().all(|&loads| loads == 0) {
             return Err(AttackError::EmptyFold { folds });

@@ -71,7 +71,10 @@ impl Forest {
                 }
                 // Seeds of neighbouring trees are spread by the generator's own SplitMix64.
                 let rng = Xoshiro256PlusPlus::seed_from_u64(seed.rotate_left(32) ^ tree as u64);
-                grown.push((tree, Grower { lesson, columns: varying.clone(), rng, counts: Counts::new(lesson.count) }.grow()));
+                grown.push((
+                    tree,
+                    Grower { lesson, columns: varying.clone(), rng, counts: Counts::new(lesson.count) }.grow(),
+                ));
             }
         };
         let threads = thread::available_parallelism().map_or(1, NonZero::get).min(trees.max(1));
@@ -194,7 +197,8 @@ impl Counts {
             self.0[usize::from(is_left)][class] += 1.0;
         }
         let side = |counts: &Vec<f64>| {
-            let (squares, all) = counts.iter().fold((0.0, 0.0), |(squares, all), count| (squares + count * count, all + count));
+            let (squares, all) =
+                counts.iter().fold((0.0, 0.0), |(squares, all), count| (squares + count * count, all + count));
             squares / f64::max(all, 1.0)
         };
         self.0.iter().map(side).sum()
@@ -203,9 +207,9 @@ impl Counts {
 
 /// Returns the smallest and the largest of the values of `rows`; `None` if they are the same.
 fn bounds(values: &[f32], rows: &[usize]) -> Option<[f32; 2]> {
-    let (low, high) = rows.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &row| {
-        (low.min(values[row]), high.max(values[row]))
-    });
+    let (low, high) = rows
+        .iter()
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &row| (low.min(values[row]), high.max(values[row])));
     (low < high).then_some([low, high])
 }
 

@@ -159,7 +159,8 @@ impl<'a> Trial<'a> {
         if labels.len() < 2 {
             return Err(AttackError::TooFewLabels { labels: labels.len() });
         }
-        let classes: Vec<usize> = loads.iter().map(|load| labels.partition_point(|label| *label < load.label)).collect();
+        let classes: Vec<usize> =
+            loads.iter().map(|load| labels.partition_point(|label| *label < load.label)).collect();
         let draws: Vec<_> = loads.iter().map(|load| load.draw).collect();
         let folds = folds::assign(&classes, &draws, folds, seed).map_err(|error| match error {
             AttackError::TooFewDraws { label, draws, folds } => {
@@ -189,7 +190,8 @@ impl<'a> Trial<'a> {
             }
             folds.push(f64::from(right) / tested.len() as f64);
         }
-        let most = (0..count).map(|class| self.classes.iter().filter(|other| **other == class).count()).max().unwrap_or(0);
+        let most =
+            (0..count).map(|class| self.classes.iter().filter(|other| **other == class).count()).max().unwrap_or(0);
         Ok(Accuracy {
             mean: statistics::mean(&folds),
             interval: statistics::interval(&folds).map(|end| end.clamp(0.0, 1.0)),
@@ -213,7 +215,9 @@ impl<'a> Trial<'a> {
             *taken <= limit
         });
         match taken.iter().position(|&left| left < limit.max(1) || limit == 0) {
-            Some(class) => Err(AttackError::TooFewLoads { label: self.labels[class], left: taken[class], loads: limit }),
+            Some(class) => {
+                Err(AttackError::TooFewLoads { label: self.labels[class], left: taken[class], loads: limit })
+            }
             None => Ok(rest),
         }
     }

@@ -71,7 +71,10 @@ mod tests {
         assert_eq!((mean(&values), largest(&values), smallest(&values)), (2.5, 4.0, 1.0));
         assert!((deviation(&values) - 1.25f64.sqrt()).abs() < 1e-12);
         assert_eq!([0.0, 0.25, 0.5, 0.75, 1.0].map(|share| quantile(&values, share)), [1.0, 1.75, 2.5, 3.25, 4.0]);
-        assert_eq!((mean(&[]), deviation(&[]), quantile(&[], 0.5), largest(&[]), smallest(&[])), (0.0, 0.0, 0.0, 0.0, 0.0));
+        assert_eq!(
+            (mean(&[]), deviation(&[]), quantile(&[], 0.5), largest(&[]), smallest(&[])),
+            (0.0, 0.0, 0.0, 0.0, 0.0)
+        );
     }
 
     #[test]

@@ -67,9 +67,8 @@ fn a_fixed_schedule_gives_chance() {
 
 #[test]
 fn jitter_that_does_not_depend_on_the_site_gives_chance() {
-    let loads = set(5, 60, 3, |rng, _, _| {
-        ((0..100).map(|slot| (20 * slot + rng.next_u64() % 10, 1_400)).collect(), None)
-    });
+    let loads =
+        set(5, 60, 3, |rng, _, _| ((0..100).map(|slot| (20 * slot + rng.next_u64() % 10, 1_400)).collect(), None));
     let accuracy = closed_world(&loads, &OPTIONS).unwrap();
     assert!(has_chance(&accuracy), "{accuracy:?}");
 }
@@ -152,7 +151,10 @@ fn a_call_a_film_and_silence_are_told_by_throughput() {
 fn twenty_sites_of_sixty_visits() {
     let loads = set(20, 60, 1, |rng, label, _| {
         let count = 1_000 + 60 * label as usize + below(rng, 300);
-        ((0..count).map(|_| (rng.next_u64() % 60_000, if rng.next_u64() % 4 == 0 { -100 } else { 1_400 })).collect(), None)
+        (
+            (0..count).map(|_| (rng.next_u64() % 60_000, if rng.next_u64() % 4 == 0 { -100 } else { 1_400 })).collect(),
+            None,
+        )
     });
     let begin = std::time::Instant::now();
     let accuracy = closed_world(&loads, &Options::default()).unwrap();

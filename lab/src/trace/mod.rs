@@ -1,7 +1,7 @@
 //! Traces: what an observer of the outer flow sees of one load of a page, or of one session.
 //!
 //! A [`Trace`] has the time, the direction and the size of each datagram, and nothing else: with a defense, nothing else tells.
-//! [`Labelled`] adds what whoever made it knows. [`file`] reads and writes sets of them.
+//! [`Labelled`] adds what whoever made it knows. `file` (feature `traces`) reads and writes sets of them.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,6 +18,10 @@ pub mod error;
 #[cfg(feature = "traces")]
 pub mod file;
 #[cfg(feature = "traces")]
+mod lines;
+#[cfg(feature = "traces")]
+mod npy;
+#[cfg(feature = "traces")]
 pub mod npz;
 #[cfg(feature = "traces")]
 pub mod pcapng;
@@ -29,6 +33,9 @@ pub const MAX_DATAGRAMS: usize = 1 << 26;
 
 /// No trace is longer than this: 39 hours, what 47 bits of nanoseconds hold.
 pub const MAX_TIME: Duration = Duration::from_nanos((1 << TIME_BITS) - 1);
+
+/// What a datagram counts as, in bytes, where a format has no sizes.
+pub const UNKNOWN_SIZE: u16 = 1_500;
 
 const TIME_BITS: u32 = 47;
 const SIZE_BITS: u32 = 16;
@@ -178,17 +185,26 @@ pub(crate) mod tests {
 
     /// Draws datagrams of all sizes, at times of all magnitudes.
     pub(crate) fn passages() -> impl Strategy<Value = Vec<Passage>> {
-        let passage = (0u64..1 << TIME_BITS, 0u32..40, any::<bool>(), 1u16..).prop_map(|(at, shift, is_up, size)| Passage {
-            at: Duration::from_nanos(at >> shift),
-            direction: if is_up { Direction::Upload } else { Direction::Download },
-            size,
-        });
+        let passage =
+            (0u64..1 << TIME_BITS, 0u32..40, any::<bool>(), 1u16..).prop_map(|(at, shift, is_up, size)| Passage {
+                at: Duration::from_nanos(at >> shift),
+                direction: if is_up { Direction::Upload } else { Direction::Download },
+                size,
+            });
         prop::collection::vec(passage, 0..60)
     }
 
     /// Draws traces.
     pub(crate) fn traces() -> impl Strategy<Value = Trace> {
         passages().prop_map(|passages| Trace::sorted(passages).unwrap())
+    }
+
+    /// Draws sets of traces.
+    #[cfg(feature = "traces")]
+    pub(crate) fn loads() -> impl Strategy<Value = Vec<Labelled>> {
+        let load = (any::<u32>(), any::<u32>(), prop::option::of(0..i64::MAX as u64), traces())
+            .prop_map(|(label, visit, draw, trace)| Labelled { label, visit, draw, trace });
+        prop::collection::vec(load, 0..4)
     }
 
     proptest! {

@@ -55,7 +55,8 @@ pub(super) fn extend(row: &mut Vec<f32>, trace: &Trace) {
     push(&five(&concentrations));
     push(&five(&seconds));
     for is_out in [false, true] {
-        let places: Vec<f64> = (0..).zip(&all).filter(|(_, one)| one.1 == is_out).map(|(at, _)| f64::from(at)).collect();
+        let places: Vec<f64> =
+            (0..).zip(&all).filter(|(_, one)| one.1 == is_out).map(|(at, _)| f64::from(at)).collect();
         push(&[mean(&places), deviation(&places)]);
     }
     push(&[0, 1].map(|at| if all.is_empty() { 0.0 } else { counts[at] / counts[2] }));
@@ -102,7 +103,12 @@ mod tests {
 
     /// Up at 0 s, down at 1 s and 3 s, up at 3.5 s.
     fn row() -> Vec<f32> {
-        let passages = [(0, Direction::Upload), (1_000, Direction::Download), (3_000, Direction::Download), (3_500, Direction::Upload)];
+        let passages = [
+            (0, Direction::Upload),
+            (1_000, Direction::Download),
+            (3_000, Direction::Download),
+            (3_500, Direction::Upload),
+        ];
         let passages = passages.map(|(ms, direction)| Passage { at: Duration::from_millis(ms), direction, size: 100 });
         let mut row = Vec::new();
         extend(&mut row, &Trace::sorted(passages.to_vec()).unwrap());
