@@ -17,9 +17,16 @@
 //! In one process, in real time:
 //! - `devices` (feature `devices`): devices on in-memory TUN devices, with real sockets.
 //!
+//! On paper, where nothing is needed but traces:
+//! - `trace`: what an observer sees of a load of a page; its files (feature `traces`).
+//! - `attack` (feature `attack`): how well he names the site, or what the user does.
+//! - `report` (feature `report`): results as JSON, and as a page.
+//!
 //! But for `tunnels`, `devices` and `workload`, it knows nothing of maybetun: who runs it, in which process or thread, is the user's matter.
 //! What needs Linux and namespaces is the feature `hosts`, which is on by default.
 
+#[cfg(feature = "attack")]
+pub mod attack;
 #[cfg(feature = "hosts")]
 pub mod capture;
 #[cfg(feature = "classifier")]
@@ -35,8 +42,8 @@ pub mod namespace;
 pub mod network;
 #[cfg(feature = "hosts")]
 pub mod observer;
-#[cfg(feature = "hosts")]
 pub mod sighting;
+pub mod trace;
 #[cfg(feature = "tunnels")]
 pub mod tunnels;
 #[cfg(feature = "virtual-network")]
