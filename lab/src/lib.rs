@@ -13,6 +13,7 @@
 //! - `tunnels` (feature `tunnels`): tunnels on it.
 //! - `hosts` (feature `workloads`): TCP/IP hosts on it, or inside tunnels.
 //! - `workload` (feature `workloads`): what they load, and what an observer sees of it.
+//! - `study` (feature `study`): what a defense hides, and what it costs.
 //!
 //! In one process, in real time:
 //! - `devices` (feature `devices`): devices on in-memory TUN devices, with real sockets.
@@ -22,7 +23,7 @@
 //! - `attack` (feature `attack`): how well he names the site, or what the user does.
 //! - `report` (feature `report`): results as JSON, and as a page.
 //!
-//! But for `tunnels`, `devices` and `workload`, it knows nothing of maybetun: who runs it, in which process or thread, is the user's matter.
+//! But for `tunnels`, `devices`, `workload` and `study`, it knows nothing of maybetun: who runs it, in which process or thread, is the user's matter.
 //! What needs Linux and namespaces is the feature `hosts`, which is on by default.
 
 #[cfg(feature = "attack")]
@@ -43,6 +44,8 @@ pub mod network;
 #[cfg(feature = "hosts")]
 pub mod observer;
 pub mod sighting;
+#[cfg(feature = "study")]
+pub mod study;
 pub mod trace;
 #[cfg(feature = "tunnels")]
 pub mod tunnels;

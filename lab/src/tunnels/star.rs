@@ -125,9 +125,14 @@ impl<I: Host, T: Tap> Star<I, T> {
 
     /// Has every end run a defense, or agree on one with its peer: clients as the client, the relay with each as the relay.
     pub fn defend(&mut self, change: &DefenseChange) {
+        self.defend_each(|_| change.clone());
+    }
+
+    /// Has every end run what `change` says for its role.
+    pub fn defend_each(&mut self, change: impl Fn(Role) -> DefenseChange) {
         for number in 0..self.clients() {
             for (node, peer, role) in [(client(number), 0, Role::Client), (RELAY, number, Role::Relay)] {
-                let (change, seed) = (change.clone(), draw(&mut self.rng));
+                let (change, seed) = (change(role), draw(&mut self.rng));
                 self.act_on(node, peer, |tunnel, now, out| {
                     tunnel.set_defense(change, role, seed, now, out).expect("only a renewal is refused")
                 });

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use maybetun::settings::{DefenseChange, Protection};
+use maybetun::settings::{DefenseChange, Protection, Role};
 
 use super::{Access, Browser, Plan, Server, Site};
 use crate::hosts::{Application, Settings, Stack, TcpHost};
@@ -21,8 +21,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 pub struct Run<'a> {
     /// The network between client and relay.
     pub access: &'a Access,
-    /// What both ends are told to run; `None` is nothing.
-    pub defense: Option<&'a DefenseChange>,
+    /// What the client and the relay are told to run; `None` is nothing.
+    pub defense: Option<[DefenseChange; 2]>,
     /// What all that is random is drawn from, but for the plan.
     pub seed: u64,
     /// The TCP of the client. The server's has the buffers the other way round.
@@ -35,8 +35,9 @@ pub struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Returns a run with the network's TCP ([`Access::tcp`]) that ends with the plan, or after ten minutes.
-    pub fn new(access: &'a Access, defense: Option<&'a DefenseChange>, seed: u64) -> Self {
+    pub fn new(access: &'a Access, defense: Option<&DefenseChange>, seed: u64) -> Self {
         let longest = Duration::from_secs(600);
+        let defense = defense.map(|change| [change.clone(), change.clone()]);
         Self { access, defense, seed, tcp: access.tcp(), longest, after: Duration::ZERO }
     }
 }
@@ -100,8 +101,8 @@ pub fn run(plan: Plan, run: &Run<'_>) -> Load {
     let links = run.access.links();
     let mut star = Star::new(run.seed, Trace::beside(client(0)), &links[0], server, [browser]);
     star.network.link(client(0), RELAY, links[1].clone());
-    if let Some(defense) = run.defense {
-        star.defend(defense);
+    if let Some([of_client, of_relay]) = &run.defense {
+        star.defend_each(|role| if role == Role::Client { of_client } else { of_relay }.clone());
     }
     star.act(RELAY, |host, now, out| host.wake(now, out));
     star.act(client(0), |_, _, out| out.put(inner_packet(inner_client(0), inner_relay(), 60)));

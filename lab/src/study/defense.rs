@@ -1,0 +1,105 @@
+//! The defenses that a study compares.
+
+use maybetun::settings::{DefenseChange, DefenseSettings, EphemeralSettings, NegotiationPolicy, Role, Strength, Tier};
+
+/// What both ends of a tunnel run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Defense {
+    /// Nothing.
+    None,
+    /// A defense with machines, the same in each load.
+    Named(Box<maybetun_machines::Defense>),
+    /// One that both ends draw anew for each load.
+    Ephemeral(Tier, Strength),
+}
+
+impl Defense {
+    /// The defenses of the table in the documents.
+    ///
+    /// # Errors
+    /// Never, as long as the catalogue has them.
+    pub fn usual() -> Result<Vec<Self>, UnknownDefense> {
+        let named =
+            ["constant-size", "front", "break-pad", "interspace", "regulator-light", "tamaraw", "constant-rate"];
+        let named = named.iter().map(|name| Self::parse(name));
+        let tiers = [Tier::Padding, Tier::Blocking];
+        let drawn =
+            tiers.into_iter().flat_map(|tier| Strength::ALL.map(|strength| Ok(Self::Ephemeral(tier, strength))));
+        std::iter::once(Ok(Self::None)).chain(named).chain(drawn).collect()
+    }
+
+    /// Finds a defense: `none`, the name of one in the catalogue, or `TIER/STRENGTH` for one by agreement.
+    ///
+    /// # Errors
+    /// When it is none of them.
+    pub fn parse(text: &str) -> Result<Self, UnknownDefense> {
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        if let Some((tier, strength)) = text.split_once('/')
+            && let (Ok(tier), Ok(strength)) = (tier.parse(), strength.parse())
+        {
+            return Ok(Self::Ephemeral(tier, strength));
+        }
+        let found = maybetun_machines::find(text).ok_or_else(|| UnknownDefense(text.to_owned()))?;
+        Ok(Self::Named(Box::new(found.clone())))
+    }
+
+    /// Returns its name in a table, which [`parse`](Self::parse) takes.
+    pub fn name(&self) -> String {
+        match self {
+            Self::None => "none".to_owned(),
+            Self::Named(defense) => defense.name().to_owned(),
+            Self::Ephemeral(tier, strength) => format!("{tier}/{strength}"),
+        }
+    }
+
+    /// Returns what an end is told to run; `None` is nothing.
+    pub fn change(&self, role: Role) -> Option<DefenseChange> {
+        match self {
+            Self::None => None,
+            Self::Named(defense) => Some(DefenseChange::On(DefenseSettings::of(defense, role))),
+            Self::Ephemeral(tier, strength) => Some(DefenseChange::Ephemeral(EphemeralSettings {
+                tier: *tier,
+                strength: *strength,
+                negotiation: NegotiationPolicy::Require,
+                ..EphemeralSettings::default()
+            })),
+        }
+    }
+
+    /// Tells whether each load has a draw of its own.
+    pub fn is_drawn(&self) -> bool {
+        matches!(self, Self::Ephemeral(..))
+    }
+}
+
+/// Says which defense there is not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no defense {0:?}: expected none, TIER/STRENGTH as in padding/medium, or a name of `maybetun machines list`")]
+pub struct UnknownDefense(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        let usual = Defense::usual().unwrap();
+        assert_eq!(usual.len(), 14);
+        for defense in usual {
+            assert_eq!(Defense::parse(&defense.name()), Ok(defense));
+        }
+        for name in ["", "fornt", "padding/most", "padding"] {
+            assert!(Defense::parse(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_end_runs_its_own_side() {
+        let front = Defense::parse("front").unwrap();
+        let [client, relay] = [Role::Client, Role::Relay].map(|role| front.change(role).unwrap());
+        assert!(client != relay && Defense::None.change(Role::Client).is_none());
+        assert!(!front.is_drawn() && Defense::parse("blocking/high").unwrap().is_drawn());
+    }
+}

@@ -1,0 +1,53 @@
+//! A study as a table.
+
+use std::fmt;
+
+use super::{Row, Study, Times};
+
+/// A table in Markdown. Percentages are of the row `none`, if there is one.
+impl fmt::Display for Study {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sites, visits, seed, rows } = self;
+        writeln!(f, "{sites} sites, {visits} visits each, seed {seed}.\n")?;
+        f.write_str(
+            "| defense | accuracy (95 %) | bytes | upload | up : down | load time, median | p95 | on 5 Mbit/s |\n",
+        )?;
+        f.write_str("|---|---|---|---|---|---|---|---|\n")?;
+        let base = rows.iter().find(|row| row.defense == "none");
+        for row in rows {
+            let [low, high] = row.accuracy.interval;
+            let total = |row: &Row| row.up_bytes + row.down_bytes;
+            let more = |of: &dyn Fn(&Row) -> f64| base.map_or_else(String::new, |base| change(of(row), of(base)));
+            let time = |of: fn(&Times) -> f64, times: &dyn Fn(&Row) -> Times| {
+                format!("{:.2} s{}", of(&times(row)), more(&|row| of(&times(row))))
+            };
+            let unfinished = row.times.unfinished + row.bottleneck.unfinished;
+            let note = if unfinished == 0 { String::new() } else { format!(" ({unfinished} unfinished)") };
+            writeln!(
+                f,
+                "| {}{note} | {:.1} % ({:.1}–{:.1}) | {:.2} MB{} | {:.0} kB{} | {:.3} | {} | {} | {} |",
+                row.defense,
+                100.0 * row.accuracy.mean,
+                100.0 * low,
+                100.0 * high,
+                total(row) / 1e6,
+                more(&total),
+                row.up_bytes / 1e3,
+                more(&|row| row.up_bytes),
+                row.up_bytes / row.down_bytes,
+                time(|times| times.median, &|row| row.times),
+                time(|times| times.p95, &|row| row.times),
+                time(|times| times.median, &|row| row.bottleneck),
+            )?;
+        }
+        if let Some(row) = rows.first() {
+            writeln!(f, "| *random guess* | {:.1} % | | | | | | |", 100.0 * row.accuracy.chance)?;
+        }
+        Ok(())
+    }
+}
+
+/// Says how much more than the base it is.
+fn change(value: f64, base: f64) -> String {
+    if value == base { String::new() } else { format!(" ({:+.0} %)", 100.0 * (value / base - 1.0)) }
+}
