@@ -2,8 +2,8 @@
 //!
 //! - [`Plan`]: requests with sizes up and down, times and dependencies, and streams of datagrams. A page, a video, an upload, a call
 //!   and a quiet phone are plans, and several at once are one.
-//! - [`Site`]: a site drawn from published distributions, whose visits differ.
-//! - [`activities`](call): what else people do.
+//! - [`Site`]: a site drawn from published distributions, whose visits differ. [`Plan::read_har`] reads a real one.
+//! - [`call`], [`video`] and others: what else people do.
 //! - [`Access`]: the network between client and relay.
 //! - [`load`] and [`run`]: a plan through real tunnels in virtual time, and the trace of the outer flow with what it cost.
 //!
@@ -23,6 +23,7 @@ mod activity;
 mod browser;
 mod draws;
 mod framing;
+mod har;
 mod load;
 mod plan;
 mod server;
@@ -33,6 +34,7 @@ mod tests;
 pub use access::{Access, RateChange};
 pub use activity::{bulk_down, bulk_up, call, camera, chatter, idle, messaging, video};
 pub use browser::Browser;
+pub use har::HarError;
 pub use load::{Load, Run, load, run};
 pub use plan::{MAX_BYTES, MAX_ORIGINS, MAX_REQUESTS, Plan, PlanError, Protocol, Request, Stream};
 pub use server::Server;

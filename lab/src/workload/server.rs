@@ -23,7 +23,6 @@ pub struct Server {
     port: Option<Datagrams>,
     lines: Vec<Line>,
     streams: Vec<Replies>,
-    now: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -126,7 +125,6 @@ impl Line {
 
 impl Application for Server {
     fn act(&mut self, now: Instant, stack: &mut Stack) {
-        self.now = Some(now);
         self.begin(stack);
         while let Some(connection) = stack.accept() {
             self.lines.push(Line::new(connection));
@@ -143,9 +141,6 @@ impl Application for Server {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        if self.now.is_none() {
-            return None;
-        }
         let thinking = self.lines.iter().flat_map(|line| line.thinking.iter().map(|(begins, _)| *begins));
         let streams = self.streams.iter().filter(|stream| stream.left > 0).map(|stream| stream.next);
         thinking.chain(streams).min()
