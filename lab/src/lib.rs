@@ -21,7 +21,7 @@
 //! On paper, where nothing is needed but traces:
 //! - `trace`: what an observer sees of a load of a page; its files (feature `traces`).
 //! - `attack` (feature `attack`): how well he names the site, or what the user does.
-//! - `report` (feature `report`): results as JSON, and as a page.
+//! - `report` (feature `report`): results as JSON, and as a page; `plot`: what all plots have in common.
 //!
 //! But for `tunnels`, `devices`, `workload` and `study`, it knows nothing of maybetun: who runs it, in which process or thread, is the user's matter.
 //! What needs Linux and namespaces is the feature `hosts`, which is on by default.
@@ -43,6 +43,9 @@ pub mod namespace;
 pub mod network;
 #[cfg(feature = "hosts")]
 pub mod observer;
+pub mod plot;
+#[cfg(feature = "report")]
+pub mod report;
 pub mod sighting;
 #[cfg(feature = "study")]
 pub mod study;

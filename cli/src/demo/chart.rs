@@ -4,17 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use maybetun_lab::observer::Packet;
+use maybetun_lab::plot::{
+    BOTTOM, LEFT, MIDDLE, RIGHT, Scale, TOP, axis_line, close, column_axis, grid_row, label, open, ticks,
+};
 use maybetun_lab::sighting::{Direction, Kind};
-
-/// Size of every plot, in its own units: they are the pixels of a wide screen.
-const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 62.0;
-const RIGHT: f64 = WIDTH - 14.0;
-const TOP: f64 = 12.0;
-const BOTTOM: f64 = HEIGHT - 40.0;
-/// The axis between what goes up and what goes down.
-const MIDDLE: f64 = (TOP + BOTTOM) / 2.0;
 
 /// The largest UDP payload that Ethernet carries over IPv4, rounded up: the end of every size axis, in bytes.
 const LARGEST: f64 = 1_500.0;
@@ -123,38 +116,6 @@ pub(super) fn cumulative(packets: &[Packet], end_ms: f64) -> String {
     close(svg, "kB")
 }
 
-/// Maps a number to a place on the plot.
-struct Scale {
-    first: f64,
-    last: f64,
-    start: f64,
-    end: f64,
-}
-
-impl Scale {
-    fn new(first: f64, last: f64, start: f64, end: f64) -> Self {
-        Self { first, last, start, end }
-    }
-
-    fn at(&self, value: f64) -> f64 {
-        self.start + (value - self.first) / (self.last - self.first) * (self.end - self.start)
-    }
-}
-
-/// Round numbers from 0 to `last`, at most `most` and two of them.
-fn ticks(last: f64, most: usize) -> Vec<f64> {
-    let rough = last / most as f64;
-    let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|step| step * power).into_iter().find(|step| *step >= rough).unwrap_or(rough);
-    (0..).map(|index| f64::from(index) * step).take_while(|tick| *tick <= last * 1.000_001).collect()
-}
-
-/// A tick in as many digits as it needs.
-fn label(tick: f64) -> String {
-    let text = format!("{tick:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
 /// Milliseconds from the first packet to the last, never zero.
 pub(super) fn duration_ms(packets: &[Packet]) -> f64 {
     packets.last().map_or(1.0, |last| milliseconds(packets, last)).max(1.0)
@@ -166,72 +127,14 @@ fn milliseconds(packets: &[Packet], packet: &Packet) -> f64 {
     packet.at_us.saturating_sub(start) as f64 / 1_000.0
 }
 
-fn open(description: &str) -> String {
-    format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{description}\">")
-}
-
-fn close(mut svg: String, unit: &str) -> String {
-    let _ = write!(
-        svg,
-        "<text class=\"unit\" x=\"14\" y=\"{MIDDLE}\" transform=\"rotate(-90 14 {MIDDLE})\">{unit}</text></svg>"
-    );
-    svg
-}
-
-fn grid_row(svg: &mut String, y: f64, label: &str) {
-    let _ = write!(
-        svg,
-        "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-         <text class=\"row\" x=\"{}\" y=\"{:.1}\">{label}</text>",
-        LEFT - 8.0,
-        y + 4.0
-    );
-}
-
-fn axis_line(svg: &mut String, y: f64) {
-    let _ = write!(svg, "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>");
-}
-
 fn time_axis(svg: &mut String, time: &Scale) {
     column_axis(svg, time, &ticks(time.last, 12), "milliseconds since the first packet");
-}
-
-fn column_axis(svg: &mut String, scale: &Scale, ticks: &[f64], unit: &str) {
-    for tick in ticks {
-        let x = scale.at(*tick);
-        let _ = write!(
-            svg,
-            "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{BOTTOM}\"/>\
-             <text class=\"column\" x=\"{x:.1}\" y=\"{}\">{}</text>",
-            BOTTOM + 17.0,
-            label(*tick)
-        );
-    }
-    let _ = write!(svg, "<text class=\"unit\" x=\"{}\" y=\"{}\">{unit}</text>", (LEFT + RIGHT) / 2.0, HEIGHT - 5.0);
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::run::tests::example;
     use super::*;
-
-    #[test]
-    fn ticks_are_round_few_and_end_within_the_axis() {
-        assert_eq!(ticks(10.0, 5), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
-        assert_eq!(ticks(1.0, 4), [0.0, 0.5, 1.0]);
-        for last in [0.003, 1.0, 7.3, 99.0, 412.0, 1e6] {
-            let ticks = ticks(last, 8);
-            assert!(
-                (2..=9).contains(&ticks.len()) && ticks.iter().all(|tick| *tick <= last * 1.01),
-                "{last}: {ticks:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn labels_have_no_idle_zeros() {
-        assert_eq!([0.0, 0.5, 20.0, 1_500.0].map(label), ["0", "0.5", "20", "1500"]);
-    }
 
     #[test]
     fn every_packet_is_a_stroke_on_its_side() {

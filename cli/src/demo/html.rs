@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
+use maybetun_lab::plot::{STYLE, escape};
+
 use super::chart;
 use super::figures::{self, count, milliseconds};
 use super::run::Run;
-
-const STYLE: &str = include_str!("page.css");
 
 /// Returns the page.
 pub(super) fn page(runs: &[Run]) -> String {
@@ -157,33 +157,10 @@ fn table(html: &mut String, runs: &[Run]) {
     html.push_str("</table></div>\n</section>\n");
 }
 
-/// Writes the characters that mean something to HTML as references.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::run::tests::example;
     use super::*;
-
-    #[test]
-    fn what_means_something_to_html_is_escaped() {
-        assert_eq!(escape("<a href=\"x\">&'ü</a>"), "&lt;a href=&quot;x&quot;&gt;&amp;&#39;ü&lt;/a&gt;");
-        assert_eq!(escape("1 & 2"), "1 &amp; 2");
-        assert_eq!(escape(""), "");
-    }
 
     #[test]
     fn the_page_loads_nothing_from_elsewhere() {

@@ -143,20 +143,3 @@ fn a_call_a_film_and_silence_are_told_by_throughput() {
     let accuracy = shape::classify(&alike, &OPTIONS).unwrap();
     assert!(has_chance(&accuracy), "{accuracy:?}");
 }
-
-/// The size that the lab works at. `cargo test --release … -- --ignored --nocapture` prints how long it takes: no test, because
-/// its result is the machine's.
-#[test]
-#[ignore = "measures"]
-fn twenty_sites_of_sixty_visits() {
-    let loads = set(20, 60, 1, |rng, label, _| {
-        let count = 1_000 + 60 * label as usize + below(rng, 300);
-        (
-            (0..count).map(|_| (rng.next_u64() % 60_000, if rng.next_u64() % 4 == 0 { -100 } else { 1_400 })).collect(),
-            None,
-        )
-    });
-    let begin = std::time::Instant::now();
-    let accuracy = closed_world(&loads, &Options::default()).unwrap();
-    println!("{:.1?}: {} in {:?}", begin.elapsed(), accuracy.mean, accuracy.interval);
-}
