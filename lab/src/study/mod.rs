@@ -95,10 +95,10 @@ pub struct Row {
 /// How long loads took.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Times {
-    /// Seconds that half of those did not exceed that came to an end.
-    pub median: f64,
+    /// Seconds that half of those did not exceed that came to an end; `None` if none did.
+    pub median: Option<f64>,
     /// Seconds that 95 in 100 of them did not exceed.
-    pub p95: f64,
+    pub p95: Option<f64>,
     /// How many did not come to an end within ten minutes.
     pub unfinished: usize,
 }
@@ -226,7 +226,7 @@ impl Times {
         times.sort_unstable_by(f64::total_cmp);
         let at = |share: f64| {
             let place = (share * times.len() as f64).ceil() as usize;
-            times.get(place.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+            times.get(place.saturating_sub(1)).copied()
         };
         Self { median: at(0.5), p95: at(0.95), unfinished: visits.len() - times.len() }
     }

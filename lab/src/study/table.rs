@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Row, Study, Times};
+use super::{Row, Study};
 
 /// A table in Markdown. Percentages are of the row `none`, if there is one.
 impl fmt::Display for Study {
@@ -18,8 +18,10 @@ impl fmt::Display for Study {
             let [low, high] = row.accuracy.interval;
             let total = |row: &Row| row.up_bytes + row.down_bytes;
             let more = |of: &dyn Fn(&Row) -> f64| base.map_or_else(String::new, |base| change(of(row), of(base)));
-            let time = |of: fn(&Times) -> f64, times: &dyn Fn(&Row) -> Times| {
-                format!("{:.2} s{}", of(&times(row)), more(&|row| of(&times(row))))
+            let time = |of: &dyn Fn(&Row) -> Option<f64>| {
+                let Some(seconds) = of(row) else { return "never".to_owned() };
+                let more = base.and_then(of).map_or_else(String::new, |base| change(seconds, base));
+                format!("{seconds:.2} s{more}")
             };
             let unfinished = row.times.unfinished + row.bottleneck.unfinished;
             let note = if unfinished == 0 { String::new() } else { format!(" ({unfinished} unfinished)") };
@@ -35,9 +37,9 @@ impl fmt::Display for Study {
                 row.up_bytes / 1e3,
                 more(&|row| row.up_bytes),
                 row.up_bytes / row.down_bytes,
-                time(|times| times.median, &|row| row.times),
-                time(|times| times.p95, &|row| row.times),
-                time(|times| times.median, &|row| row.bottleneck),
+                time(&|row| row.times.median),
+                time(&|row| row.times.p95),
+                time(&|row| row.bottleneck.median),
             )?;
         }
         if let Some(row) = rows.first() {

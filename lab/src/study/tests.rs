@@ -36,7 +36,8 @@ fn what_an_observer_makes_of_a_defense_and_what_it_costs_is_in_order() {
     assert!(rate.accuracy.mean < none.accuracy.mean, "{rate:?}");
     assert!(none.up_bytes < size.up_bytes && size.up_bytes < rate.up_bytes);
     assert!(study.rows.iter().all(|row| row.times.unfinished == 0 && row.times.median <= row.times.p95));
-    assert!(study.rows.iter().all(|row| row.bottleneck.median > row.times.median));
+    // What is sent at a constant rate does not fit the narrow link.
+    assert!(study.rows[..2].iter().all(|row| row.bottleneck.median > row.times.median), "{study}");
 }
 
 #[test]
