@@ -1,7 +1,7 @@
 //! What a defense is worth: what an observer makes of loads with it, and what it costs.
 //!
 //! Sites are drawn from a seed, each visit of one differs, and each is loaded through a tunnel of its own in virtual time, with the
-//! defense at both ends. The observer has labelled loads with the same defense, and names the sites of others ([`attack`](crate::attack)).
+//! defense at both ends. The observer has labelled loads with the same defense, and names the sites of others ([`attack`]).
 //! A trace lasts to the next load: it goes on for [`Options::reading`] when the page is there.
 
 mod defense;
