@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let count = 1_000 + 60 * u64::from(label) + rng.next_u64() % 300;
         let passages = (0..count).map(|_| {
             let (direction, size) =
-                if rng.next_u64() % 4 == 0 { (Direction::Upload, 100) } else { (Direction::Download, 1_400) };
+                if rng.next_u64().is_multiple_of(4) { (Direction::Upload, 100) } else { (Direction::Download, 1_400) };
             Passage { at: Duration::from_millis(rng.next_u64() % 60_000), direction, size }
         });
         loads.push(Labelled { label, visit, draw: None, trace: Trace::sorted(passages.collect())? });

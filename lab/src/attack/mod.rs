@@ -95,8 +95,8 @@ pub enum AttackError {
     /// A label would be tested that was not learnt.
     #[error("label {label} has loads of {draws} draws: expected at least one for each of {folds} folds")]
     TooFewDraws {
-        /// Which label, by its place among the labels; the caller sees the label itself.
-        label: usize,
+        /// Which label.
+        label: u32,
         /// Draws that have loads of it; loads without a draw are draws of their own.
         draws: usize,
         /// Folds that were asked for.
@@ -162,12 +162,7 @@ impl<'a> Trial<'a> {
         let classes: Vec<usize> =
             loads.iter().map(|load| labels.partition_point(|label| *label < load.label)).collect();
         let draws: Vec<_> = loads.iter().map(|load| load.draw).collect();
-        let folds = folds::assign(&classes, &draws, folds, seed).map_err(|error| match error {
-            AttackError::TooFewDraws { label, draws, folds } => {
-                AttackError::TooFewDraws { label: labels[label] as usize, draws, folds }
-            }
-            error => error,
-        })?;
+        let folds = folds::assign(&classes, &labels, &draws, folds, seed)?;
         let rows: Vec<_> = loads.iter().map(row).collect();
         Ok(Self { options, table: Table::new(&rows), labels, classes, folds })
     }

@@ -35,7 +35,7 @@ fn set(
 
 /// A load of `count` datagrams at any time in 3 s, which tell nothing but how many they are.
 fn noise(rng: &mut Xoshiro256PlusPlus, count: usize) -> Vec<(u64, i32)> {
-    (0..count).map(|_| (rng.next_u64() % 3_000, if rng.next_u64() % 4 == 0 { -100 } else { 1_400 })).collect()
+    (0..count).map(|_| (rng.next_u64() % 3_000, if rng.next_u64().is_multiple_of(4) { -100 } else { 1_400 })).collect()
 }
 
 fn has_chance(accuracy: &Accuracy) -> bool {

@@ -77,9 +77,10 @@ impl<'a, R: Read + Seek> Array<'a, R> {
         let mut bytes = [0; 8];
         self.reader.read_exact(&mut bytes[..width]).map_err(|error| {
             let place = format_args!("{}, row {row}", self.name).to_string();
-            match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => FormatError::at(place, "it ends there"),
-                _ => FormatError::at(place, error),
+            if error.kind() == std::io::ErrorKind::UnexpectedEof {
+                FormatError::at(place, "it ends there")
+            } else {
+                FormatError::at(place, error)
             }
         })?;
         let bits = u64::from_le_bytes(bytes);

@@ -172,7 +172,7 @@ fn times<R: Read + Seek>(zip: &mut ZipArchive<R>, loads: usize) -> Result<Option
                 return Err(invalid(&format_args!("more than {MAX_DATAGRAMS} datagrams in all")));
             }
             let nanoseconds = (seconds.abs() * 1e9).round();
-            if !(nanoseconds <= super::MAX_TIME.as_nanos() as f64) {
+            if !(0.0..=super::MAX_TIME.as_nanos() as f64).contains(&nanoseconds) {
                 return Err(invalid(&format_args!("a time of {seconds} s: expected at most {:?}", super::MAX_TIME)));
             }
             let direction = if seconds > 0.0 { Direction::Upload } else { Direction::Download };
@@ -207,10 +207,7 @@ fn sizes<R: Read + Seek>(zip: &mut ZipArchive<R>, traces: &mut [Vec<Passage>]) -
 }
 
 pub(super) fn failed(error: ZipError) -> FormatError {
-    match error {
-        ZipError::Io(error) => FormatError::Io(error),
-        error => FormatError::at("the zip file", error),
-    }
+    if let ZipError::Io(error) = error { FormatError::Io(error) } else { FormatError::at("the zip file", error) }
 }
 
 #[cfg(test)]
