@@ -3,7 +3,7 @@
 //! `RF_fextract.py`). Times are seconds, in is down, out is up.
 //!
 //! Where the list varies in length, so that one column means different things in different traces there, it does not here: the
-//! concentrations and the counts of each second at its end have [`LISTED`] columns each. The smallest concentration, which the
+//! concentrations and the counts of each second at its end have 60 columns each. The smallest concentration, which the
 //! program computes and leaves out, is in.
 
 use crate::attack::statistics::{deviation, largest, mean, quantile, smallest};
