@@ -1,8 +1,7 @@
 //! Extremely randomised trees: P. Geurts, D. Ernst and L. Wehenkel, "Extremely randomized trees", Machine Learning 63 (2006),
 //! with Gini's impurity, as scikit-learn's `ExtraTreesClassifier` has them.
 //!
-//! Of our own, because the crates that grow trees sort every column for every tree, or grow no such classifier (smartcore has
-//! extremely randomised trees for regression only). A random threshold needs no sort.
+//! Of our own: smartcore, the crate for trees that the lab has, grows extremely randomised ones for regression only.
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
