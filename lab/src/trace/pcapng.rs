@@ -208,6 +208,9 @@ impl<R: Read> Blocks<R> {
         if head.is_empty() {
             return Ok(None);
         }
+        if head.len() < 12 {
+            return Err(invalid(&format_args!("it ends after {} bytes: expected 12 or more", head.len())));
+        }
         let word = |from: usize, is_big| Fields { body: &head, is_big }.u32(from).map_err(|problem| invalid(&problem));
         if word(0, false)? == SECTION {
             self.is_big = match (word(8, false)?, word(8, true)?) {
@@ -296,6 +299,19 @@ mod tests {
         let mut bytes = Vec::new();
         write(&mut bytes, &trace).unwrap();
         bytes
+    }
+
+    #[test]
+    fn a_capture_that_ends_anywhere_is_refused_or_shorter() {
+        let mut capture = Vec::new();
+        let passage = Passage { at: Duration::ZERO, direction: Direction::Upload, size: 100 };
+        write(&mut capture, &Trace::sorted(vec![passage; 2]).unwrap()).unwrap();
+        let whole: Vec<_> = (0..=capture.len()).filter(|length| read(&capture[..*length], None).is_ok()).collect();
+        assert_eq!(whole.len(), 4, "behind each block: {whole:?}");
+        // Of no kind that is known, and too short for its end.
+        for length in 1..12 {
+            assert!(read(&b"\x0a\x01\0\0\x0c\0\0\0M\0\0"[..length], None).is_err());
+        }
     }
 
     #[test]
