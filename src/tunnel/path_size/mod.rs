@@ -255,10 +255,12 @@ impl PathSize {
 
     /// Returns the next frame, which leaves now.
     pub(super) fn next_frame(&mut self, full: usize, now: Instant, rng: &mut impl RngCore) -> Option<PathFrame> {
+        // What waited may be of a size that is too large by now: both ends agree anew, and MTUs change.
         if let Some((number, size)) = self.owed.take() {
-            return Some(self.frame(ECHO, number, size, full));
+            return Some(self.frame(ECHO, number, size.min(full), full));
         }
         let mut probe = self.probe.filter(|probe| probe.at.is_none())?;
+        probe.size = probe.size.min(full);
         if probe.tries == 0 {
             probe.number = self.number.wrapping_add(1);
         }

@@ -307,3 +307,19 @@ proptest! {
         prop_assert!(one == other && one <= link && one + GRAIN > link, "{one}, {other} of {link}");
     }
 }
+
+#[test]
+fn no_probe_is_larger_than_what_has_become_of_the_one_size() {
+    let (mut path, mut rng, now) = (PathSize::default(), ChaCha20Rng::seed_from_u64(1), Instant::now());
+    path.set_can_probe(true, FULL);
+    assert_eq!(path.next_frame(FULL, now, &mut rng).unwrap().size, FULL);
+    // It is lost; meanwhile the ends have agreed anew, and the peer has a smaller MTU.
+    let full = 1_280;
+    let mut sizes = Vec::new();
+    for second in 1..20 {
+        let now = now + Duration::from_secs(second);
+        path.handle_timeout(full, now);
+        sizes.extend(path.next_frame(full, now, &mut rng).map(|frame| frame.size));
+    }
+    assert!(!sizes.is_empty() && sizes.iter().all(|size| *size <= full), "{sizes:?}");
+}
