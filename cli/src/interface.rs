@@ -1,5 +1,7 @@
 //! Interface names: which are possible, and which exist.
 
+use std::path::Path;
+
 /// Most bytes in the name of an interface: `IFNAMSIZ` of Linux, less its final zero.
 const MAX_LENGTH: usize = 15;
 
@@ -23,6 +25,12 @@ pub(crate) fn parse_name(text: &str) -> Result<String, String> {
 /// Tells whether an interface called `name` exists in this network namespace.
 pub(crate) fn exists(name: &str) -> bool {
     nix::net::if_::if_nametoindex(name).is_ok()
+}
+
+/// Tells whether the interface called `name` was made by something else than /dev/net/tun, as far as it can be seen.
+pub(crate) fn is_no_tun(name: &str) -> bool {
+    let interface = Path::new("/sys/class/net").join(name);
+    interface.exists() && !interface.join("tun_flags").exists()
 }
 
 /// Returns the names of the TUN interfaces of this network namespace, in order. Every user may see them; what is behind them

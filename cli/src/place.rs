@@ -104,15 +104,15 @@ fn is_elsewhere_in(shared: &Path, own: &Path, name: &str) -> bool {
 /// Returns the directory in which the socket of the tunnel called `name` is, if there is any.
 ///
 /// # Errors
-/// When there is one in another network namespace only. It is asked all the same if its interface is here: then somebody
-/// has moved it.
+/// When there is one in another network namespace only. It is asked all the same if its interface may be here: then somebody
+/// has moved it. An interface of another kind is not its own, whatever its name.
 pub(crate) fn of_socket(name: &str) -> anyhow::Result<PathBuf> {
     let own = directory();
     // Without its socket, one that is about to make it, or died.
     if socket_in(&own, name).exists() || own.join(format!("{name}.running")).exists() {
         return Ok(own);
     }
-    if !interface::exists(name) && is_elsewhere(name) {
+    if (!interface::exists(name) || interface::is_no_tun(name)) && is_elsewhere(name) {
         let message = format!("no tunnel {name} in this network namespace: there is one of that name in another");
         return Err(Failure::error(Exit::NoInterface, message));
     }

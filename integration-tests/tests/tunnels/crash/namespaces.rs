@@ -45,11 +45,17 @@ fn tunnels_of_one_name_in_two_namespaces_do_not_meet() {
     let socket = Path::new(SHARED).join(format!("{name}.sock"));
     up(&one, &name);
 
-    // One that runs elsewhere is neither shown nor stopped.
-    for command in ["status", "down"] {
-        let told = maybetun(&other.client, &format!("{command} {name}"));
-        assert!(told.code == Some(6) && told.stderr.contains("in another"), "{told:#?}");
+    // One that runs elsewhere is neither shown, changed nor stopped; not even where something else has its name.
+    for is_named in [false, true] {
+        if is_named {
+            other.client.ip(&format!("link add {name} type bridge"));
+        }
+        for command in ["status NAME", "defense NAME off", "down NAME"] {
+            let told = maybetun(&other.client, &command.replace("NAME", &name));
+            assert!(told.code == Some(6) && told.stderr.contains("in another"), "{told:#?}");
+        }
     }
+    other.client.ip(&format!("link del {name}"));
     up(&other, &name);
     assert_serves(&one, &name);
 
