@@ -27,18 +27,25 @@ pub(crate) fn exists(name: &str) -> bool {
     nix::net::if_::if_nametoindex(name).is_ok()
 }
 
+/// Where the interfaces of this network namespace are.
+const INTERFACES: &str = "/sys/class/net";
+
+/// Tells whether /dev/net/tun has made the interface that is at this place there.
+fn is_tun(interface: &Path) -> bool {
+    interface.join("tun_flags").exists()
+}
+
 /// Tells whether the interface called `name` was made by something else than /dev/net/tun, as far as it can be seen.
 pub(crate) fn is_no_tun(name: &str) -> bool {
-    let interface = Path::new("/sys/class/net").join(name);
-    interface.exists() && !interface.join("tun_flags").exists()
+    let interface = Path::new(INTERFACES).join(name);
+    interface.exists() && !is_tun(&interface)
 }
 
 /// Returns the names of the TUN interfaces of this network namespace, in order. Every user may see them; what is behind them
 /// need not be a tunnel of WireGuard's.
 pub(crate) fn tun_names() -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir("/sys/class/net") else { return Vec::new() };
-    // `tun_flags` is there for what /dev/net/tun has made.
-    let tuns = entries.flatten().filter(|entry| entry.path().join("tun_flags").exists());
+    let Ok(entries) = std::fs::read_dir(INTERFACES) else { return Vec::new() };
+    let tuns = entries.flatten().filter(|entry| is_tun(&entry.path()));
     let mut names: Vec<String> = tuns.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
     names

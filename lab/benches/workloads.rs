@@ -5,31 +5,15 @@
 
 use std::error::Error;
 use std::io::{self, Write as _};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use maybetun::settings::{DefenseChange, EphemeralSettings, Tier};
+use maybetun_lab::on_all_cores;
 use maybetun_lab::workload::{Access, Load, Site, load};
 
 /// Loads pages, each of another site, on all cores.
-fn loads(pages: u64, defense: Option<&DefenseChange>) -> Vec<Load> {
-    let next = AtomicU64::new(0);
-    let cores = thread::available_parallelism().map_or(1, Into::into);
-    let work = || {
-        let mut loads = Vec::new();
-        loop {
-            let page = next.fetch_add(1, Ordering::Relaxed);
-            if page >= pages {
-                return loads;
-            }
-            loads.push(load(&Site::generate(page), 1, &Access::default(), defense, page));
-        }
-    };
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
-    })
+fn loads(pages: usize, defense: Option<&DefenseChange>) -> Vec<Load> {
+    on_all_cores(pages, |page| load(&Site::generate(page as u64), 1, &Access::default(), defense, page as u64))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -49,12 +33,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         let median = times.get(times.len() / 2).copied().unwrap_or_default();
         let datagrams: usize = loads.iter().map(|load| load.trace.len()).sum();
         let [up, down] = [|load: &Load| load.up, |load: &Load| load.down]
-            .map(|bytes| loads.iter().map(bytes).sum::<u64>() / pages.max(1) / 1_000);
+            .map(|bytes| loads.iter().map(bytes).sum::<u64>() / pages.max(1) as u64 / 1_000);
         writeln!(
             io::stdout(),
             "{name}: {rate:.0} pages a minute; {} of {pages} loaded, median {median:.2?}; {} datagrams, {up} kB up, {down} kB down a page",
             times.len(),
-            datagrams as u64 / pages.max(1),
+            datagrams / pages.max(1),
         )?;
     }
     Ok(())

@@ -26,6 +26,7 @@
 //! But for `tunnels`, `devices`, `workload` and `study`, it knows nothing of maybetun: who runs it, in which process or thread, is the user's matter.
 //! What needs Linux and namespaces is the feature `hosts`, which is on by default.
 
+mod all_cores;
 #[cfg(feature = "attack")]
 pub mod attack;
 #[cfg(feature = "hosts")]
@@ -56,6 +57,8 @@ pub mod tunnels;
 pub mod virtual_network;
 #[cfg(feature = "workloads")]
 pub mod workload;
+
+pub use all_cores::on_all_cores;
 
 /// The example of the document for researchers, as a test.
 #[cfg(all(doctest, feature = "virtual-time"))]

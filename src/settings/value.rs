@@ -99,45 +99,27 @@ fn word<T: FromStr>(text: &str, _: Spelling) -> Option<T> {
     text.parse().ok()
 }
 
-fn as_word<T: Display>(value: &T) -> Value {
-    Value::Word(value.to_string())
+/// Returns the kind of what is one of some words: in a usage, in quotes as a message has them, and one by one.
+const fn words<T: Display>(
+    values: &'static str,
+    quoted: &'static str,
+    examples: &'static [&'static str],
+    read: fn(&str, Spelling) -> Option<T>,
+) -> Kind<T> {
+    Kind { values, expected: quoted, json: quoted, examples, read, value: |value| Value::Word(value.to_string()) }
 }
 
-pub(super) const ROLE: Kind<Role> = Kind {
-    values: "client|relay",
-    expected: "\"client\" or \"relay\"",
-    json: "\"client\" or \"relay\"",
-    examples: &["client", "relay"],
-    read: |text, _| role_from_name(text),
-    value: as_word,
-};
+pub(super) const ROLE: Kind<Role> =
+    words("client|relay", r#""client" or "relay""#, &["client", "relay"], |text, _| role_from_name(text));
 
-pub(super) const TIER: Kind<Tier> = Kind {
-    values: "size|padding|blocking",
-    expected: "\"size\", \"padding\" or \"blocking\"",
-    json: "\"size\", \"padding\" or \"blocking\"",
-    examples: &["size", "padding", "blocking"],
-    read: word,
-    value: as_word,
-};
+pub(super) const TIER: Kind<Tier> =
+    words("size|padding|blocking", r#""size", "padding" or "blocking""#, &["size", "padding", "blocking"], word);
 
-pub(super) const STRENGTH: Kind<Strength> = Kind {
-    values: "low|medium|high",
-    expected: "\"low\", \"medium\" or \"high\"",
-    json: "\"low\", \"medium\" or \"high\"",
-    examples: &["low", "medium", "high"],
-    read: word,
-    value: as_word,
-};
+pub(super) const STRENGTH: Kind<Strength> =
+    words("low|medium|high", r#""low", "medium" or "high""#, &["low", "medium", "high"], word);
 
-pub(super) const POLICY: Kind<NegotiationPolicy> = Kind {
-    values: "require|prefer|off",
-    expected: "\"require\", \"prefer\" or \"off\"",
-    json: "\"require\", \"prefer\" or \"off\"",
-    examples: &["require", "prefer", "off"],
-    read: word,
-    value: as_word,
-};
+pub(super) const POLICY: Kind<NegotiationPolicy> =
+    words("require|prefer|off", r#""require", "prefer" or "off""#, &["require", "prefer", "off"], word);
 
 pub(super) const SWITCH: Kind<bool> = Kind {
     values: "on|off",

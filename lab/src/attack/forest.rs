@@ -3,12 +3,10 @@
 //!
 //! Of our own: smartcore, the crate for trees that the lab has, grows extremely randomised ones for regression only.
 
-use std::num::NonZero;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-
 use rand_core::{RngCore as _, SeedableRng as _};
 use rand_xoshiro::Xoshiro256PlusPlus;
+
+use crate::on_all_cores;
 
 /// Numbers in columns: all of the first feature, then all of the second.
 pub(crate) struct Table {
@@ -60,31 +58,12 @@ impl Forest {
         let varying: Vec<usize> = (0..lesson.table.columns.len())
             .filter(|&column| bounds(&lesson.table.columns[column], &lesson.rows).is_some())
             .collect();
-        let next = AtomicUsize::new(0);
-        let grow = || {
-            let mut grown = Vec::new();
-            loop {
-                let tree = next.fetch_add(1, Ordering::Relaxed);
-                if tree >= trees {
-                    return grown;
-                }
-                // Seeds of neighbouring trees are spread by the generator's own SplitMix64.
-                let rng = Xoshiro256PlusPlus::seed_from_u64(seed.rotate_left(32) ^ tree as u64);
-                grown.push((
-                    tree,
-                    Grower { lesson, columns: varying.clone(), rng, counts: Counts::new(lesson.count) }.grow(),
-                ));
-            }
-        };
-        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(trees.max(1));
-        let mut grown: Vec<(usize, Tree)> = thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(grow)).collect();
-            let own = grow();
-            let others = others.into_iter().flat_map(|other| other.join().expect("growing a tree does not panic"));
-            others.chain(own).collect()
+        let trees = on_all_cores(trees, |tree| {
+            // Seeds of neighbouring trees are spread by the generator's own SplitMix64.
+            let rng = Xoshiro256PlusPlus::seed_from_u64(seed.rotate_left(32) ^ tree as u64);
+            Grower { lesson, columns: varying.clone(), rng, counts: Counts::new(lesson.count) }.grow()
         });
-        grown.sort_by_key(|(index, _)| *index);
-        Self { trees: grown.into_iter().map(|(_, tree)| tree).collect(), classes: lesson.count }
+        Self { trees, classes: lesson.count }
     }
 
     /// Names the class of a row: the one with the largest sum of the trees' shares; of several, the first.

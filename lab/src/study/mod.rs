@@ -9,14 +9,13 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use maybetun::settings::{DefenseChange, Role};
 use serde::Serialize;
 
 use crate::attack::{self, Accuracy, AttackError, closed_world};
+use crate::on_all_cores;
 use crate::trace::{Direction, Labelled, Passage, Trace, TraceError};
 use crate::tunnels::client;
 use crate::workload::{Access, Load, Run, Site, run};
@@ -181,32 +180,16 @@ impl Visit {
     }
 }
 
-/// Loads each site so often, on all cores. The order does not matter, and is always the same.
+/// Loads each site so often, on all cores.
 fn loads(options: &Options, sites: &[Site], defense: &Defense, access: &Access, visits: u32) -> Vec<Visit> {
-    let count = sites.len() * visits as usize;
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= count {
-                return done;
-            }
-            let (site, visit) = (number / visits as usize, (number % visits as usize) as u32);
-            let seed = seed_of(options.seed, number as u64);
-            let defense = both(defense);
-            let run = Run { after: options.reading, defense, ..Run::new(access, None, seed) };
-            let load = self::run(sites[site].visit(visit.into()), &run);
-            done.push((number, Visit { site: site as u32, visit, seed, load }));
-        }
-    };
-    let cores = thread::available_parallelism().map_or(1, Into::into);
-    let mut all: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().expect("a load does not panic")).collect()
-    });
-    all.sort_by_key(|(number, _)| *number);
-    all.into_iter().map(|(_, visit)| visit).collect()
+    let defense = both(defense);
+    on_all_cores(sites.len() * visits as usize, |number| {
+        let (site, visit) = (number / visits as usize, (number % visits as usize) as u32);
+        let seed = seed_of(options.seed, number as u64);
+        let run = Run { after: options.reading, defense: defense.clone(), ..Run::new(access, None, seed) };
+        let load = self::run(sites[site].visit(visit.into()), &run);
+        Visit { site: site as u32, visit, seed, load }
+    })
 }
 
 /// Returns what the client and the relay are told to run.

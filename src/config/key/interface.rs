@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::super::value::{self, Dns};
 use super::super::{Hook, Table};
-use super::{About, InterfaceKey, List, Live, Reader, Say, Value};
+use super::{InterfaceKey, Live, Say, Value};
 
 macro_rules! keys {
     ($($name:literal {
@@ -18,15 +18,7 @@ macro_rules! keys {
         say: |$said:ident, $say:ident| $tell:expr,
     })*) => {
         pub(super) const KEYS: &[InterfaceKey] = &[$(InterfaceKey {
-            about: About {
-                name: $name,
-                reader: Reader::$reader,
-                list: List::$list,
-                #[cfg(test)]
-                takes: $takes,
-                #[cfg(test)]
-                without: $without,
-            },
+            about: about!($name, $reader, $list, $takes, $without),
             live: Live::$live,
             set: |$set, $value| {
                 $read;

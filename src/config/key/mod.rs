@@ -3,6 +3,21 @@
 //! A new key is a row of [`interface::KEYS`] or [`peer::KEYS`]; one of a defense is a row of
 //! [`DefenseOptions::SETTINGS`], which files have without more.
 
+/// Makes what is to be known of a key of what its row says.
+macro_rules! about {
+    ($name:literal, $reader:ident, $list:ident, $takes:literal, $without:literal) => {
+        $crate::config::key::About {
+            name: $name,
+            reader: $crate::config::key::Reader::$reader,
+            list: $crate::config::key::List::$list,
+            #[cfg(test)]
+            takes: $takes,
+            #[cfg(test)]
+            without: $without,
+        }
+    };
+}
+
 mod interface;
 mod peer;
 

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::super::Peer;
 use super::super::value::{self, AllowedIps, Invalid};
-use super::{About, List, PeerKey, Reader};
+use super::PeerKey;
 use crate::keys::{PresharedKey, PublicKey};
 use crate::settings::{AllowedIpChange, Setting, Spelling};
 
@@ -46,15 +46,7 @@ macro_rules! keys {
         say: |$said:ident, $say:ident| $tell:expr,
     })*) => {
         pub(super) const KEYS: &[PeerKey] = &[$(PeerKey {
-            about: About {
-                name: $name,
-                reader: Reader::$reader,
-                list: List::$list,
-                #[cfg(test)]
-                takes: $takes,
-                #[cfg(test)]
-                without: $without,
-            },
+            about: about!($name, $reader, $list, $takes, $without),
             set: |$set, $value| {
                 $read;
                 Ok(())

@@ -255,7 +255,7 @@ impl PathSize {
 
     /// Returns the next frame, which leaves now.
     pub(super) fn next_frame(&mut self, full: usize, now: Instant, rng: &mut impl RngCore) -> Option<PathFrame> {
-        // What waited may be of a size that is too large by now: both ends agree anew, and MTUs change.
+        // Nothing larger than both ends' MTU takes ever leaves, whatever was asked, and whatever they took when it was.
         if let Some((number, size)) = self.owed.take() {
             return Some(self.frame(ECHO, number, size.min(full), full));
         }
@@ -292,8 +292,7 @@ impl PathSize {
             return false;
         }
         if kind == PROBE {
-            // Nothing larger than both ends' MTU takes ever leaves, whatever was asked.
-            self.owed = Some((number, size.min(full)));
+            self.owed = Some((number, size));
         }
         if !self.can_probe {
             // The peer may know of the agreement first.
