@@ -40,7 +40,7 @@ macro_rules! entries {
     };
 }
 
-static CATALOGUE: [Entry; 11] = entries![
+static CATALOGUE: [Entry; 12] = entries![
     "break-pad",
     "constant-rate",
     "constant-size",
@@ -52,6 +52,7 @@ static CATALOGUE: [Entry; 11] = entries![
     "regulator-light",
     "scrambler",
     "tamaraw",
+    "tamaraw-fast",
 ];
 
 /// Returns all defenses of the catalogue, in the order of their names.

@@ -19,8 +19,16 @@ impl Defense {
     /// # Errors
     /// Never, as long as the catalogue has them.
     pub fn usual() -> Result<Vec<Self>, UnknownDefense> {
-        let named =
-            ["constant-size", "front", "break-pad", "interspace", "regulator-light", "tamaraw", "constant-rate"];
+        let named = [
+            "constant-size",
+            "front",
+            "break-pad",
+            "interspace",
+            "regulator-light",
+            "tamaraw",
+            "tamaraw-fast",
+            "constant-rate",
+        ];
         let named = named.iter().map(|name| Self::parse(name));
         let tiers = [Tier::Padding, Tier::Blocking];
         let drawn =
@@ -86,7 +94,7 @@ mod tests {
     #[test]
     fn names_are_read_as_they_are_written() {
         let usual = Defense::usual().unwrap();
-        assert_eq!(usual.len(), 14);
+        assert_eq!(usual.len(), 15);
         for defense in usual {
             assert_eq!(Defense::parse(&defense.name()), Ok(defense));
         }

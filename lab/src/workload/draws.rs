@@ -31,6 +31,12 @@ impl Draws {
         least + (most - least) * self.fraction()
     }
 
+    /// Returns a factor from 1/`most` to `most`, as often below 1 as above, and rarely far from it.
+    pub(super) fn times(&mut self, most: f64) -> f64 {
+        let far = 1.0 + (most - 1.0) * self.fraction() * self.fraction();
+        if self.happens(0.5) { far } else { 1.0 / far }
+    }
+
     /// Returns a number below `end`, which is not 0.
     pub(super) fn below(&mut self, end: usize) -> usize {
         ((self.fraction() * end as f64) as usize).min(end - 1)

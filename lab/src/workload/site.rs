@@ -45,18 +45,23 @@ const KINDS: [(Kind, f64, f64); 5] = [
     (Kind::Other, 24.0, 29.0),
 ];
 
-/// How much an object differs from visit to visit. How many of each there are, is ours.
+/// How much an object differs from visit to visit. How many of each there are, and how much, is ours ([`Site::visit`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     /// Not at all.
     Never,
     /// By a few percent: a document with other text.
     Slightly,
-    /// Another object each time, from half to twice the size: the picture of another piece of news.
+    /// One of a few, which the visit's version of the page decides: a test, a campaign, a notice of consent.
+    Version,
+    /// Another object each time: the picture of another piece of news.
     News,
-    /// The same, and it is there every other time.
+    /// Another each time, if there is one: what fills the place of an advert, and what that brings along.
     Advert,
 }
+
+/// How many versions of a page there are at most.
+const VERSIONS: usize = 4;
 
 #[derive(Debug, Clone)]
 struct Template {
@@ -68,6 +73,7 @@ struct Template {
 #[derive(Debug, Clone)]
 pub struct Site {
     seed: u64,
+    versions: usize,
     objects: Vec<Template>,
 }
 
@@ -82,6 +88,7 @@ impl Site {
         // A page of many objects tends to be a large one.
         let bytes = 1_000.0 * at(&KILOBYTES, rank + draws.between(-0.15, 0.15));
         let origins = 1 + draws.below(4);
+        let versions = 1 + draws.below(VERSIONS);
         let mut objects = vec![object(Kind::Document, 18_000.0 * draws.of(&SPREAD), vec![], 0, &mut draws)];
         for (kind, size) in sizes(count - 1, bytes, &mut draws) {
             let after = named_by(kind, &objects, &mut draws);
@@ -90,36 +97,46 @@ impl Site {
             objects.push(object(kind, size, vec![after], origin, &mut draws));
         }
         let objects = objects.into_iter().map(|(_, template)| template).collect();
-        Self { seed, objects }
+        Self { seed, versions, objects }
     }
 
     /// Returns the page as it is at a visit: the same for the same number.
+    ///
+    /// A visit sees one version of up to four, other news, and as many of the adverts as are sold then: from none to all of
+    /// them, so that they come and go together. Server and browser are busier at one time than at another.
     ///
     /// # Panics
     /// Never: what is drawn is within what a plan may be.
     pub fn visit(&self, visit: u64) -> Plan {
         let mut draws = Draws::new(self.seed, visit.wrapping_add(1));
+        let version = draws.below(self.versions);
+        let sold = draws.fraction();
+        let [server, browser] = [0; 2].map(|_| draws.times(2.0));
         let mut requests: Vec<Request> = Vec::new();
         // Where each object is among those that are there; what an advert would name is named by its parent.
         let mut places = Vec::new();
-        for Template { change, request } in &self.objects {
+        for (number, Template { change, request }) in self.objects.iter().enumerate() {
             // As many draws for each object, so that a change of one is no change of others.
             let [is_there, size, up] = [0; 3].map(|_| draws.fraction());
             let after: Vec<usize> = request.after.iter().map(|after| places[*after]).collect();
-            if *change == Change::Advert && is_there < 0.5 {
+            if *change == Change::Advert && is_there >= sold {
                 places.push(after.first().copied().unwrap_or(0));
                 continue;
             }
             let factor = match change {
                 Change::Never => 1.0,
                 Change::Slightly => 0.95 + 0.1 * size,
-                Change::News | Change::Advert => 0.5 + 1.5 * size,
+                // The same at each visit that sees the version.
+                Change::Version => Draws::new(self.seed ^ number as u64, version as u64).times(4.0),
+                Change::News => at(&[0.25, 0.5, 0.8, 1.25, 2.0, 4.0], size),
+                Change::Advert => at(&SPREAD, size),
             };
             let down = (f64::from(request.down) * factor) as u32;
             // Cookies and paths differ by some bytes.
             let up = request.up + (up * 8.0) as u32;
+            let (delay, think) = (request.delay.mul_f64(browser), request.think.mul_f64(server));
             places.push(requests.len());
-            requests.push(Request { after, down, up, ..request.clone() });
+            requests.push(Request { after, down, up, delay, think, ..request.clone() });
         }
         Plan::new(requests, Vec::new()).expect("what is drawn is within what a plan may be")
     }
@@ -173,8 +190,9 @@ fn named_by(kind: Kind, objects: &[(Kind, Template)], draws: &mut Draws) -> usiz
 fn object(kind: Kind, size: f64, after: Vec<usize>, origin: usize, draws: &mut Draws) -> (Kind, Template) {
     let change = match (kind, draws.fraction()) {
         (Kind::Document, _) => Change::Slightly,
-        (Kind::Image, drawn) if drawn < 0.3 => Change::News,
-        (Kind::Image | Kind::Other, drawn) if drawn > 0.75 => Change::Advert,
+        (Kind::Image, drawn) if drawn < 0.4 => Change::News,
+        (Kind::Image | Kind::Other | Kind::Script, drawn) if drawn > 0.75 => Change::Advert,
+        (Kind::Image | Kind::Other | Kind::Script, drawn) if drawn > 0.6 => Change::Version,
         (Kind::Other, _) => Change::Slightly,
         (Kind::Script | Kind::Style | Kind::Image | Kind::Font, _) => Change::Never,
     };

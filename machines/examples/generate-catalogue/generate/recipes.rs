@@ -43,6 +43,7 @@ pub(crate) fn all() -> Vec<Recipe> {
         regulator_light(),
         scrambler(),
         tamaraw(),
+        tamaraw_fast(),
     ]
 }
 
@@ -176,17 +177,33 @@ fn scrambler() -> Recipe {
     }
 }
 
+/// Cai et al.'s paper.
+const TAMARAW_SOURCE: &str = "Cai et al., A Systematic Approach to Developing and Evaluating Website Fingerprinting Defenses, \
+                              CCS 2014, https://doi.org/10.1145/2660267.2660362";
+
 fn tamaraw() -> Recipe {
-    // Rates in seconds a packet, the window without normal packets that ends it in microseconds.
-    let tamaraw = |rate| StaticMachine::Tamaraw { p: rate, stop_window: 1_000_000.0 };
     Recipe {
         name: "tamaraw",
         description: "Sends 25 packets a second up and 83 down while there is traffic",
-        source: "Cai et al., A Systematic Approach to Developing and Evaluating Website Fingerprinting Defenses, CCS 2014, \
-                 https://doi.org/10.1145/2660267.2660362",
-        client: drawn(tamaraw(0.04), "tamaraw client"),
-        relay: drawn(tamaraw(0.012), "tamaraw relay"),
+        source: TAMARAW_SOURCE,
+        client: drawn(tamaraw_machine(0.04), "tamaraw client"),
+        relay: drawn(tamaraw_machine(0.012), "tamaraw relay"),
     }
+}
+
+fn tamaraw_fast() -> Recipe {
+    Recipe {
+        name: "tamaraw-fast",
+        description: "Sends 250 packets a second up and 1,000 down while there is traffic (Tamaraw at the rates of a VPN)",
+        source: TAMARAW_SOURCE,
+        client: drawn(tamaraw_machine(0.004), "tamaraw-fast client"),
+        relay: drawn(tamaraw_machine(0.001), "tamaraw-fast relay"),
+    }
+}
+
+/// Takes seconds a packet. A second without normal packets ends it.
+fn tamaraw_machine(seconds: f64) -> StaticMachine {
+    StaticMachine::Tamaraw { p: seconds, stop_window: 1_000_000.0 }
 }
 
 /// Builds a machine, with random choices that its label seeds.
