@@ -4,6 +4,7 @@ use crate::trace::Trace;
 
 pub mod k_fingerprinting;
 pub mod matrix;
+pub mod pace;
 pub mod sizes;
 
 /// Which features the attack has.
@@ -18,7 +19,7 @@ pub enum Features {
     KFingerprinting,
     /// The matrix of Robust Fingerprinting: numbers of datagrams alone, as Tor's observer has them.
     Matrix,
-    /// Both.
+    /// Both, and the pace.
     #[default]
     All,
 }
@@ -30,7 +31,7 @@ impl Features {
         match self {
             Self::KFingerprinting => K_FINGERPRINTING,
             Self::Matrix => matrix::COLUMNS,
-            Self::All => K_FINGERPRINTING + matrix::COLUMNS,
+            Self::All => K_FINGERPRINTING + matrix::COLUMNS + pace::COLUMNS,
         }
     }
 
@@ -43,6 +44,9 @@ impl Features {
         }
         if self != Self::KFingerprinting {
             matrix::extend(&mut row, trace);
+        }
+        if self == Self::All {
+            pace::extend(&mut row, trace);
         }
         debug_assert_eq!(row.len(), self.columns());
         row
