@@ -41,6 +41,14 @@ struct Table {
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     reading: u64,
 
+    /// Loads of a session: so many sites are loaded one after another through one tunnel, whose defense goes on.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    session: u32,
+
+    /// Tells how well the observer does with fewer loads, too.
+    #[arg(long)]
+    curve: bool,
+
     /// What all draws come from.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -62,6 +70,8 @@ fn run(table: &Table) -> anyhow::Result<()> {
         sites: table.sites,
         visits: table.visits,
         seed: table.seed,
+        session: table.session,
+        curve: table.curve,
         reading: Duration::from_secs(table.reading),
         attack: maybetun_lab::attack::Options { seed: table.seed, ..usual.attack },
         ..usual

@@ -67,7 +67,7 @@ pub(super) fn assign(
 }
 
 /// Brings the items into a random order.
-pub(super) fn shuffle<T>(items: &mut [T], rng: &mut Xoshiro256PlusPlus) {
+pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut Xoshiro256PlusPlus) {
     for at in (1..items.len()).rev() {
         items.swap(at, below(rng, at + 1));
     }

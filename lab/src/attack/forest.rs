@@ -8,6 +8,10 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::on_all_cores;
 
+/// Of so many columns, one is looked at where a tree branches. The square root of them, as is usual, finds too little where most columns
+/// tell nothing, as those of the matrix after the end of a load.
+const DRAWN: usize = 10;
+
 /// Numbers in columns: all of the first feature, then all of the second.
 pub(crate) struct Table {
     rows: usize,
@@ -122,14 +126,14 @@ impl Grower<'_> {
         Tree(nodes)
     }
 
-    /// Draws as many columns as the square root says, and more while all are the same in `rows`; with a threshold each, of
-    /// which the best is taken. `None` if nothing tells the rows apart, or nothing need.
+    /// Draws one in [`DRAWN`] columns, and more while all are the same in `rows`; with a threshold each, of which the best is
+    /// taken. `None` if nothing tells the rows apart, or nothing need.
     fn split(&mut self, rows: &[usize]) -> Option<(usize, f32)> {
         let Lesson { table, classes, .. } = self.lesson;
         if rows.iter().all(|&row| classes[row] == classes[rows[0]]) {
             return None;
         }
-        let wanted = self.columns.len().isqrt().max(1);
+        let wanted = self.columns.len().div_ceil(DRAWN);
         let mut best: Option<(f64, usize, f32)> = None;
         for drawn in 0..self.columns.len() {
             if drawn >= wanted && best.is_some() {

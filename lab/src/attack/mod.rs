@@ -24,6 +24,7 @@ pub(crate) mod statistics;
 mod tests;
 
 pub use features::Features;
+pub(crate) use folds::shuffle;
 use forest::{Forest, Lesson, Table};
 
 /// How the attack is done.

@@ -260,6 +260,11 @@ impl Stack {
         Ok(Datagrams(self.sockets.add(socket)))
     }
 
+    /// Gives a port for datagrams back. It must not be used any more.
+    pub fn unbind(&mut self, port: Datagrams) {
+        self.sockets.remove(port.0);
+    }
+
     /// Sends a datagram; tells whether there was room for it, and its address is usable.
     pub fn send_to(&mut self, port: Datagrams, to: SocketAddr, bytes: &[u8]) -> bool {
         let IpAddr::V4(address) = to.ip() else { return false };

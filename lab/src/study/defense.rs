@@ -76,6 +76,11 @@ impl Defense {
         }
     }
 
+    /// Returns what the client and the relay are told to run.
+    pub fn both(&self) -> Option<[DefenseChange; 2]> {
+        Some([self.change(Role::Client)?, self.change(Role::Relay)?])
+    }
+
     /// Tells whether each load has a draw of its own.
     pub fn is_drawn(&self) -> bool {
         matches!(self, Self::Ephemeral(..))

@@ -4,22 +4,23 @@
 //! defense at both ends. The observer has labelled loads with the same defense, and names the sites of others ([`attack`]).
 //! A trace lasts to the next load: it goes on for [`Options::reading`] when the page is there.
 
+mod costs;
 mod defense;
+mod loads;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-use maybetun::settings::{DefenseChange, Role};
 use serde::Serialize;
 
-use crate::attack::{self, Accuracy, AttackError, closed_world};
-use crate::on_all_cores;
-use crate::trace::{Direction, Labelled, Passage, Trace, TraceError};
-use crate::tunnels::client;
-use crate::workload::{Access, Load, Run, Site, run};
+use crate::attack::{self, Accuracy, AttackError, Point, closed_world, learning_curve};
+use crate::trace::{Labelled, TraceError};
+use crate::workload::{Access, Load, Site};
+pub use costs::Bulk;
 pub use defense::{Defense, UnknownDefense};
+use loads::Visit;
 
 /// What is compared, and how.
 #[derive(Debug, Clone)]
@@ -38,8 +39,13 @@ pub struct Options {
     pub access: Access,
     /// One whose link a page fills.
     pub bottleneck: Access,
+    /// Loads of a session: so many sites are loaded one after another through one tunnel, whose defense goes on. 1 is a tunnel for
+    /// each load.
+    pub session: u32,
     /// How he attacks.
     pub attack: attack::Options,
+    /// Whether to tell how well he does with fewer loads.
+    pub curve: bool,
 }
 
 impl Default for Options {
@@ -56,7 +62,9 @@ impl Default for Options {
             reading: Duration::from_secs(10),
             access: Access::default(),
             bottleneck,
+            session: 1,
             attack: attack::Options::default(),
+            curve: false,
         }
     }
 }
@@ -81,6 +89,8 @@ pub struct Row {
     pub defense: String,
     /// How often the observer names the site.
     pub accuracy: Accuracy,
+    /// The same with fewer loads, if that was asked for.
+    pub curve: Vec<Point>,
     /// Bytes of a load from the client, the mean, with IP and UDP headers.
     pub up_bytes: f64,
     /// Bytes of a load to the client, alike.
@@ -89,6 +99,10 @@ pub struct Row {
     pub times: Times,
     /// Times of loads where the link is full.
     pub bottleneck: Times,
+    /// How often a second the client's tunnel was woken by deadlines of its own, during loads and reading.
+    pub wakeups: f64,
+    /// A large download, and a call beside it.
+    pub bulk: Bulk,
 }
 
 /// How long loads took.
@@ -113,7 +127,7 @@ pub enum StudyError {
     Trace(#[from] TraceError),
     /// There is nothing to compare.
     #[error(
-        "{sites} sites, {visits} visits and {bottleneck_visits} where the link is full: expected at least 2, 1 and 1"
+        "{sites} sites, {visits} visits, {bottleneck_visits} where the link is full and {session} in a session: expected at least 2, 1, 1 and 1"
     )]
     TooFew {
         /// Sites that were asked for.
@@ -122,6 +136,8 @@ pub enum StudyError {
         visits: u32,
         /// Visits of each where the link is full.
         bottleneck_visits: u32,
+        /// Loads of a session.
+        session: u32,
     },
 }
 
@@ -130,11 +146,11 @@ pub enum StudyError {
 /// # Errors
 /// When there is too little to compare, or to learn from.
 pub fn compare(options: &Options, defenses: &[Defense], mut told: impl FnMut(&Row)) -> Result<Study, StudyError> {
-    let Options { sites, visits, bottleneck_visits, seed, .. } = *options;
-    if sites < 2 || visits < 1 || bottleneck_visits < 1 {
-        return Err(StudyError::TooFew { sites, visits, bottleneck_visits });
+    let Options { sites, visits, bottleneck_visits, session, seed, .. } = *options;
+    if sites < 2 || visits < 1 || bottleneck_visits < 1 || session < 1 {
+        return Err(StudyError::TooFew { sites, visits, bottleneck_visits, session });
     }
-    let drawn: Vec<Site> = (0..sites).map(|site| Site::generate(seed.wrapping_add(site.into()))).collect();
+    let drawn = loads::sites(options);
     let mut rows = Vec::new();
     for defense in defenses {
         let row = row_of(options, &drawn, defense)?;
@@ -145,61 +161,41 @@ pub fn compare(options: &Options, defenses: &[Defense], mut told: impl FnMut(&Ro
 }
 
 fn row_of(options: &Options, sites: &[Site], defense: &Defense) -> Result<Row, StudyError> {
-    let loads = loads(options, sites, defense, &options.access, options.visits);
-    let narrow = self::loads(options, sites, defense, &options.bottleneck, options.bottleneck_visits);
+    let loads = loads::load(options, sites, defense, &options.access, options.visits);
+    let narrow = loads::load(options, sites, defense, &options.bottleneck, options.bottleneck_visits);
     let labelled = loads.iter().map(|load| load.labelled(defense)).collect::<Result<Vec<_>, _>>()?;
-    let mean = |of: fn(&Load) -> u64| loads.iter().map(|one| of(&one.load) as f64).sum::<f64>() / loads.len() as f64;
+    let sum = |of: fn(&Load) -> f64| loads.iter().map(|one| of(&one.load)).sum::<f64>();
+    let mean = |of| sum(of) / loads.len() as f64;
+    let accuracy = closed_world(&labelled, &options.attack)?;
     Ok(Row {
         defense: defense.name(),
-        accuracy: closed_world(&labelled, &options.attack)?,
-        up_bytes: mean(|load| load.up),
-        down_bytes: mean(|load| load.down),
+        curve: if options.curve { curve(options, &labelled, &accuracy)? } else { Vec::new() },
+        accuracy,
+        up_bytes: mean(|load| load.up as f64),
+        down_bytes: mean(|load| load.down as f64),
         times: Times::of(&loads),
         bottleneck: Times::of(&narrow),
+        wakeups: sum(|load| load.wakeups as f64) / sum(|load| load.lasted.as_secs_f64()),
+        bulk: costs::bulk(options, defense),
     })
 }
 
-/// A load, and of what.
-struct Visit {
-    site: u32,
-    visit: u32,
-    seed: u64,
-    load: Load,
+/// Tells how well he does with an eighth of the loads, a quarter, a half, and with all that a fold leaves.
+fn curve(options: &Options, loads: &[Labelled], all: &Accuracy) -> Result<Vec<Point>, AttackError> {
+    let learnt = options.visits as usize * (options.attack.folds - 1) / options.attack.folds;
+    let points: Vec<_> = [8, 4, 2].into_iter().map(|part| learnt / part).filter(|loads| *loads > 0).collect();
+    let mut curve = learning_curve(loads, &points, &options.attack)?;
+    curve.push(Point { loads: learnt, accuracy: all.clone() });
+    Ok(curve)
 }
 
-impl Visit {
-    fn labelled(&self, defense: &Defense) -> Result<Labelled, TraceError> {
-        let mut trace = Trace::new();
-        for passed in &self.load.trace {
-            let direction = if passed.from == client(0) { Direction::Upload } else { Direction::Download };
-            let size = u16::try_from(passed.size).unwrap_or(u16::MAX);
-            trace.push(Passage { at: passed.at, direction, size })?;
-        }
-        let draw = defense.is_drawn().then_some(self.seed);
-        Ok(Labelled { label: self.site, visit: self.visit, draw, trace })
-    }
-}
-
-/// Loads each site so often, on all cores.
-fn loads(options: &Options, sites: &[Site], defense: &Defense, access: &Access, visits: u32) -> Vec<Visit> {
-    let defense = both(defense);
-    on_all_cores(sites.len() * visits as usize, |number| {
-        let (site, visit) = (number / visits as usize, (number % visits as usize) as u32);
-        let seed = seed_of(options.seed, number as u64);
-        let run = Run { after: options.reading, defense: defense.clone(), ..Run::new(access, None, seed) };
-        let load = self::run(sites[site].visit(visit.into()), &run);
-        Visit { site: site as u32, visit, seed, load }
-    })
-}
-
-/// Returns what the client and the relay are told to run.
-fn both(defense: &Defense) -> Option<[DefenseChange; 2]> {
-    Some([defense.change(Role::Client)?, defense.change(Role::Relay)?])
-}
-
-/// Returns what a load is drawn from: another for each.
-fn seed_of(seed: u64, number: u64) -> u64 {
-    seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number).wrapping_add(1)
+/// Returns the traces of a defense with their labels, as [`compare`] gives them to the observer.
+///
+/// # Errors
+/// When a load is too long to be a trace.
+pub fn traces(options: &Options, defense: &Defense) -> Result<Vec<Labelled>, TraceError> {
+    let loads = loads::load(options, &loads::sites(options), defense, &options.access, options.visits);
+    loads.iter().map(|load| load.labelled(defense)).collect()
 }
 
 impl Times {
@@ -207,10 +203,12 @@ impl Times {
         let mut times: Vec<f64> =
             visits.iter().filter_map(|visit| visit.load.time).map(|time| time.as_secs_f64()).collect();
         times.sort_unstable_by(f64::total_cmp);
-        let at = |share: f64| {
-            let place = (share * times.len() as f64).ceil() as usize;
-            times.get(place.saturating_sub(1)).copied()
-        };
-        Self { median: at(0.5), p95: at(0.95), unfinished: visits.len() - times.len() }
+        Self { median: at(&times, 0.5), p95: at(&times, 0.95), unfinished: visits.len() - times.len() }
     }
+}
+
+/// Returns what such a share of sorted numbers does not exceed.
+fn at(sorted: &[f64], share: f64) -> Option<f64> {
+    let place = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(place.saturating_sub(1)).copied()
 }

@@ -10,9 +10,9 @@ impl fmt::Display for Study {
         let Self { sites, visits, seed, rows } = self;
         writeln!(f, "{sites} sites, {visits} visits each, seed {seed}.\n")?;
         f.write_str(
-            "| defense | accuracy (95 %) | bytes | upload | up : down | load time, median | p95 | on 5 Mbit/s |\n",
+            "| defense | accuracy (95 %) | bytes | upload | up : down | load time, median | p95 | full link | bulk | call beside it, median, p95 | wakeups/s |\n",
         )?;
-        f.write_str("|---|---|---|---|---|---|---|---|\n")?;
+        f.write_str("|---|---|---|---|---|---|---|---|---|---|---|\n")?;
         let base = rows.iter().find(|row| row.defense == "none");
         for row in rows {
             let [low, high] = row.accuracy.interval;
@@ -27,7 +27,7 @@ impl fmt::Display for Study {
             let note = if unfinished == 0 { String::new() } else { format!(" ({unfinished} unfinished)") };
             writeln!(
                 f,
-                "| {}{note} | {:.1} % ({:.1}–{:.1}) | {:.2} MB{} | {:.0} kB{} | {:.3} | {} | {} | {} |",
+                "| {}{note} | {:.1} % ({:.1}–{:.1}) | {:.2} MB{} | {:.0} kB{} | {:.3} | {} | {} | {} | {:.1} Mbit/s | {:.0}, {:.0} ms | {:.0} |",
                 row.defense,
                 100.0 * row.accuracy.mean,
                 100.0 * low,
@@ -40,10 +40,22 @@ impl fmt::Display for Study {
                 time(&|row| row.times.median),
                 time(&|row| row.times.p95),
                 time(&|row| row.bottleneck.median),
+                row.bulk.goodput / 1e6,
+                1e3 * row.bulk.call[0],
+                1e3 * row.bulk.call[1],
+                row.wakeups,
             )?;
         }
         if let Some(row) = rows.first() {
-            writeln!(f, "| *random guess* | {:.1} % | | | | | | |", 100.0 * row.accuracy.chance)?;
+            writeln!(f, "| *random guess* | {:.1} % | | | | | | | | | |", 100.0 * row.accuracy.chance)?;
+        }
+        if rows.iter().any(|row| !row.curve.is_empty()) {
+            f.write_str("\nWith fewer loads of each site to learn from:\n\n")?;
+            for row in rows {
+                let points =
+                    row.curve.iter().map(|point| format!("{}: {:.1} %", point.loads, 100.0 * point.accuracy.mean));
+                writeln!(f, "- {}: {}", row.defense, points.collect::<Vec<_>>().join(", "))?;
+            }
         }
         Ok(())
     }

@@ -47,6 +47,8 @@ struct Peers {
     batch: DatagramBatch,
     /// Packets that no peer has the address of.
     unrouted: u64,
+    /// How often a tunnel was woken by its own deadline.
+    wakeups: u64,
 }
 
 impl<I: Host> End<I> {
@@ -64,6 +66,7 @@ impl<I: Host> End<I> {
             due: BTreeSet::new(),
             batch: DatagramBatch::new(),
             unrouted: 0,
+            wakeups: 0,
         };
         Self { inside, peers, sent: Outbox::default() }
     }
@@ -115,6 +118,11 @@ impl<I: Host> End<I> {
     /// Returns how many packets the host inside sent to addresses that no peer has.
     pub fn unrouted(&self) -> u64 {
         self.peers.unrouted
+    }
+
+    /// Returns how often a tunnel was woken by its own deadline.
+    pub fn wakeups(&self) -> u64 {
+        self.peers.wakeups
     }
 
     /// Has something happen to the tunnel to a peer now.
@@ -222,6 +230,7 @@ impl<I: Host> Host for End<I> {
     fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) {
         self.peers.set_clocks(now);
         while let Some(peer) = self.peers.take_due(now) {
+            self.peers.wakeups += 1;
             self.peers.act(peer, now, out, |tunnel, now, batch| tunnel.handle_timeout(now, batch));
             self.peers.settle(peer, now, out);
             if self.peers.deadlines[peer].is_some_and(|at| at <= now) {

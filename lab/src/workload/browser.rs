@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::framing::{Ask, FRAME, Incoming, Outgoing, Part};
 use super::server::{PORT, STREAMS, datagram};
-use super::{Plan, Protocol};
+use super::{Lateness, Plan, Protocol};
 use crate::hosts::{Application, Connection, Datagrams, Stack};
 
 /// The connections to an origin with HTTP/1.1: what browsers have.
@@ -40,6 +40,9 @@ pub struct Browser {
     streams: Vec<Sending>,
     answered: Option<Instant>,
     broken: usize,
+    /// Bytes that have come on connections.
+    bytes: u64,
+    is_leaving: bool,
 }
 
 #[derive(Debug)]
@@ -59,7 +62,7 @@ struct Line {
 struct Sending {
     port: Option<Datagrams>,
     sent: u32,
-    received: u64,
+    received: Lateness,
 }
 
 impl Browser {
@@ -72,7 +75,11 @@ impl Browser {
         let origins = plan.requests().iter().map(|request| request.origin + 1).max().unwrap_or(0);
         Self {
             missing: plan.requests().len(),
-            streams: plan.streams().iter().map(|_| Sending { port: None, sent: 0, received: 0 }).collect(),
+            streams: plan
+                .streams()
+                .iter()
+                .map(|_| Sending { port: None, sent: 0, received: Lateness::default() })
+                .collect(),
             plan,
             server,
             start: None,
@@ -82,6 +89,8 @@ impl Browser {
             lines: Vec::new(),
             answered: None,
             broken: 0,
+            bytes: 0,
+            is_leaving: false,
         }
     }
 
@@ -90,9 +99,19 @@ impl Browser {
         Some(self.answered? - self.start?)
     }
 
-    /// Returns the datagrams that have come, of all streams.
-    pub fn received(&self) -> u64 {
-        self.streams.iter().map(|stream| stream.received).sum()
+    /// Returns when the datagrams of each stream came.
+    pub fn received(&self) -> impl Iterator<Item = &Lateness> {
+        self.streams.iter().map(|stream| &stream.received)
+    }
+
+    /// Returns the bytes that have come on connections.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Has it end its connections and streams when it acts next, and begin nothing any more.
+    pub fn leave(&mut self) {
+        self.is_leaving = true;
     }
 
     /// Returns the connections that broke. What was asked for on them does not come.
@@ -119,10 +138,11 @@ impl Browser {
     /// Reads answers, and returns the requests whose answer is complete.
     fn read(&mut self, stack: &mut Stack) -> Vec<usize> {
         let mut complete = Vec::new();
-        let Self { lines, broken, .. } = self;
+        let Self { lines, broken, bytes: received, .. } = self;
         lines.retain_mut(|line| {
             let Line { incoming, is_greeted, unanswered, .. } = line;
             stack.receive(line.connection, |bytes| {
+                *received += bytes.len() as u64;
                 incoming.take(
                     bytes,
                     |head| Part::parse(head).length,
@@ -215,8 +235,10 @@ impl Browser {
                 sending.port = stack.bind(FIRST_PORT + number as u16).ok();
             }
             let Some(port) = sending.port else { continue };
-            while stack.receive_from(port, |_| ()).is_some() {
-                sending.received += 1;
+            while let Some((_, place)) = stack.receive_from(port, |bytes| bytes.first_chunk().copied()) {
+                if let Some(place) = place {
+                    sending.received.note(u32::from_be_bytes(place), stream.every, now);
+                }
             }
             while sending.sent < stream.count && start + stream.start + stream.every * sending.sent <= now {
                 let bytes = datagram(stream.every, stream.count - sending.sent, stream.down, stream.up);
@@ -238,6 +260,11 @@ impl Application for Browser {
             self.begin(now);
         }
         let Some(start) = self.start else { return };
+        if self.is_leaving {
+            self.lines.drain(..).for_each(|line| stack.close(line.connection));
+            self.streams.drain(..).filter_map(|stream| stream.port).for_each(|port| stack.unbind(port));
+            return;
+        }
         let complete = self.read(stack);
         self.note_answers(complete, now, start);
         self.ask(now, stack);
@@ -248,7 +275,7 @@ impl Application for Browser {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        let start = self.start?;
+        let start = self.start.filter(|_| !self.is_leaving)?;
         let streams = self.streams.iter().zip(self.plan.streams());
         let streams = streams
             .filter(|(sending, stream)| sending.sent < stream.count)

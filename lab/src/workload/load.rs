@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use maybetun::settings::{DefenseChange, Protection, Role};
 
-use super::{Access, Browser, Plan, Server, Site};
+use super::{Access, Browser, Lateness, Plan, Server, Site};
 use crate::hosts::{Application, Settings, Stack, TcpHost};
 use crate::tunnels::{RELAY, Star, client, inner_client, inner_packet, inner_relay};
-use crate::virtual_network::{Passed, Trace};
+use crate::virtual_network::{Link, Passed, Trace};
 
 /// How long both ends have to agree on a defense.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,10 +50,18 @@ pub struct Load {
     pub trace: Vec<Passed>,
     /// How long it took until all was there; `None` if it was not in time.
     pub time: Option<Duration>,
+    /// How long the trace is: until the end, and [`Run::after`].
+    pub lasted: Duration,
     /// Bytes of the trace up.
     pub up: u64,
     /// Bytes of the trace down.
     pub down: u64,
+    /// Bytes of answers and their frames that the client has received.
+    pub received: u64,
+    /// How much later the datagrams of streams came than the quickest of theirs, up and down.
+    pub late: [Vec<Duration>; 2],
+    /// How often the client's tunnel was woken by a deadline of its own.
+    pub wakeups: u64,
     /// How far the traffic was protected at the start, as the client has it.
     pub protection: Protection,
 }
@@ -64,6 +72,15 @@ enum Inside {
     /// Before the start, and then.
     Browser(Option<Box<Browser>>),
     Server(Server),
+}
+
+impl Inside {
+    fn browser(&self) -> Option<&Browser> {
+        match self {
+            Self::Browser(browser) => browser.as_deref(),
+            Self::Server(_) => None,
+        }
+    }
 }
 
 impl Application for Inside {
@@ -88,63 +105,125 @@ pub fn load(site: &Site, visit: u64, access: &Access, defense: Option<&DefenseCh
     run(site.visit(visit), &Run::new(access, defense, seed))
 }
 
-/// Runs a plan between a client and a server beside the relay. The tunnel has a session when it begins, and both ends have agreed
-/// on the defense, if they do within a minute: [`Load::protection`] says what they did.
-///
-/// The same arguments give the same [`Load`] with the feature `virtual-time`; without, handshakes read the system's clocks.
+/// Runs a plan between a client and a server beside the relay. See [`Session`].
 pub fn run(plan: Plan, run: &Run<'_>) -> Load {
-    let Settings { receive_buffer, send_buffer, .. } = run.tcp;
-    let tcp = Settings { receive_buffer: send_buffer, send_buffer: receive_buffer, ..run.tcp.clone() };
-    let server = Inside::Server(Server::default());
-    let server = TcpHost::new(v4(inner_relay()), run.seed ^ 1 << 63, &tcp, server);
-    let browser = TcpHost::new(v4(inner_client(0)), run.seed, &run.tcp, Inside::Browser(None));
-    let links = run.access.links();
-    let mut star = Star::new(run.seed, Trace::beside(client(0)), &links[0], server, [browser]);
-    star.network.link(client(0), RELAY, links[1].clone());
-    if let Some([of_client, of_relay]) = &run.defense {
-        star.defend_each(|role| if role == Role::Client { of_client } else { of_relay }.clone());
-    }
-    star.act(RELAY, |host, now, out| host.wake(now, out));
-    star.act(client(0), |_, _, out| out.put(inner_packet(inner_client(0), inner_relay(), 60)));
-    star.network.run_while(PATIENCE, |network| {
-        let is_protected = !matches!(network.host(client(0)).tunnel(0).protection(), Protection::NotProtected(_));
-        !(is_protected || run.defense.is_none())
-    });
-    star.network.run_for(SETTLED + run.access.round_trip * 2);
+    Session::new(run).load(plan)
+}
 
-    let start = star.network.now();
-    star.network.tap.passed.clear();
-    let protection = star.network.host(client(0)).tunnel(0).protection();
-    star.act(client(0), |host, now, out| {
-        host.application = Inside::Browser(Some(Box::new(Browser::new(plan, inner_relay()))));
-        host.wake(now, out);
-    });
-    let time = |host: &TcpHost<Inside>| match &host.application {
-        Inside::Browser(Some(browser)) => browser.time(),
-        Inside::Browser(None) | Inside::Server(_) => None,
-    };
-    let until = start + run.longest;
-    let go_on = |star: &mut Star<_, Trace>, until| {
-        star.network.run_while(until, |network| time(&network.host(client(0)).inside).is_none())
-    };
-    let changed = run.access.changed_links();
-    if let Some((after, [down, up])) = changed
-        && !go_on(&mut star, until.min(start + after))
-    {
-        star.network.link(RELAY, client(0), down);
-        star.network.link(client(0), RELAY, up);
-    }
-    go_on(&mut star, until);
-    star.network.run_for(run.after);
+/// A tunnel through which plans are run one after another, by a client and a server beside the relay. What a defense counts and has
+/// left of its budgets goes on from one to the next.
+///
+/// The same arguments give the same [`Load`]s with the feature `virtual-time`; without, handshakes read the system's clocks.
+#[derive(Debug)]
+pub struct Session<'a> {
+    run: Run<'a>,
+    star: Star<TcpHost<Inside>, Trace>,
+}
 
-    let time = time(&star.network.host(client(0)).inside);
-    let mut trace = std::mem::take(&mut star.network.tap.passed);
-    trace.iter_mut().for_each(|passed| passed.at -= start);
-    let bytes = |is_up: bool| {
-        let sizes = trace.iter().filter(|passed| (passed.from == client(0)) == is_up);
-        sizes.map(|passed| passed.size as u64).sum()
-    };
-    Load { time, up: bytes(true), down: bytes(false), protection, trace }
+impl<'a> Session<'a> {
+    /// Returns a tunnel that has a session, and whose ends have agreed on the defense, if they do within a minute:
+    /// [`Load::protection`] says what they did.
+    pub fn new(run: &Run<'a>) -> Self {
+        let Settings { receive_buffer, send_buffer, .. } = run.tcp;
+        let tcp = Settings { receive_buffer: send_buffer, send_buffer: receive_buffer, ..run.tcp.clone() };
+        let server = Inside::Server(Server::default());
+        let server = TcpHost::new(v4(inner_relay()), run.seed ^ 1 << 63, &tcp, server);
+        let browser = TcpHost::new(v4(inner_client(0)), run.seed, &run.tcp, Inside::Browser(None));
+        let links = run.access.links();
+        let mut star = Star::new(run.seed, Trace::beside(client(0)), &links[0], server, [browser]);
+        star.network.link(client(0), RELAY, links[1].clone());
+        if let Some([of_client, of_relay]) = &run.defense {
+            star.defend_each(|role| if role == Role::Client { of_client } else { of_relay }.clone());
+        }
+        star.act(RELAY, |host, now, out| host.wake(now, out));
+        star.act(client(0), |_, _, out| out.put(inner_packet(inner_client(0), inner_relay(), 60)));
+        star.network.run_while(PATIENCE, |network| {
+            let is_protected = !matches!(network.host(client(0)).tunnel(0).protection(), Protection::NotProtected(_));
+            !(is_protected || run.defense.is_none())
+        });
+        star.network.run_for(SETTLED + run.access.round_trip * 2);
+        Self { run: run.clone(), star }
+    }
+
+    /// Runs a plan: from now on until it is done, and [`Run::after`]. Then its connections end, before the next begins.
+    pub fn load(&mut self, plan: Plan) -> Load {
+        let Self { run, star } = self;
+        let start = star.network.now();
+        star.network.tap.passed.clear();
+        let before = star.network.host(client(0)).wakeups();
+        let protection = star.network.host(client(0)).tunnel(0).protection();
+        star.act(client(0), |host, now, out| {
+            host.application = Inside::Browser(Some(Box::new(Browser::new(plan, inner_relay()))));
+            host.wake(now, out);
+        });
+        let until = start + run.longest;
+        let go_on = |star: &mut Star<_, Trace>, until| {
+            let is_missing = |host: &TcpHost<Inside>| host.application.browser().and_then(Browser::time).is_none();
+            star.network.run_while(until, |network| is_missing(&network.host(client(0)).inside))
+        };
+        if let Some((after, links)) = run.access.changed_links()
+            && !go_on(star, until.min(start + after))
+        {
+            set_links(star, links);
+        }
+        go_on(star, until);
+        star.network.run_for(run.after);
+        let lasted = star.network.now() - start;
+
+        let mut trace = std::mem::take(&mut star.network.tap.passed);
+        trace.iter_mut().for_each(|passed| passed.at -= start);
+        let bytes = |is_up: bool| {
+            let sizes = trace.iter().filter(|passed| (passed.from == client(0)) == is_up);
+            sizes.map(|passed| passed.size as u64).sum()
+        };
+        let late = |streams: &mut dyn Iterator<Item = &Lateness>| streams.flat_map(Lateness::times).collect();
+        let (up, down) = (bytes(true), bytes(false));
+        let (end, relay) = (star.network.host(client(0)), star.network.host(RELAY));
+        let browser = end.inside.application.browser();
+        let late_up = match &relay.inside.application {
+            Inside::Server(server) => late(&mut server.received()),
+            Inside::Browser(_) => Vec::new(),
+        };
+        let load = Load {
+            time: browser.and_then(Browser::time),
+            lasted,
+            up,
+            down,
+            received: browser.map_or(0, Browser::bytes),
+            late: [late_up, browser.map_or_else(Vec::new, |browser| late(&mut browser.received()))],
+            wakeups: end.wakeups() - before,
+            protection,
+            trace,
+        };
+        self.leave();
+        load
+    }
+
+    /// Ends the connections, and waits until that is over.
+    fn leave(&mut self) {
+        let Self { run, star } = self;
+        star.act(client(0), |host, now, out| {
+            if let Inside::Browser(Some(browser)) = &mut host.application {
+                browser.leave();
+            }
+            host.wake(now, out);
+            host.application = Inside::Browser(None);
+        });
+        star.network.run_for(SETTLED + run.access.round_trip * 2);
+        star.act(RELAY, |host, now, out| {
+            if let Inside::Server(server) = &mut host.application {
+                server.forget_streams();
+            }
+            host.wake(now, out);
+        });
+        set_links(star, run.access.links());
+    }
+}
+
+/// Sets the links to the client and from it.
+fn set_links(star: &mut Star<TcpHost<Inside>, Trace>, [down, up]: [Link; 2]) {
+    star.network.link(RELAY, client(0), down);
+    star.network.link(client(0), RELAY, up);
 }
 
 fn v4(address: IpAddr) -> Ipv4Addr {

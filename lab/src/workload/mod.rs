@@ -5,7 +5,8 @@
 //! - [`Site`]: a site drawn from published distributions, whose visits differ. [`Plan::read_har`] reads a real one.
 //! - [`call`], [`video`] and others: what else people do.
 //! - [`Access`]: the network between client and relay.
-//! - [`load`] and [`run`]: a plan through real tunnels in virtual time, and the trace of the outer flow with what it cost.
+//! - [`load`] and [`run`]: a plan through real tunnels in virtual time, and the trace of the outer flow with what it cost. A
+//!   [`Session`] is several plans one after another through the same tunnel.
 //!
 //! ```
 //! # #[cfg(feature = "virtual-time")] {
@@ -24,6 +25,7 @@ mod browser;
 mod draws;
 mod framing;
 mod har;
+mod lateness;
 mod load;
 mod plan;
 mod server;
@@ -35,7 +37,8 @@ pub use access::{Access, RateChange};
 pub use activity::{bulk_down, bulk_up, call, camera, chatter, idle, messaging, video};
 pub use browser::Browser;
 pub use har::HarError;
-pub use load::{Load, Run, load, run};
+pub use lateness::Lateness;
+pub use load::{Load, Run, Session, load, run};
 pub use plan::{MAX_BYTES, MAX_ORIGINS, MAX_REQUESTS, Plan, PlanError, Protocol, Request, Stream};
 pub use server::Server;
 pub use site::Site;

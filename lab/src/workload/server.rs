@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::Lateness;
 use super::framing::{Ask, Incoming, MAX_PART, Outgoing, Part, REQUEST};
 use super::plan::MAX_STREAMS;
 use crate::hosts::{Application, Connection, Datagrams, Stack};
@@ -41,8 +42,11 @@ struct Replies {
     to: SocketAddr,
     next: Instant,
     every: Duration,
-    left: u32,
+    count: u32,
     bytes: usize,
+    /// How many have been sent: the next one's number.
+    sent: u32,
+    received: Lateness,
 }
 
 /// What a datagram of the client's says: the time between two, how many there are still, and how large the server's are.
@@ -67,20 +71,43 @@ impl Server {
     fn reply(&mut self, now: Instant, stack: &mut Stack) {
         let Some(port) = self.port else { return };
         while let Some((from, head)) = stack.receive_from(port, |bytes| bytes.first_chunk::<12>().copied()) {
-            let is_known = self.streams.iter().any(|stream| stream.to == from);
-            let Some(head) = head.filter(|_| !is_known && self.streams.len() < MAX_STREAMS) else { continue };
+            let Some(head) = head else { continue };
             let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-            let every = Duration::from_micros(number(0).max(1_000).into());
-            let bytes = u16::from_be_bytes([head[8], head[9]]).into();
-            self.streams.push(Replies { to: from, next: now, every, left: number(4), bytes });
+            let (every, left) = (Duration::from_micros(number(0).max(1_000).into()), number(4));
+            let known = self.streams.iter_mut().find(|stream| stream.to == from);
+            if let Some(stream) = known {
+                stream.received.note(stream.count.saturating_sub(left), stream.every, now);
+                continue;
+            }
+            if self.streams.len() >= MAX_STREAMS {
+                // The oldest that is over gives way.
+                let Some(over) = self.streams.iter().position(|stream| stream.sent >= stream.count) else { continue };
+                self.streams.remove(over);
+            }
+            let bytes = u16::from_be_bytes([head[8], head[9]]).max(4).into();
+            let mut received = Lateness::default();
+            received.note(0, every, now);
+            self.streams.push(Replies { to: from, next: now, every, count: left, bytes, sent: 0, received });
         }
         for stream in &mut self.streams {
-            while stream.left > 0 && stream.next <= now {
-                stack.send_to(port, stream.to, &vec![0; stream.bytes]);
+            while stream.sent < stream.count && stream.next <= now {
+                let mut bytes = vec![0; stream.bytes];
+                bytes[..4].copy_from_slice(&stream.sent.to_be_bytes());
+                stack.send_to(port, stream.to, &bytes);
                 stream.next += stream.every;
-                stream.left -= 1;
+                stream.sent += 1;
             }
         }
+    }
+
+    /// Forgets the streams that it has had: what comes from the same ports is another's.
+    pub fn forget_streams(&mut self) {
+        self.streams.clear();
+    }
+
+    /// Returns when the datagrams of each stream came, the last [`MAX_STREAMS`].
+    pub fn received(&self) -> impl Iterator<Item = &Lateness> {
+        self.streams.iter().map(|stream| &stream.received)
     }
 }
 
@@ -142,7 +169,7 @@ impl Application for Server {
 
     fn next_timeout(&self) -> Option<Instant> {
         let thinking = self.lines.iter().flat_map(|line| line.thinking.iter().map(|(begins, _)| *begins));
-        let streams = self.streams.iter().filter(|stream| stream.left > 0).map(|stream| stream.next);
+        let streams = self.streams.iter().filter(|stream| stream.sent < stream.count).map(|stream| stream.next);
         thinking.chain(streams).min()
     }
 }

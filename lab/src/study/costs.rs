@@ -1,0 +1,48 @@
+//! What a defense costs a large download, and a call beside it.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::loads::seed_of;
+use super::{Defense, Options, at};
+use crate::on_all_cores;
+use crate::workload::{MAX_BYTES, Run, bulk_down, call, run};
+
+/// How long it goes on.
+const TIME: Duration = Duration::from_secs(10);
+
+/// How often it is done: a defense by agreement is another each time.
+const RUNS: usize = 10;
+
+/// A large download, and a call beside it; on the network on which the observer looks.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Bulk {
+    /// Bits that are received a second, during the first ten, the mean over ten runs.
+    pub goodput: f64,
+    /// Seconds that a round trip of the call takes: median, and what 95 in 100 do not exceed.
+    pub call: [f64; 2],
+}
+
+/// Measures it.
+pub(super) fn bulk(options: &Options, defense: &Defense) -> Bulk {
+    let both = defense.both();
+    let plan = call(TIME).with(&bulk_down(MAX_BYTES), Duration::ZERO).expect("a call and a download are a plan");
+    let runs = on_all_cores(RUNS, |number| {
+        let seed = seed_of(!options.seed, number as u64);
+        let run = Run { longest: TIME, defense: both.clone(), ..Run::new(&options.access, None, seed) };
+        let load = self::run(plan.clone(), &run);
+        (load.received, load.late)
+    });
+    let bits: f64 = runs.iter().map(|(received, _)| 8.0 * *received as f64).sum();
+    let round_trip = options.access.round_trip.as_secs_f64();
+    let late = [0, 1].map(|direction| {
+        let mut late: Vec<f64> =
+            runs.iter().flat_map(|(_, late)| &late[direction]).map(|time| time.as_secs_f64()).collect();
+        late.sort_unstable_by(f64::total_cmp);
+        late
+    });
+    // Packets of the two directions are not each other's answers: what one is late, at such a share, the other is too.
+    let call = [0.5, 0.95].map(|share| round_trip + late.iter().filter_map(|late| at(late, share)).sum::<f64>());
+    Bulk { goodput: bits / (RUNS as f64 * TIME.as_secs_f64()), call }
+}

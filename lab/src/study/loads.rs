@@ -1,0 +1,68 @@
+//! Loads of sites with a defense at both ends, on all cores.
+
+use rand_core::SeedableRng as _;
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::{Defense, Options};
+use crate::attack::shuffle;
+use crate::on_all_cores;
+use crate::trace::{Direction, Labelled, Passage, Trace, TraceError};
+use crate::tunnels::client;
+use crate::workload::{Access, Load, Run, Session, Site};
+
+/// A load, and of what.
+pub(super) struct Visit {
+    pub(super) load: Load,
+    site: u32,
+    visit: u32,
+    /// What the defense was drawn from: the same in all of a session.
+    seed: u64,
+}
+
+impl Visit {
+    /// Returns what the observer has of it.
+    pub(super) fn labelled(&self, defense: &Defense) -> Result<Labelled, TraceError> {
+        let mut trace = Trace::new();
+        for passed in &self.load.trace {
+            let direction = if passed.from == client(0) { Direction::Upload } else { Direction::Download };
+            let size = u16::try_from(passed.size).unwrap_or(u16::MAX);
+            trace.push(Passage { at: passed.at, direction, size })?;
+        }
+        let draw = defense.is_drawn().then_some(self.seed);
+        Ok(Labelled { label: self.site, visit: self.visit, draw, trace })
+    }
+}
+
+/// Draws the sites.
+pub(super) fn sites(options: &Options) -> Vec<Site> {
+    (0..options.sites).map(|site| Site::generate(options.seed.wrapping_add(site.into()))).collect()
+}
+
+/// Loads each site so often, in the order of sites and visits. Who loads several in a session, loads them in a random order.
+pub(super) fn load(options: &Options, sites: &[Site], defense: &Defense, access: &Access, visits: u32) -> Vec<Visit> {
+    let both = defense.both();
+    let mut order: Vec<usize> = (0..sites.len() * visits as usize).collect();
+    if options.session > 1 {
+        shuffle(&mut order, &mut Xoshiro256PlusPlus::seed_from_u64(options.seed));
+    }
+    let sessions: Vec<_> = order.chunks(options.session as usize).collect();
+    let loaded = on_all_cores(sessions.len(), |number| {
+        let seed = seed_of(options.seed, number as u64);
+        let run = Run { after: options.reading, defense: both.clone(), ..Run::new(access, None, seed) };
+        let mut session = Session::new(&run);
+        let visit = |&place: &usize| {
+            let (site, visit) = (place / visits as usize, (place % visits as usize) as u32);
+            let load = session.load(sites[site].visit(visit.into()));
+            (place, Visit { site: site as u32, visit, seed, load })
+        };
+        sessions[number].iter().map(visit).collect::<Vec<_>>()
+    });
+    let mut loaded: Vec<_> = loaded.into_iter().flatten().collect();
+    loaded.sort_by_key(|(place, _)| *place);
+    loaded.into_iter().map(|(_, visit)| visit).collect()
+}
+
+/// Returns what a session is drawn from: another for each.
+pub(super) fn seed_of(seed: u64, number: u64) -> u64 {
+    seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number).wrapping_add(1)
+}
