@@ -31,6 +31,7 @@
 
 mod device;
 mod host;
+mod linux;
 mod stack;
 #[cfg(test)]
 mod tests;
