@@ -12,6 +12,8 @@ mod connection;
 mod packet;
 mod receiver;
 mod sender;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
