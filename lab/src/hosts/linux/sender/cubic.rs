@@ -117,7 +117,8 @@ impl Cubic {
             Epoch { start: now, k: cube_root(below / C), origin: last_max.max(window), reno: window }
         });
         let passed = now.saturating_duration_since(epoch.start) + self.least_round_trip.unwrap_or_default();
-        let target = epoch.origin + C * (passed.as_secs_f64() - epoch.k).powi(3);
+        let ahead = passed.as_secs_f64() - epoch.k;
+        let target = epoch.origin + C * ahead * ahead * ahead;
         let mut count = if target > window { window / (target - window) } else { 100.0 * window };
         if last_max == 0.0 {
             count = count.min(UNKNOWN_LIMIT);

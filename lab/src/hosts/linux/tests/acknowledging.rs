@@ -80,3 +80,18 @@ fn full_segments_have_a_time_stamp() {
     talk.heard();
     assert!(talk.data().iter().all(|seen| seen.size == FULL));
 }
+
+#[test]
+fn who_does_not_read_is_asked_ever_less_often_and_gets_all_in_the_end() {
+    let settings = Settings { receive_buffer: 20_000, ..Settings::default() };
+    // What says that there is room again is lost, too.
+    let decide = |seen: &Seen| lose(!seen.is_up && (10_000 * MS..10_100 * MS).contains(&seen.at));
+    let mut talk = Talk::with(&settings, &half(20 * MS), &[(Duration::ZERO, 100_000)], &[], Box::new(decide));
+    let server = talk.server;
+    talk.network.act(server, |host, _, _| host.application.deaf = 10 * SECOND);
+    let took = talk.finish();
+    assert!((10 * SECOND..30 * SECOND).contains(&took), "{took:?}");
+    let asked: Vec<_> =
+        talk.data().iter().map(|seen| seen.at).filter(|at| (SECOND..10 * SECOND).contains(at)).collect();
+    assert!((2..8).contains(&asked.len()), "{asked:?}");
+}

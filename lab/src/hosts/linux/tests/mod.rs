@@ -12,7 +12,7 @@ use smoltcp::wire::TcpControl;
 
 use super::packet::Segment;
 use crate::hosts::{Application, Connection, Settings, Stack, TcpHost};
-use crate::virtual_network::{Fate, Link, Loss, Network, Node, Passing, Tap};
+use crate::virtual_network::{Fate, Host as _, Link, Loss, Network, Node, Passing, Tap};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -29,8 +29,9 @@ struct Talker {
     is_server: bool,
     /// How many bytes are sent from when on.
     says: Vec<(Duration, usize)>,
-    /// How many come.
+    /// How many come, and before when none is read.
     hears: usize,
+    deaf: Duration,
     start: Option<Instant>,
     acted: Option<Instant>,
     connection: Option<Connection>,
@@ -69,12 +70,15 @@ impl Application for Talker {
         }
         self.connection = self.connection.or_else(|| stack.accept());
         let Some(connection) = self.connection else { return };
-        stack.receive(connection, |bytes| {
-            self.is_wrong |= bytes.iter().zip(self.heard..).any(|(found, at)| *found != byte(at));
-            self.heard += bytes.len();
-        });
+        if start + self.deaf <= now {
+            stack.receive(connection, |bytes| {
+                self.is_wrong |= bytes.iter().zip(self.heard..).any(|(found, at)| *found != byte(at));
+                self.heard += bytes.len();
+            });
+        }
         let due: usize = self.says.iter().filter(|(at, _)| start + *at <= now).map(|(_, size)| size).sum();
-        let bytes: Vec<u8> = (self.sent..due).map(byte).collect();
+        let room = stack.room(connection);
+        let bytes: Vec<u8> = (self.sent..due.min(self.sent + room)).map(byte).collect();
         self.sent += stack.send(connection, &bytes);
         let all: usize = self.says.iter().map(|(_, size)| size).sum();
         let has_heard = if self.is_server { !stack.may_receive(connection) } else { self.heard >= self.hears };
@@ -86,7 +90,7 @@ impl Application for Talker {
 
     fn next_timeout(&self) -> Option<Instant> {
         let (start, acted) = (self.start?, self.acted?);
-        let times = self.says.iter().map(|(at, _)| start + *at);
+        let times = self.says.iter().map(|(at, _)| at).chain([&self.deaf]).map(|at| start + *at);
         times.filter(|at| *at > acted && self.connection.is_some() && !self.is_over).min()
     }
 }
@@ -215,7 +219,13 @@ impl Talk {
             let talker = &self.network.host(node).application;
             assert!(is_over && !talker.is_wrong && talker.heard == talker.hears, "{talker:?}");
         }
-        self.network.now()
+        let took = self.network.now();
+        // And nothing goes on by itself.
+        let is_quiet = self.network.run_while(took + 3_600 * SECOND, |network| {
+            nodes.iter().any(|node| network.host(*node).next_timeout().is_some())
+        });
+        assert!(is_quiet, "a connection that has ended goes on");
+        took
     }
 
     /// Returns the segments with bytes of the client's.

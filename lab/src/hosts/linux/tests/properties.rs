@@ -6,7 +6,7 @@ use super::*;
 use crate::virtual_network::{Host as _, Packet};
 
 /// Loses, repeats and delays segments, so many of a thousand each, and all in some times.
-fn faults(seed: u64, [lost, repeated, late]: [u64; 3], pause: (u64, u64)) -> Decide {
+pub(super) fn faults(seed: u64, [lost, repeated, late]: [u64; 3], pause: (u64, u64)) -> Decide {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let pause = MS * pause.0 as u32..MS * (pause.0 + pause.1) as u32;
     Box::new(move |seen| {
@@ -22,7 +22,7 @@ fn faults(seed: u64, [lost, repeated, late]: [u64; 3], pause: (u64, u64)) -> Dec
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn all_bytes_arrive_exactly_and_the_connection_ends(

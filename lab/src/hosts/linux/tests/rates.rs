@@ -68,3 +68,19 @@ fn without_congestion_control_all_that_the_peer_takes_is_sent_at_once() {
     talk.network.run_until(ROUND_TRIP * 3 / 2);
     assert_eq!(talk.data().len(), 65_535_usize.div_ceil(FULL));
 }
+
+/// Linux 6.18's Cubic took 6.4 to 11.6 s for the same, 10.2 in the median of twelve: between two namespaces that a process with such a
+/// link joins.
+#[test]
+fn random_losses_cost_what_they_do_on_linux() {
+    let mut times: Vec<_> = (0..16)
+        .map(|seed| {
+            let decide = super::properties::faults(seed, [10, 0, 0], (0, 0));
+            let link = bottleneck(30 * MS, RATE as usize / 10);
+            Talk::new(&link, &[(Duration::ZERO, 5_000_000)], &[], decide).heard()
+        })
+        .collect();
+    times.sort_unstable();
+    assert!(times[0] > 6 * SECOND && times[15] < 14 * SECOND, "{times:?}");
+    assert!((8 * SECOND..11 * SECOND).contains(&times[8]), "{times:?}");
+}
