@@ -179,10 +179,12 @@ impl Connection {
         let mut blocks = [(0, 0); 3];
         let mut count = 0;
         let mut is_duplicate = false;
-        for (start, end) in segment.blocks.iter().flatten().filter(|_| self.has_sack) {
-            let [start, end] = [*start, *end].map(|seq| place(seq, ack));
-            let is_inside = count == 0
-                && segment.blocks[1].is_some_and(|(from, to)| place(from, ack) <= start && end <= place(to, ack));
+        let told = segment.blocks.iter().flatten().filter(|_| self.has_sack);
+        let told = told.map(|(start, end)| [*start, *end].map(|seq| place(seq, ack)));
+        let told: Vec<_> = told.collect();
+        for (number, [start, end]) in told.iter().copied().enumerate() {
+            // Only the first can be of what has arrived twice (RFC 2883).
+            let is_inside = number == 0 && told.get(1).is_some_and(|[from, to]| *from <= start && end <= *to);
             if start < ack || is_inside {
                 is_duplicate = true;
             } else if start < end && end <= self.sender.next() {

@@ -2,37 +2,32 @@
 
 mod cubic;
 mod flights;
+mod heard;
 mod hystart;
 mod rack;
 mod recovery;
 mod round_trip;
 mod stream;
+mod timeouts;
+mod usage;
 
 use std::time::{Duration, Instant};
 
 use super::packet::Place;
 use cubic::{Cubic, INITIAL_WINDOW};
 use flights::{Fate, Flights};
+pub(super) use heard::Ack;
+use heard::News;
 use hystart::Acknowledged;
 use rack::Rack;
 use recovery::{Reduction, State, Undo};
-use round_trip::{LEAST_VARIANCE, RoundTrip};
+use round_trip::RoundTrip;
 use stream::Stream;
+use timeouts::Timer;
+use usage::Usage;
 
 /// What Linux's send buffer has for each segment of the window, in bytes (`tcp_sndbuf_expand`, at an MTU of 1,500).
 const BUFFER_PER_SEGMENT: usize = 2 * 4_352;
-
-/// What a probe of the tail waits beyond two round trips (`TCP_TIMEOUT_MIN`).
-const PROBE_MARGIN: Duration = Duration::from_millis(2);
-
-/// What is done when nothing comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Timer {
-    /// One more segment, so that its acknowledgement tells of losses (RFC 8985, section 7).
-    Probe,
-    /// All again.
-    Timeout,
-}
 
 /// A probe whose answer has not come.
 #[derive(Debug, Clone, Copy)]
@@ -41,33 +36,6 @@ struct Probe {
     until: Place,
     /// Whether it was a segment that had been sent before.
     is_repeat: bool,
-}
-
-/// How much of the window was used (RFC 7661, as Linux has it).
-#[derive(Debug, Clone, Copy, Default)]
-struct Usage {
-    is_full: bool,
-    /// The most segments under way, until this is acknowledged.
-    most: u32,
-    until: Place,
-    /// When all was used the last time, and the most since.
-    full_at: Option<Instant>,
-    since: u32,
-}
-
-/// What an acknowledgement says.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ack<'a> {
-    pub(super) una: Place,
-    /// What has arrived beyond it.
-    pub(super) blocks: &'a [(Place, Place)],
-    /// Whether it says that something has arrived twice (RFC 2883).
-    pub(super) is_duplicate: bool,
-    /// Whether it says nothing else.
-    pub(super) is_empty: bool,
-    pub(super) echo: Option<u32>,
-    /// Whether the peer takes nothing now.
-    pub(super) is_closed: bool,
 }
 
 /// What leaves.
@@ -100,17 +68,6 @@ pub(super) struct Sender {
     usage: Usage,
     last_sent: Option<Instant>,
     is_closed: bool,
-}
-
-/// What an acknowledgement has told of segments.
-#[derive(Debug, Clone, Copy, Default)]
-struct News {
-    arrived: u32,
-    is_progress: bool,
-    /// The round trips of the first and the last segment, if nothing among them was sent twice.
-    first: Option<Duration>,
-    last: Option<Duration>,
-    is_ambiguous: bool,
 }
 
 impl Sender {
@@ -268,9 +225,7 @@ impl Sender {
             State::Open | State::Recovery(_) | State::Loss { .. } => {}
         }
         let lost = self.detect(now);
-        if self.state == State::Open && self.flights.lost() > 0 {
-            self.begin_recovery();
-        }
+        self.recover();
         if let State::Recovery(reduction) = &mut self.state {
             let is_progress = news.is_progress && lost == 0;
             let window = reduction.take(news.arrived, self.flights.in_flight(), self.cubic.threshold(), is_progress);
@@ -284,7 +239,11 @@ impl Sender {
         (self.state, self.undo) = (State::Open, None);
     }
 
-    fn begin_recovery(&mut self) {
+    /// Begins to recover, if something is lost.
+    fn recover(&mut self) {
+        if self.state != State::Open || self.flights.lost() == 0 {
+            return;
+        }
         let (window, threshold) = (self.cubic.window(), self.cubic.threshold());
         self.undo = Some(Undo { window, threshold, repeated: None });
         self.cubic.lose();
@@ -316,78 +275,8 @@ impl Sender {
     }
 
     fn is_window_used(&self) -> bool {
-        let is_filling = self.cubic.is_in_slow_start() && self.cubic.window() < 2 * self.usage.most;
-        is_filling || self.usage.is_full
-    }
-
-    /// Returns when something is to be done though nothing comes.
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
-        [self.timer.map(|(_, at)| at), self.reordering].into_iter().flatten().min()
-    }
-
-    /// Does what is due.
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
-        if self.reordering.is_some_and(|at| at <= now) {
-            self.detect(now);
-            if self.state == State::Open && self.flights.lost() > 0 {
-                self.begin_recovery();
-            }
-            if let State::Recovery(reduction) = &mut self.state {
-                let window = reduction.take(0, self.flights.in_flight(), self.cubic.threshold(), false);
-                self.cubic.set_window(window);
-            }
-        }
-        match self.timer {
-            Some((Timer::Probe, at)) if at <= now => {
-                self.is_probe_due = self.state == State::Open && self.flights.lost() == 0;
-                self.timer = Some((Timer::Timeout, now + self.round_trip.timeout()));
-            }
-            Some((Timer::Timeout, at)) if at <= now => self.time_out(now),
-            _ => {}
-        }
-    }
-
-    /// Takes all for lost.
-    fn time_out(&mut self, now: Instant) {
-        self.round_trip.back_off();
-        self.timer = Some((Timer::Timeout, now + self.round_trip.timeout()));
-        let Some(first) = self.flights.first() else {
-            self.timer = None;
-            return;
-        };
-        let (start, after) = (first.start, self.rack.round_trip());
-        if first.fate == Fate::Arrived {
-            // The peer has thrown away what it had.
-            self.flights.reconsider(Fate::Arrived);
-        }
-        self.flights.lose(|flight| flight.start == start || flight.sent + after <= now);
-        // A peer that takes nothing has lost nothing.
-        if self.is_closed {
-            return;
-        }
-        let (window, threshold) = (self.cubic.window(), self.cubic.threshold());
-        if self.state == State::Open {
-            self.undo = Some(Undo { window, threshold, repeated: None });
-            self.cubic.lose_all();
-        } else {
-            self.cubic.forget();
-        }
-        self.cubic.set_window(self.flights.in_flight() + 1);
-        self.state = State::Loss { until: self.next };
-        (self.reordering, self.probe, self.is_probe_due) = (None, None, false);
-    }
-
-    /// Sets the timer anew.
-    fn arm(&mut self, now: Instant) {
-        let timeout = self.round_trip.timeout();
-        self.timer = Some((Timer::Timeout, now + timeout));
-        let is_quiet = self.state == State::Open && self.flights.arrived() == 0 && self.probe.is_none();
-        if let (true, Some(smooth), Some(first)) = (is_quiet, self.round_trip.smooth(), self.flights.first()) {
-            // The acknowledgement of a single segment may be delayed.
-            let margin = if self.flights.len() == 1 { LEAST_VARIANCE } else { PROBE_MARGIN };
-            let probe = now + smooth * 2 + margin;
-            self.timer = Some((Timer::Probe, probe.min((first.sent + timeout).max(now))));
-        }
+        let is_filling = self.cubic.is_in_slow_start() && self.cubic.window() < 2 * self.usage.most();
+        is_filling || self.usage.is_full()
     }
 
     /// Returns what leaves now, if something does, in segments of at most `most` bytes less than are full. It is sent then. `stamp`
@@ -435,13 +324,6 @@ impl Sender {
         Some(departure)
     }
 
-    fn arm_for_new(&mut self, now: Instant) {
-        let is_probing = matches!(self.timer, None | Some((Timer::Probe, _)));
-        if is_probing {
-            self.arm(now);
-        }
-    }
-
     fn send_probe(&mut self, now: Instant, stamp: u32, less: usize) -> Option<Departure> {
         let timer = self.timer;
         let fresh = self.send_new(now, less);
@@ -469,31 +351,10 @@ impl Sender {
     pub(super) fn rest(&mut self, now: Instant) {
         let out = self.flights.len();
         let is_full = self.flights.in_flight() >= self.cubic.window();
-        let usage = &mut self.usage;
-        if self.una >= usage.until || is_full || (!usage.is_full && out > usage.most) {
-            (usage.is_full, usage.most, usage.until) = (is_full, out, self.next);
+        self.usage.note(self.una, self.next, out, is_full);
+        let unused = self.usage.unused(self.is_window_used(), out, self.round_trip.timeout(), now);
+        if let Some(used) = unused.filter(|_| self.state == State::Open) {
+            self.cubic.use_less(used);
         }
-        let is_used = self.is_window_used();
-        let usage = &mut self.usage;
-        if is_used || usage.full_at.is_none() {
-            (usage.full_at, usage.since) = (Some(now), 0);
-            return;
-        }
-        usage.since = usage.since.max(out);
-        let is_long = usage.full_at.is_some_and(|at| now.saturating_duration_since(at) >= self.round_trip.timeout());
-        if is_long && self.state == State::Open {
-            self.cubic.use_less(usage.since);
-            (usage.full_at, usage.since) = (Some(now), 0);
-        }
-    }
-}
-
-impl News {
-    fn take(&mut self, flight: &flights::Flight, now: Instant) {
-        self.arrived += 1;
-        self.is_ambiguous |= flight.times > 1;
-        let round_trip = now.saturating_duration_since(flight.sent);
-        self.first.get_or_insert(round_trip);
-        self.last = Some(round_trip);
     }
 }
