@@ -69,6 +69,26 @@ fn without_congestion_control_all_that_the_peer_takes_is_sent_at_once() {
     assert_eq!(talk.data().len(), 65_535_usize.div_ceil(FULL));
 }
 
+/// What Linux 6.18's Cubic took, from the end of the handshake on: between two namespaces that a process with such a link joins.
+#[test]
+fn transfers_take_as_long_as_on_linux() {
+    let bandwidth_delay = RATE as usize / 10;
+    for (size, round_trip, queue, linux) in [
+        (30_000, 100, bandwidth_delay, 107),
+        (100_000, 100, bandwidth_delay, 307),
+        (500_000, 100, bandwidth_delay, 543),
+        (10_000_000, 100, bandwidth_delay, 4_482),
+        (5_000_000, 30, bandwidth_delay, 2_133),
+        (5_000_000, 30, 40_000, 2_146),
+    ] {
+        let link = bottleneck(MS * round_trip, queue);
+        let mut talk = Talk::new(&link, &[(Duration::ZERO, size)], &[], nothing());
+        let took = (talk.heard() - MS * round_trip * 3 / 2).as_secs_f64() * 1_000.0;
+        let linux = f64::from(linux);
+        assert!((took / linux - 1.0).abs() < 0.03, "{size} bytes at {round_trip} ms: {took} ms instead of {linux}");
+    }
+}
+
 /// Linux 6.18's Cubic took 6.4 to 11.6 s for the same, 10.2 in the median of twelve: between two namespaces that a process with such a
 /// link joins.
 #[test]
