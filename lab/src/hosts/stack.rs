@@ -23,7 +23,8 @@ const DATAGRAMS: usize = 1_024;
 /// How a stack is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The largest IP packet in bytes, from 576 to 65,535; others are taken for the nearest. The MSS is 40 less.
+    /// The largest IP packet in bytes, from 576 to 65,535; others are taken for the nearest. The MSS is 40 less, and
+    /// a time stamp takes 12 bytes of each segment.
     pub mtu: usize,
     /// The largest window in bytes, from 1 to 2³⁰; others are taken for the nearest.
     pub receive_buffer: usize,
