@@ -167,8 +167,10 @@ impl Tap for Wire {
     }
 }
 
+type Hosts = Network<TcpHost<Talker>, Wire>;
+
 struct Talk {
-    network: Network<TcpHost<Talker>, Wire>,
+    network: Hosts,
     client: Node,
     server: Node,
 }
@@ -198,10 +200,20 @@ impl Talk {
         Self { network, client, server }
     }
 
+    /// Goes on until a time, or as long as `goes_on` says; tells whether that ended it.
+    fn run(&mut self, until: Duration, mut goes_on: impl FnMut(&Hosts) -> bool) -> bool {
+        let mut steps = 0;
+        self.network.run_while(until, |network| {
+            steps += 1;
+            assert!(steps < 1_000_000, "time stands still at {:?}", network.now());
+            goes_on(network)
+        })
+    }
+
     /// Goes on until the server has heard all, and returns when.
     fn heard(&mut self) -> Duration {
         let server = self.server;
-        let is_heard = self.network.run_while(3_600 * SECOND, |network| {
+        let is_heard = self.run(3_600 * SECOND, |network| {
             let talker = &network.host(server).application;
             talker.heard < talker.hears
         });
@@ -212,16 +224,15 @@ impl Talk {
     /// Goes on until both have heard all and ended, and checks what they heard.
     fn finish(&mut self) -> Duration {
         let nodes = [self.client, self.server];
-        let is_over = self
-            .network
-            .run_while(3_600 * SECOND, |network| nodes.iter().any(|node| !network.host(*node).application.is_over));
+        let is_over =
+            self.run(3_600 * SECOND, |network| nodes.iter().any(|node| !network.host(*node).application.is_over));
         for node in nodes {
             let talker = &self.network.host(node).application;
             assert!(is_over && !talker.is_wrong && talker.heard == talker.hears, "{talker:?}");
         }
         let took = self.network.now();
         // And nothing goes on by itself.
-        let is_quiet = self.network.run_while(took + 3_600 * SECOND, |network| {
+        let is_quiet = self.run(took + 3_600 * SECOND, |network| {
             nodes.iter().any(|node| network.host(*node).next_timeout().is_some())
         });
         assert!(is_quiet, "a connection that has ended goes on");

@@ -66,6 +66,6 @@ proptest! {
             let (node, [from, to]) = if is_up { (talk.server, addresses) } else { (talk.client, [addresses[1], addresses[0]]) };
             talk.network.act(node, |host, now, out| host.receive(Packet { from, to, payload }, now, out));
         }
-        talk.network.run_for(10 * SECOND);
+        talk.run(10 * SECOND, |_| true);
     }
 }
