@@ -279,8 +279,8 @@ impl Sender {
         is_filling || self.usage.is_full()
     }
 
-    /// Returns what leaves now, if something does, in segments of at most `most` bytes less than are full. It is sent then. `stamp`
-    /// is the time as a time stamp says it.
+    /// Returns what leaves now, if something does, and takes it for sent. What is new leaves so many bytes of a full segment to
+    /// options; `stamp` is the time as a time stamp says it.
     pub(super) fn depart(&mut self, now: Instant, stamp: u32, less: usize) -> Option<Departure> {
         if std::mem::take(&mut self.is_probe_due) && !self.flights.is_empty() {
             return self.send_probe(now, stamp, less);
