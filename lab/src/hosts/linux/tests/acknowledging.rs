@@ -1,3 +1,5 @@
+use smoltcp::wire::{Ipv4Packet, TcpPacket};
+
 use super::*;
 
 /// Returns what the server acknowledges, and when.
@@ -94,4 +96,16 @@ fn who_does_not_read_is_asked_ever_less_often_and_gets_all_in_the_end() {
     let asked: Vec<_> =
         talk.data().iter().map(|seen| seen.at).filter(|at| (SECOND..10 * SECOND).contains(at)).collect();
     assert!((2..8).contains(&asked.len()), "{asked:?}");
+}
+
+#[test]
+fn every_segment_has_its_sum() {
+    let mut talk = Talk::new(&half(20 * MS), &segments(40), &segments(40), once(&[5, 39]));
+    talk.network.tap.kept = Some(Vec::new());
+    talk.finish();
+    for packet in talk.network.tap.kept.take().unwrap() {
+        let ip = Ipv4Packet::new_checked(&packet[..]).unwrap();
+        let tcp = TcpPacket::new_checked(ip.payload()).unwrap();
+        assert!(ip.verify_checksum() && tcp.verify_checksum(&ip.src_addr().into(), &ip.dst_addr().into()), "{tcp}");
+    }
 }
