@@ -65,7 +65,7 @@ fn destination(packet: &[u8]) -> IpAddr {
 
 impl<A: Application> Host for TcpHost<A> {
     fn receive(&mut self, packet: Packet, now: Instant, out: &mut Outbox) {
-        self.stack.arrive(packet.payload);
+        self.stack.arrive(packet.payload, now);
         self.wake(now, out);
     }
 

@@ -1,14 +1,16 @@
 //! What an application acts on: connections and datagrams of one host.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::socket::{tcp, udp};
+use smoltcp::socket::{Socket, tcp, udp};
 use smoltcp::time::{Duration as StackDuration, Instant as StackInstant};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint};
 
 use super::device::Packets;
+use super::linux::{Linux, Tuple};
 use crate::virtual_network::Outbox;
 
 /// The first of the ports that a connection comes from (RFC 6335, section 6).
@@ -21,7 +23,8 @@ const DATAGRAMS: usize = 1_024;
 /// How a stack is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The largest IP packet in bytes, from 576 to 65,535; others are taken for the nearest. The MSS is 40 less.
+    /// The largest IP packet in bytes, from 576 to 65,535; others are taken for the nearest. The MSS is 40 less, and
+    /// a time stamp takes 12 bytes of each segment.
     pub mtu: usize,
     /// The largest window in bytes, from 1 to 2³⁰; others are taken for the nearest.
     pub receive_buffer: usize,
@@ -87,6 +90,7 @@ pub struct Stack {
     settings: Settings,
     interface: Interface,
     packets: Packets,
+    linux: Linux,
     sockets: SocketSet<'static>,
     connections: usize,
     /// Given back, but possibly not at their end.
@@ -126,12 +130,14 @@ impl Stack {
             let _ = addresses.push(IpCidr::new(IpAddress::Ipv4(address), 0));
         });
         let sockets = SocketSet::new(Vec::new());
+        let linux = Linux::new(&settings);
         let next_port = FIRST_PORT + (seed % 8_192) as u16;
         Self {
             address,
             settings,
             interface,
             packets,
+            linux,
             sockets,
             connections: 0,
             ending: Vec::new(),
@@ -212,11 +218,13 @@ impl Stack {
     /// Returns the bytes that can be sent at once.
     pub fn room(&self, connection: Connection) -> usize {
         let socket = self.sockets.get::<tcp::Socket<'_>>(connection.0);
-        if socket.may_send() { socket.send_capacity() - socket.send_queue() } else { 0 }
+        let buffer = tuple(socket).map_or(usize::MAX, |tuple| self.linux.buffer(&tuple)).min(socket.send_capacity());
+        if socket.may_send() { buffer.saturating_sub(socket.send_queue()) } else { 0 }
     }
 
     /// Sends bytes, as many as there is room for, and returns how many.
     pub fn send(&mut self, connection: Connection, bytes: &[u8]) -> usize {
+        let bytes = &bytes[..bytes.len().min(self.room(connection))];
         let sent = self.sockets.get_mut::<tcp::Socket<'_>>(connection.0).send_slice(bytes).unwrap_or(0);
         self.is_changed |= sent > 0;
         sent
@@ -298,15 +306,12 @@ impl Stack {
                 self.sockets.add(tcp::Socket::new(buffer(receive_buffer), buffer(send_buffer)))
             }
         };
-        let Settings { congestion, acknowledge_after, nagle, .. } = self.settings;
         let socket = self.sockets.get_mut::<tcp::Socket<'_>>(handle);
-        // A socket that is used again would keep its window otherwise.
-        socket.set_congestion_control(match congestion {
-            Congestion::Cubic => tcp::CongestionControl::Cubic,
-            Congestion::Unlimited => tcp::CongestionControl::None,
-        });
-        socket.set_ack_delay(acknowledge_after.map(|after| StackDuration::from_micros(after.as_micros() as u64)));
-        socket.set_nagle_enabled(nagle);
+        // What leaves and when is not the stack's to say; nor is the time.
+        socket.set_congestion_control(tcp::CongestionControl::None);
+        socket.set_ack_delay(None);
+        socket.set_tsval_generator(Some(|| 0));
+        socket.set_nagle_enabled(self.settings.nagle);
         Ok(handle)
     }
 
@@ -322,15 +327,21 @@ impl Stack {
         });
     }
 
-    pub(super) fn arrive(&mut self, packet: Vec<u8>) {
-        self.packets.arrive(packet);
+    pub(super) fn arrive(&mut self, packet: Vec<u8>, now: Instant) {
+        self.linux.arrive(packet, now);
+        self.linux.for_stack().for_each(|packet| self.packets.arrive(packet));
     }
 
     /// Takes in what has arrived, and makes the packets that leave.
     pub(super) fn poll(&mut self, now: Instant, out: &mut Outbox) {
-        let now = self.time(now);
+        let time = self.time(now);
         self.packets.refill(|| out.buffer());
-        self.interface.poll(now, &mut self.packets, &mut self.sockets);
+        self.interface.poll(time, &mut self.packets, &mut self.sockets);
+        self.packets.leave().for_each(|packet| self.linux.leave(packet, now));
+        if self.linux.take_is_less() {
+            self.forget();
+        }
+        self.linux.flush(now);
         if let Some((port, handle)) = self.listener
             && !matches!(self.sockets.get::<tcp::Socket<'_>>(handle).state(), tcp::State::Listen)
         {
@@ -349,8 +360,18 @@ impl Stack {
         }
     }
 
+    /// Has nothing more be known of connections that are none any more.
+    fn forget(&mut self) {
+        let known = self.sockets.iter().filter_map(|(_, socket)| match socket {
+            Socket::Tcp(socket) => tuple(socket),
+            Socket::Udp(_) => None,
+        });
+        let known: BTreeSet<Tuple> = known.collect();
+        self.linux.retain(|tuple| known.contains(tuple));
+    }
+
     pub(super) fn leave(&mut self) -> impl Iterator<Item = Vec<u8>> + '_ {
-        self.packets.leave()
+        self.linux.leaving()
     }
 
     /// Tells, once, whether the application has done something.
@@ -361,10 +382,14 @@ impl Stack {
     /// Returns when there is something to do, later than `now`.
     pub(super) fn next_timeout(&mut self, now: Instant) -> Option<Instant> {
         let time = self.time(now);
-        let due = self.interface.poll_at(time, &self.sockets)?;
-        // It counts microseconds: what is due within this one is due at the next.
-        let due = due.max(time + StackDuration::from_micros(1));
-        self.start.map(|start| start + Duration::from_micros(due.total_micros() as u64))
+        let of_stack = self.interface.poll_at(time, &self.sockets).and_then(|due| {
+            // It counts microseconds: what is due within this one is due at the next.
+            let due = due.max(time + StackDuration::from_micros(1));
+            self.start.map(|start| start + Duration::from_micros(due.total_micros() as u64))
+        });
+        // What is not done now is due later.
+        let of_linux = self.linux.next_timeout().map(|due| due.max(now + Duration::from_nanos(1)));
+        [of_stack, of_linux].into_iter().flatten().min()
     }
 
     fn time(&mut self, now: Instant) -> StackInstant {
@@ -372,4 +397,13 @@ impl Stack {
         let passed = now.saturating_duration_since(start).as_micros();
         StackInstant::from_micros(i64::try_from(passed).unwrap_or(i64::MAX))
     }
+}
+
+/// Returns the two ends of a socket that has some.
+fn tuple(socket: &tcp::Socket<'_>) -> Option<Tuple> {
+    let [local, remote] = [socket.local_endpoint()?, socket.remote_endpoint()?].map(|endpoint| {
+        let IpAddress::Ipv4(address) = endpoint.addr;
+        (address, endpoint.port)
+    });
+    Some(Tuple { local, remote })
 }

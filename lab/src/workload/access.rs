@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::hosts::Settings;
 use crate::virtual_network::Link;
 
 /// What lies between a client and its relay; the server is beside the relay.
@@ -62,20 +61,6 @@ impl Access {
     /// Returns the same after the change of rates, if there is one.
     pub fn changed_links(&self) -> Option<(Duration, [Link; 2])> {
         self.change.map(|change| (change.after, [change.down, change.up].map(|rate| self.link(rate))))
-    }
-
-    /// Returns the TCP of the client on this network: windows that fill the link and its queue, from 64 KiB to 16 MiB. A sender that has no
-    /// HyStart goes on doubling until a queue is full, and one that has no SACK needs seconds to recover from that; on Linux neither
-    /// is so. With windows as large as this, one connection does not overflow the queue by itself; several still do, and so does one
-    /// whose rate falls.
-    pub fn tcp(&self) -> Settings {
-        let window = |bits: u64| {
-            let time = (self.round_trip + self.queue).as_micros();
-            // Nine tenths: on the link, bytes have headers.
-            let bytes = u128::from(bits / 8) * time / 1_000_000 / 10 * 9;
-            usize::try_from(bytes).unwrap_or(usize::MAX).clamp(1 << 16, 1 << 24)
-        };
-        Settings { receive_buffer: window(self.down), send_buffer: window(self.up), ..Settings::default() }
     }
 
     fn link(&self, bits: u64) -> Link {

@@ -34,11 +34,11 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Returns a run with the network's TCP ([`Access::tcp`]) that ends with the plan, or after ten minutes.
+    /// Returns a run with TCP as it is by default, that ends with the plan, or after ten minutes.
     pub fn new(access: &'a Access, defense: Option<&DefenseChange>, seed: u64) -> Self {
         let longest = Duration::from_secs(600);
         let defense = defense.map(|change| [change.clone(), change.clone()]);
-        Self { access, defense, seed, tcp: access.tcp(), longest, after: Duration::ZERO }
+        Self { access, defense, seed, tcp: Settings::default(), longest, after: Duration::ZERO }
     }
 }
 

@@ -1,0 +1,94 @@
+//! When what has arrived is acknowledged: at once at first, then each second segment, or after a while (`net/ipv4/tcp_input.c`).
+
+use std::time::{Duration, Instant};
+
+/// Segments that are acknowledged at once when a conversation begins (`TCP_MAX_QUICKACKS`).
+const QUICK: u32 = 16;
+
+/// The size of a full segment until one has arrived (`TCP_MSS_DEFAULT`).
+const FIRST_FULL: usize = 536;
+
+#[derive(Debug, Clone)]
+pub(super) struct Acknowledging {
+    /// How long one waits; `None` is not at all.
+    after: Option<Duration>,
+    /// How many are sent at once.
+    quick: u32,
+    /// Whether data went soon after data had come: then an acknowledgement goes with data.
+    is_interactive: bool,
+    full: usize,
+    last: Option<Instant>,
+    due: Due,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    At(Instant),
+    Now,
+}
+
+impl Acknowledging {
+    pub(super) fn new(after: Option<Duration>) -> Self {
+        Self { after, quick: 0, is_interactive: false, full: FIRST_FULL, last: None, due: Due::Nothing }
+    }
+
+    /// Takes a segment in order, with which so many bytes are not acknowledged.
+    pub(super) fn take(&mut self, size: usize, open: u64, now: Instant, timeout: Duration) {
+        self.full = self.full.max(size);
+        let is_new = self.last.is_none_or(|last| now.saturating_duration_since(last) > timeout);
+        if is_new {
+            self.quick = QUICK;
+        }
+        self.last = Some(now);
+        let is_quick = self.quick > 0 && !self.is_interactive;
+        match self.after {
+            Some(after) if !is_quick && open <= self.full as u64 => {
+                if self.due == Due::Nothing {
+                    self.due = Due::At(now + after);
+                }
+            }
+            _ => self.due = Due::Now,
+        }
+    }
+
+    /// Has the next acknowledgement leave at once.
+    pub(super) fn hurry(&mut self) {
+        self.due = Due::Now;
+    }
+
+    /// Takes that something is amiss on the way: for a while, each segment is acknowledged.
+    pub(super) fn alarm(&mut self) {
+        self.quick = QUICK;
+        self.is_interactive = false;
+        self.due = Due::Now;
+    }
+
+    /// Takes that an acknowledgement has left, possibly with data.
+    pub(super) fn sent(&mut self, is_with_data: bool, now: Instant) {
+        if self.due != Due::Nothing {
+            self.quick = self.quick.saturating_sub(1);
+        }
+        self.due = Due::Nothing;
+        let is_answer = |last| Some(now.saturating_duration_since(last)) < self.after;
+        if is_with_data && self.last.is_some_and(is_answer) {
+            self.is_interactive = true;
+        }
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        match self.due {
+            Due::Nothing => false,
+            Due::At(at) => at <= now,
+            Due::Now => true,
+        }
+    }
+
+    /// Returns when one leaves that waits.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        match self.due {
+            Due::At(at) => Some(at),
+            Due::Nothing | Due::Now => None,
+        }
+    }
+}
