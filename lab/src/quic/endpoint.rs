@@ -188,3 +188,113 @@ impl Endpoint {
         self.due
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use quinn_proto::Event;
+
+    use super::*;
+    use crate::hosts::{Application, Settings, TcpHost};
+    use crate::virtual_network::{Link, Network, Node};
+
+    const MS: Duration = Duration::from_millis(1);
+    const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+
+    /// Begins connections or takes them, and counts those that are there, and those that are no more.
+    #[derive(Default)]
+    struct Connections {
+        endpoint: Option<Endpoint>,
+        begin: usize,
+        /// Whether other datagrams take all the room first.
+        fill: bool,
+        connected: usize,
+        lost: usize,
+        most_waiting: usize,
+    }
+
+    impl Connections {
+        fn client(begin: usize, fill: bool) -> Self {
+            Self { begin, fill, ..Self::default() }
+        }
+    }
+
+    impl Application for Connections {
+        fn act(&mut self, now: Instant, stack: &mut Stack) {
+            let to = SocketAddr::new(SERVER.into(), 443);
+            let is_server = stack.address() == SERVER;
+            let seed = u32::from(stack.address()).into();
+            let endpoint = self.endpoint.get_or_insert_with(|| Endpoint::new(443, is_server, seed, stack).unwrap());
+            endpoint.receive(now, stack);
+            for (_, connection) in endpoint.connections() {
+                while let Some(event) = connection.poll() {
+                    self.connected += usize::from(matches!(event, Event::Connected));
+                    self.lost += usize::from(matches!(event, Event::ConnectionLost { .. }));
+                }
+            }
+            for _ in 0..std::mem::take(&mut self.begin) {
+                endpoint.connect(to, now).unwrap();
+            }
+            while self.fill && stack.send_to(endpoint.port, to, &[0; 1_000]) {}
+            self.fill = false;
+            endpoint.send(now, stack);
+            self.most_waiting = self.most_waiting.max(endpoint.waiting.len());
+            assert!(endpoint.due.is_none_or(|due| due > now));
+        }
+
+        fn next_timeout(&self) -> Option<Instant> {
+            self.endpoint.as_ref()?.next_timeout()
+        }
+    }
+
+    /// Returns a server and clients, after so long.
+    fn after(time: Duration, clients: impl IntoIterator<Item = Connections>) -> (Connections, Vec<Connections>) {
+        let mut network = Network::new(1, ());
+        let mut add = |address: Ipv4Addr, of| -> Node {
+            network.add(address.into(), TcpHost::new(address, 1, &Settings::default(), of))
+        };
+        let server = add(SERVER, Connections::default());
+        let clients: Vec<_> = (1..)
+            .zip(clients)
+            .map(|(number, client): (u8, Connections)| add(Ipv4Addr::new(10, 1, 0, number), client))
+            .collect();
+        network.act(server, |host, now, out| host.wake(now, out));
+        for client in &clients {
+            network.link_both(*client, server, &Link { headers: 0, ..Link::with_delay(10 * MS) });
+            network.act(*client, |host, now, out| host.wake(now, out));
+        }
+        network.run_for(time);
+        let mut take = |node| network.act(node, |host, _, _| std::mem::take(&mut host.application));
+        (take(server), clients.into_iter().map(take).collect())
+    }
+
+    #[test]
+    fn a_datagram_that_finds_no_room_waits_and_is_not_lost() {
+        // Less than a probe timeout, after which a lost one would be sent again (RFC 9002, section 6.2).
+        let (server, clients) = after(100 * MS, [Connections::client(1, true)]);
+        assert_eq!((clients[0].most_waiting, clients[0].connected, server.connected), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_server_refuses_more_connections_than_it_may_have() {
+        let (server, clients) = after(100 * MS, [40, 40].map(|begin| Connections::client(begin, false)));
+        assert_eq!(server.connected, CONNECTIONS);
+        let [connected, lost] = [|client: &Connections| client.connected, |client: &Connections| client.lost]
+            .map(|count| clients.iter().map(count).sum::<usize>());
+        assert_eq!((connected, lost), (CONNECTIONS, 80 - CONNECTIONS));
+    }
+
+    #[test]
+    fn connections_that_nobody_uses_end_after_half_a_minute() {
+        let (server, clients) = after(29_000 * MS, [Connections::client(3, false)]);
+        assert_eq!((server.lost, clients[0].lost), (0, 0));
+        let (mut server, mut clients) = after(40_000 * MS, [Connections::client(3, false)]);
+        for of in [&mut server, &mut clients[0]] {
+            let endpoint = of.endpoint.as_mut().unwrap();
+            assert_eq!((of.connected, of.lost), (3, 3));
+            assert!(endpoint.connections.is_empty() && endpoint.inner.open_connections() == 0);
+            assert_eq!(endpoint.next_timeout(), None, "nothing is waited for");
+        }
+    }
+}

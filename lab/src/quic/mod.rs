@@ -11,7 +11,5 @@ mod endpoint;
 mod keys;
 mod session;
 mod settings;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use endpoint::Endpoint;

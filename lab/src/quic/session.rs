@@ -243,3 +243,75 @@ impl crypto::ServerConfig for Handshakes {
         Box::new(Session::new(Side::Server, parameters))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use quinn_proto::crypto::Session as _;
+
+    use super::*;
+
+    /// Parameters of which none is said.
+    fn defaults() -> TransportParameters {
+        TransportParameters::read(Side::Client, &mut [].as_slice()).unwrap()
+    }
+
+    fn ends() -> [Session; 2] {
+        [Side::Client, Side::Server].map(|side| Session::new(side, &defaults()))
+    }
+
+    #[test]
+    fn both_ends_send_the_messages_of_tls_in_turn() {
+        let [mut client, mut server] = ends();
+        // Who writes, how many bytes, and whether other keys follow.
+        for (is_client, bytes, is_last) in [
+            (true, 517, false),
+            (false, 90, true),
+            (true, 0, true),
+            (false, 2_900, true),
+            (true, 52, true),
+            (false, 9, false),
+        ] {
+            let (from, to) = if is_client { (&mut client, &mut server) } else { (&mut server, &mut client) };
+            let mut written = Vec::new();
+            assert_eq!(from.write_handshake(&mut written).is_some(), is_last, "{bytes} bytes");
+            assert_eq!(written.len(), bytes);
+            for piece in written.chunks(100) {
+                to.read_handshake(piece).unwrap();
+            }
+        }
+        for end in [&mut client, &mut server] {
+            assert!(!end.is_handshaking());
+            assert_eq!(end.transport_parameters().unwrap(), Some(defaults()));
+            assert!(end.write_handshake(&mut Vec::new()).is_none());
+        }
+    }
+
+    #[test]
+    fn a_message_out_of_turn_is_refused_by_its_name() {
+        let refused = |bytes: &[u8]| ends()[1].read_handshake(bytes).unwrap_err().reason;
+        assert_eq!(refused(&[20, 0, 0, 0]), "a message of type 20, expected ClientHello");
+        assert_eq!(refused(&[1, 0, 0x20, 0]), "ClientHello of 8196 bytes, expected 8192 at most");
+        assert_eq!(refused(&[1, 0, 0, 3, 0, 2, 0]), "ClientHello that is cut");
+        assert_eq!(refused(&[1, 0, 0, 2, 0, 0, 9]), "1 bytes of a handshake, expected none");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_read_does_not_panic_and_is_bounded(
+            pieces in prop::collection::vec(prop::collection::vec(0..22_u8, 1..2_000), 1..40),
+            start in prop::option::of(Just([1, 0, 0x10, 0])),
+        ) {
+            for mut end in ends() {
+                end.write_handshake(&mut Vec::new());
+                for piece in start.iter().map(|start| start.as_slice()).chain(pieces.iter().map(Vec::as_slice)) {
+                    if end.read_handshake(piece).is_err() {
+                        break;
+                    }
+                    prop_assert!(end.read.len() < LONGEST);
+                    let _ = end.transport_parameters();
+                }
+            }
+        }
+    }
+}

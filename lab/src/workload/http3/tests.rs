@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use crate::hosts::{Application, Settings, Stack, TcpHost};
-use crate::virtual_network::{Link, Network, Node, Trace};
+use crate::virtual_network::{Fate, Link, Network, Node, Packet, Passing, Tap, Trace};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -161,11 +161,11 @@ impl Application for Inside {
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
-type Hosts = Network<TcpHost<Inside>, Trace>;
+type Hosts<T = Trace> = Network<TcpHost<Inside>, T>;
 
 /// Returns both on a link, from the beginning of a plan on, and who they are.
-fn hosts(seed: u64, settings: &Settings, plan: Plan) -> (Hosts, Node, Node) {
-    let mut network = Network::new(seed, Trace::default());
+fn hosts<T: Tap + Default>(seed: u64, settings: &Settings, plan: Plan) -> (Hosts<T>, Node, Node) {
+    let mut network = Network::new(seed, T::default());
     let browser = Browser::new(plan, IpAddr::V4(SERVER), seed);
     let [client, server] =
         [(CLIENT, Inside::Browser(Box::new(browser))), (SERVER, Inside::Server(Box::new(Server::new(seed + 1))))]
@@ -176,7 +176,7 @@ fn hosts(seed: u64, settings: &Settings, plan: Plan) -> (Hosts, Node, Node) {
     (network, client, server)
 }
 
-fn browser(network: &Hosts, client: Node) -> &Browser {
+fn browser<T: Tap>(network: &Hosts<T>, client: Node) -> &Browser {
     match &network.host(client).application {
         Inside::Browser(browser) => browser,
         Inside::Server(_) | Inside::Nobody => panic!("no browser"),
@@ -187,7 +187,7 @@ fn browser(network: &Hosts, client: Node) -> &Browser {
 fn no_datagram_is_larger_than_the_inner_mtu_and_full_ones_are_as_large() {
     for (mtu, largest) in [(1_420, 1_420), (1_500, 1_420), (1_300, 1_300), (1_228, 1_228)] {
         let settings = Settings { mtu, ..Settings::default() };
-        let (mut network, client, server) = hosts(1, &settings, bulk_down(5_000_000).over(Protocol::Http3));
+        let (mut network, client, server) = hosts::<Trace>(1, &settings, bulk_down(5_000_000).over(Protocol::Http3));
         network.run_for(30 * SECOND);
         assert!(browser(&network, client).time().is_some(), "{mtu}");
         let of_server = network.tap.passed.iter().filter(|passed| passed.from == server);
@@ -203,7 +203,7 @@ fn no_datagram_is_larger_than_the_inner_mtu_and_full_ones_are_as_large() {
 #[test]
 fn a_path_that_carries_no_quic_breaks_connections() {
     let settings = Settings { mtu: 1_227, ..Settings::default() };
-    let (mut network, client, _) = hosts(1, &settings, plan(vec![request(vec![], 100, 100)]));
+    let (mut network, client, _) = hosts::<()>(1, &settings, plan(vec![request(vec![], 100, 100)]));
     network.run_for(60 * SECOND);
     assert_eq!((browser(&network, client).broken(), browser(&network, client).time()), (1, None));
 }
@@ -213,7 +213,7 @@ fn a_server_that_vanishes_ends_in_broken_connections() {
     let requests = (0..4).map(|origin| Request { origin, ..request(vec![], 100, 20_000_000) });
     // From before the first answer on, in the handshake, and in the middle.
     for vanished in [Duration::ZERO, 25 * MS, SECOND] {
-        let (mut network, client, server) = hosts(1, &Settings::default(), plan(requests.clone().collect()));
+        let (mut network, client, server) = hosts::<()>(1, &Settings::default(), plan(requests.clone().collect()));
         // So that none is there in a second.
         network.link_both(client, server, &Link { headers: 0, rate: Some(1_250_000), ..Link::with_delay(10 * MS) });
         network.run_for(vanished);
@@ -226,8 +226,67 @@ fn a_server_that_vanishes_ends_in_broken_connections() {
     }
 }
 
+/// Keeps what is sent, but for datagrams without bytes.
+#[derive(Debug, Default)]
+struct Copies(Vec<Packet>);
+
+impl Tap for Copies {
+    fn sent(&mut self, passing: Passing<'_>) -> Fate {
+        if passing.packet.payload.len() > HEADERS {
+            self.0.push(passing.packet.clone());
+        }
+        Fate::Deliver
+    }
+}
+
+/// Bytes of the headers of IPv4 and UDP.
+const HEADERS: usize = 28;
+
+/// Returns a packet with other bytes in its datagram.
+fn with_datagram(packet: &Packet, datagram: &[u8]) -> Packet {
+    let mut payload = [&packet.payload[..HEADERS], datagram].concat();
+    let length = payload.len() as u16;
+    payload[2..4].copy_from_slice(&length.to_be_bytes());
+    payload[24..26].copy_from_slice(&(length - 20).to_be_bytes());
+    // None of UDP's, and IP's is not looked at.
+    payload[26..28].copy_from_slice(&[0; 2]);
+    Packet { payload, ..packet.clone() }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Datagrams of the exchange itself that are cut or changed, and others that are none, change nothing.
+    #[test]
+    fn datagrams_that_are_not_quic_are_ignored(
+        lies in prop::collection::vec(
+            (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 1..=255_u8, any::<bool>(), 0..20_u32), 1..60),
+        noise in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 0..20),
+        seed in 0..1_000_u64,
+    ) {
+        let page = plan(vec![request(vec![], 3_000, 100_000), request(vec![0], 100, 20_000)]);
+        let (mut network, client, server) = hosts::<Copies>(seed, &Settings::default(), page);
+        for (which, place, change, is_cut, wait) in lies {
+            network.run_for(wait * MS);
+            let packet = network.tap.0[which.index(network.tap.0.len())].clone();
+            let mut datagram = packet.payload[HEADERS..].to_vec();
+            let place = place.index(datagram.len());
+            if is_cut {
+                datagram.truncate(place);
+            } else {
+                datagram[place] ^= change;
+            }
+            let from = if packet.to.ip() == SERVER { client } else { server };
+            network.send(from, with_datagram(&packet, &datagram));
+            for noise in &noise {
+                network.send(from, with_datagram(&packet, noise));
+            }
+        }
+        network.run_for(20 * SECOND);
+        let browser = browser(&network, client);
+        prop_assert!(browser.time().is_some_and(|time| time < 10 * SECOND), "{:?}", browser.time());
+        prop_assert_eq!((browser.bytes(), browser.broken()), (120_018, 0));
+    }
 
     /// Any page is there in the end, with as many bytes as it has.
     #[test]
