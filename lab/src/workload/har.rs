@@ -242,22 +242,10 @@ fn exchanges(entries: &[Entry]) -> Result<Vec<Exchange<'_>>, HarError> {
                 wait: (wait - shortest).max(0.0),
                 up,
                 down,
-                protocol: protocol(&response.http_version),
+                protocol: Protocol::of_version(&response.http_version),
             })
         })
         .collect()
-}
-
-/// Reads a protocol as browsers name it: `http/1.1`, `HTTP/2.0`, `h2`, `h3`, `h3-29`, `http/3`.
-fn protocol(version: &str) -> Option<Protocol> {
-    let version = version.to_ascii_lowercase();
-    let number = version.strip_prefix("http/").or_else(|| version.strip_prefix('h'))?;
-    match number.bytes().next()? {
-        b'0' | b'1' => Some(Protocol::Http1),
-        b'2' => Some(Protocol::Http2),
-        b'3' => Some(Protocol::Http3),
-        _ => None,
-    }
 }
 
 /// Returns the protocol of most answers.

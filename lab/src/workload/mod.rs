@@ -2,6 +2,7 @@
 //!
 //! - [`Plan`]: requests with sizes up and down, times and dependencies, and streams of datagrams. A page, a video, an upload, a call
 //!   and a quiet phone are plans, and several at once are one.
+//! - [`Protocol`]: how its requests share connections, over TCP or QUIC ([`Plan::over`]).
 //! - [`Site`]: a site drawn from published distributions, whose visits differ. [`Plan::read_har`] reads a real one.
 //! - [`call`], [`video`] and others: what else people do.
 //! - [`Access`]: the network between client and relay.

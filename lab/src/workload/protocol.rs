@@ -18,6 +18,18 @@ pub enum Protocol {
 impl Protocol {
     /// All of them, in the order of their versions.
     pub const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Http3];
+
+    /// Reads a version of HTTP as browsers write it: `http/1.1`, `HTTP/2.0`, `h2`, `h3`, `h3-29`, `http/3`.
+    pub(super) fn of_version(version: &str) -> Option<Self> {
+        let version = version.to_ascii_lowercase();
+        let number = version.strip_prefix("http/").or_else(|| version.strip_prefix('h'))?;
+        match number.bytes().next()? {
+            b'0' | b'1' => Some(Self::Http1),
+            b'2' => Some(Self::Http2),
+            b'3' => Some(Self::Http3),
+            _ => None,
+        }
+    }
 }
 
 /// `h1`, `h2`, `h3`.
