@@ -10,15 +10,19 @@ const TAG: usize = 16;
 const SEALED: u64 = 1 << 23;
 const REFUSED: u64 = 1 << 52;
 
-/// Returns keys of any space: they are all the same.
-pub(super) fn keys() -> Keys {
+/// Which keys of a connection they are: 0 those of its first packets. What was sealed with one generation opens with no other, or else a
+/// packet that comes late would be taken for an update of keys.
+pub(super) type Generation = u64;
+
+/// Returns a generation of keys.
+pub(super) fn keys(generation: Generation) -> Keys {
     let header = || Box::new(Plain) as Box<dyn HeaderKey>;
-    Keys { header: KeyPair { local: header(), remote: header() }, packet: packet_keys() }
+    Keys { header: KeyPair { local: header(), remote: header() }, packet: packet_keys(generation) }
 }
 
-/// Returns keys of packets alone.
-pub(super) fn packet_keys() -> KeyPair<Box<dyn PacketKey>> {
-    KeyPair { local: Box::new(Checksum), remote: Box::new(Checksum) }
+/// Returns those of packets alone.
+pub(super) fn packet_keys(generation: Generation) -> KeyPair<Box<dyn PacketKey>> {
+    KeyPair { local: Box::new(Checksum(generation)), remote: Box::new(Checksum(generation)) }
 }
 
 /// Adds up bytes, so that some that were cut or changed are another sum. It keeps nobody from making one.
@@ -30,26 +34,28 @@ fn checksum(start: u64, bytes: &[u8]) -> u64 {
     rest.iter().fold(sum, |sum, byte| add(sum, (*byte).into()))
 }
 
-fn tag(packet: u64, header: &[u8], payload: &[u8]) -> [u8; TAG] {
-    let sum = checksum(checksum(packet, header), payload);
-    let mut tag = [0; TAG];
-    tag[..8].copy_from_slice(&sum.to_le_bytes());
-    tag
-}
-
 /// A packet's payload as it is, with a checksum.
-struct Checksum;
+struct Checksum(Generation);
+
+impl Checksum {
+    fn tag(&self, packet: u64, header: &[u8], payload: &[u8]) -> [u8; TAG] {
+        let sum = checksum(checksum(checksum(self.0, &packet.to_le_bytes()), header), payload);
+        let mut tag = [0; TAG];
+        tag[..8].copy_from_slice(&sum.to_le_bytes());
+        tag
+    }
+}
 
 impl PacketKey for Checksum {
     fn encrypt(&self, packet: u64, bytes: &mut [u8], header: usize) {
         let (header, payload) = bytes.split_at_mut(header);
         let (payload, place) = payload.split_at_mut(payload.len() - TAG);
-        place.copy_from_slice(&tag(packet, header, payload));
+        place.copy_from_slice(&self.tag(packet, header, payload));
     }
 
     fn decrypt(&self, packet: u64, header: &[u8], payload: &mut BytesMut) -> Result<(), CryptoError> {
         let length = payload.len().checked_sub(TAG).ok_or(CryptoError)?;
-        if payload[length..] != tag(packet, header, &payload[..length]) {
+        if payload[length..] != self.tag(packet, header, &payload[..length]) {
             return Err(CryptoError);
         }
         payload.truncate(length);

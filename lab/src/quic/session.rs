@@ -7,7 +7,7 @@ use quinn_proto::crypto::{self, ExportKeyingMaterialError, HeaderKey, KeyPair, K
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectError, ConnectionId, Side, TransportError, TransportErrorCode};
 
-use super::keys::{keys, packet_keys};
+use super::keys::{Generation, keys, packet_keys};
 
 /// Bytes of a message's head: its type, and how long the rest is (RFC 8446, section 4).
 const HEAD: usize = 4;
@@ -96,6 +96,8 @@ const SERVER: &[Step] = &[
 struct Session {
     steps: std::iter::Copied<std::slice::Iter<'static, Step>>,
     next: Option<Step>,
+    /// The last keys that were given out.
+    generation: Generation,
     side: Side,
     ours: Vec<u8>,
     theirs: Option<Vec<u8>>,
@@ -109,11 +111,16 @@ impl Session {
         parameters.write(&mut ours);
         let mut steps = if side.is_client() { CLIENT } else { SERVER }.iter().copied();
         let next = steps.next();
-        Self { steps, next, side, ours, theirs: None, read: Vec::new() }
+        Self { steps, next, generation: 0, side, ours, theirs: None, read: Vec::new() }
     }
 
     fn advance(&mut self) {
         self.next = self.steps.next();
+    }
+
+    fn next_generation(&mut self) -> Generation {
+        self.generation += 1;
+        self.generation
     }
 }
 
@@ -124,7 +131,7 @@ fn wrong(reason: String) -> TransportError {
 
 impl crypto::Session for Session {
     fn initial_keys(&self, _: &ConnectionId, _: Side) -> Keys {
-        keys()
+        keys(0)
     }
 
     fn handshake_data(&self) -> Option<Box<dyn Any>> {
@@ -193,11 +200,11 @@ impl crypto::Session for Session {
             message.write(&self.ours, out);
         }
         self.advance();
-        is_last.then(keys)
+        is_last.then(|| keys(self.next_generation()))
     }
 
     fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {
-        Some(packet_keys())
+        Some(packet_keys(self.next_generation()))
     }
 
     fn is_valid_retry(&self, _: &ConnectionId, _: &[u8], _: &[u8]) -> bool {
@@ -231,7 +238,7 @@ impl crypto::ClientConfig for Handshakes {
 
 impl crypto::ServerConfig for Handshakes {
     fn initial_keys(&self, _: u32, _: &ConnectionId) -> Result<Keys, UnsupportedVersion> {
-        Ok(keys())
+        Ok(keys(0))
     }
 
     fn retry_tag(&self, _: u32, _: &ConnectionId, _: &[u8]) -> [u8; 16] {

@@ -115,10 +115,17 @@ impl Browser {
         self.bytes + self.http3.as_ref().map_or(0, http3::Client::bytes)
     }
 
-    /// Has it end its connections and streams when it acts next, and begin nothing any more. It acts once more when the ends have been
-    /// sent, to give back what it had of its host.
+    /// Has it end its connections and streams when it acts next, and begin nothing any more.
     pub fn leave(&mut self) {
         self.is_leaving = true;
+    }
+
+    /// Tells whether it has left, and given back what it had of its host. Over HTTP/3, that takes some round trips.
+    pub fn has_left(&self) -> bool {
+        self.is_leaving
+            && self.lines.is_empty()
+            && self.streams.is_empty()
+            && self.http3.as_ref().is_none_or(http3::Client::has_left)
     }
 
     /// Returns the connections that broke. What was asked for on them does not come.
@@ -299,12 +306,12 @@ impl Application for Browser {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        let start = self.start.filter(|_| !self.is_leaving)?;
+        let http3 = self.http3.as_ref().and_then(http3::Client::next_timeout);
+        let Some(start) = self.start.filter(|_| !self.is_leaving) else { return http3 };
         let streams = self.streams.iter().zip(self.plan.streams());
         let streams = streams
             .filter(|(sending, stream)| sending.sent < stream.count)
             .map(|(sending, stream)| start + stream.start + stream.every * sending.sent);
-        let http3 = self.http3.as_ref().and_then(http3::Client::next_timeout);
         streams.chain(self.due.first().map(|(at, _)| *at)).chain(http3).min()
     }
 }

@@ -211,10 +211,11 @@ impl<'a> Session<'a> {
                 browser.leave();
             }
             host.wake(now, out);
-            // What it had for datagrams is given back when the last of them has been sent.
-            host.wake(now, out);
-            host.application = Inside::Browser(None);
         });
+        star.network.run_while(star.network.now() + PATIENCE, |network| {
+            network.host(client(0)).inside.application.browser().is_some_and(|browser| !browser.has_left())
+        });
+        star.act(client(0), |host, _, _| host.application = Inside::Browser(None));
         star.network.run_for(SETTLED + run.access.round_trip * 2);
         star.act(RELAY, |host, now, out| {
             if let Inside::Server(server) = &mut host.application {

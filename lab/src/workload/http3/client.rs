@@ -98,15 +98,24 @@ impl Client {
         endpoint.send(now, stack);
     }
 
-    /// Ends all connections, and when that has been sent, gives the port back.
+    /// Ends all connections, tells so whoever says something still, and gives the port back when that is over: three probe timeouts later
+    /// (RFC 9000, section 10.2).
     pub(in super::super) fn leave(&mut self, now: Instant, stack: &mut Stack) {
         self.lines.clear();
-        if std::mem::replace(&mut self.is_leaving, true) {
-            self.endpoint.take().into_iter().for_each(|endpoint| endpoint.unbind(stack));
-        } else if let Some(endpoint) = &mut self.endpoint {
+        let Some(endpoint) = &mut self.endpoint else { return };
+        endpoint.receive(now, stack);
+        if !std::mem::replace(&mut self.is_leaving, true) {
             endpoint.close(now);
-            endpoint.send(now, stack);
         }
+        endpoint.send(now, stack);
+        if endpoint.connections().next().is_none() {
+            self.endpoint.take().into_iter().for_each(|endpoint| endpoint.unbind(stack));
+        }
+    }
+
+    /// Tells whether no connection is left.
+    pub(in super::super) fn has_left(&self) -> bool {
+        self.endpoint.is_none()
     }
 
     pub(in super::super) fn next_timeout(&self) -> Option<Instant> {

@@ -228,6 +228,41 @@ fn a_server_that_vanishes_ends_in_broken_connections() {
     }
 }
 
+/// Takes away as many packets.
+#[derive(Debug, Default)]
+struct Takes(usize);
+
+impl Tap for Takes {
+    fn sent(&mut self, _: Passing<'_>) -> Fate {
+        let fate = if self.0 > 0 { Fate::Lose } else { Fate::Deliver };
+        self.0 = self.0.saturating_sub(1);
+        fate
+    }
+}
+
+#[test]
+fn a_server_in_the_middle_hears_of_the_end_also_when_that_is_lost() {
+    for lost in 0..3 {
+        let (mut network, client, server) =
+            hosts::<Takes>(1, &Settings::default(), bulk_down(100_000_000).over(Protocol::Http3));
+        network.link_both(client, server, &Link { headers: 0, rate: Some(1_250_000), ..Link::with_delay(10 * MS) });
+        network.run_for(SECOND);
+        network.tap.0 = lost;
+        network.act(client, |host, now, out| {
+            match &mut host.application {
+                Inside::Browser(browser) => browser.leave(),
+                Inside::Server(_) | Inside::Nobody => panic!("no browser"),
+            }
+            host.wake(now, out);
+        });
+        // A tenth of the time after which it would give up by itself.
+        network.run_for(3 * SECOND);
+        assert!(browser(&network, client).has_left(), "{lost} lost");
+        assert_eq!(browser(&network, client).next_timeout(), None, "{lost} lost");
+        assert_eq!(network.host(server).application.next_timeout(), None, "{lost} lost: it waits for nothing");
+    }
+}
+
 /// Keeps what is sent, but for datagrams without bytes.
 #[derive(Debug, Default)]
 struct Copies(Vec<Packet>);
@@ -238,6 +273,24 @@ impl Tap for Copies {
             self.0.push(passing.packet.clone());
         }
         Fate::Deliver
+    }
+}
+
+#[test]
+fn datagrams_that_come_again_much_later_are_ignored() {
+    for seed in 0..10 {
+        // So many that keys change several times.
+        let plan = bulk_down(5_000_000).over(Protocol::Http3);
+        let (mut network, client, server) = hosts::<Copies>(seed, &Settings::default(), plan);
+        network.run_for(10 * SECOND);
+        assert!(browser(&network, client).time().is_some());
+        for packet in std::mem::take(&mut network.tap.0) {
+            let from = if packet.to.ip() == SERVER { client } else { server };
+            network.send(from, packet);
+        }
+        network.run_for(10 * SECOND);
+        let browser = browser(&network, client);
+        assert_eq!((browser.bytes(), browser.broken()), (5_000_009, 0), "seed {seed}");
     }
 }
 
