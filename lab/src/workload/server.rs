@@ -112,7 +112,7 @@ impl Server {
         self.streams.clear();
     }
 
-    /// Returns when the datagrams of each stream came, the last [`MAX_STREAMS`].
+    /// Returns when the datagrams of each stream came, the last 16.
     pub fn received(&self) -> impl Iterator<Item = &Lateness> {
         self.streams.iter().map(|stream| &stream.received)
     }
