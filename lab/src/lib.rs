@@ -45,6 +45,8 @@ pub mod network;
 #[cfg(feature = "hosts")]
 pub mod observer;
 pub mod plot;
+#[cfg(feature = "workloads")]
+mod quic;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod sighting;

@@ -273,13 +273,17 @@ impl Stack {
         self.sockets.remove(port.0);
     }
 
+    /// Returns the bytes of the largest datagram that is sent, without the headers of UDP and IP.
+    pub fn largest_datagram(&self) -> usize {
+        self.settings.mtu - 28
+    }
+
     /// Sends a datagram; tells whether there was room for it, and its address is usable.
     pub fn send_to(&mut self, port: Datagrams, to: SocketAddr, bytes: &[u8]) -> bool {
         let IpAddr::V4(address) = to.ip() else { return false };
         let remote = IpEndpoint::new(IpAddress::Ipv4(address), to.port());
-        let largest = self.settings.mtu - 28;
-        let is_sent =
-            bytes.len() <= largest && self.sockets.get_mut::<udp::Socket<'_>>(port.0).send_slice(bytes, remote).is_ok();
+        let is_sent = bytes.len() <= self.largest_datagram()
+            && self.sockets.get_mut::<udp::Socket<'_>>(port.0).send_slice(bytes, remote).is_ok();
         self.is_changed |= is_sent;
         is_sent
     }

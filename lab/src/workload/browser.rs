@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::framing::{Ask, FRAME, Incoming, Outgoing, Part};
+use super::http3;
 use super::server::{PORT, STREAMS, datagram};
 use super::{Lateness, Plan, Protocol};
 use crate::hosts::{Application, Connection, Datagrams, Stack};
@@ -35,6 +36,8 @@ pub struct Browser {
     /// Requests that can be made, by origin.
     ready: Vec<VecDeque<usize>>,
     lines: Vec<Line>,
+    /// In place of these, over HTTP/3.
+    http3: Option<http3::Client>,
     /// Answers that have not come.
     missing: usize,
     streams: Vec<Sending>,
@@ -66,8 +69,9 @@ struct Sending {
 }
 
 impl Browser {
-    /// Returns a client that follows a plan with a server.
-    pub fn new(plan: Plan, server: IpAddr) -> Self {
+    /// Returns a client that follows a plan with a server. What QUIC draws, ids of connections among it, is from `seed`: two clients of a
+    /// server have different ones.
+    pub fn new(plan: Plan, server: IpAddr, seed: u64) -> Self {
         let mut waiting: Vec<_> = plan.requests().iter().map(|request| (request.after.len(), Vec::new())).collect();
         for (number, request) in plan.requests().iter().enumerate() {
             request.after.iter().for_each(|after| waiting[*after].1.push(number));
@@ -80,6 +84,8 @@ impl Browser {
                 .iter()
                 .map(|_| Sending { port: None, sent: 0, received: Lateness::default() })
                 .collect(),
+            http3: (plan.protocol() == Protocol::Http3)
+                .then(|| http3::Client::new(SocketAddr::new(server, PORT), seed)),
             plan,
             server,
             start: None,
@@ -106,7 +112,7 @@ impl Browser {
 
     /// Returns the bytes that have come on connections.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes + self.http3.as_ref().map_or(0, http3::Client::bytes)
     }
 
     /// Has it end its connections and streams when it acts next, and begin nothing any more.
@@ -114,9 +120,17 @@ impl Browser {
         self.is_leaving = true;
     }
 
+    /// Tells whether it has left, and given back what it had of its host. Over HTTP/3, that takes some round trips.
+    pub fn has_left(&self) -> bool {
+        self.is_leaving
+            && self.lines.is_empty()
+            && self.streams.is_empty()
+            && self.http3.as_ref().is_none_or(http3::Client::has_left)
+    }
+
     /// Returns the connections that broke. What was asked for on them does not come.
     pub fn broken(&self) -> usize {
-        self.broken
+        self.broken + self.http3.as_ref().map_or(0, http3::Client::broken)
     }
 
     fn begin(&mut self, now: Instant) {
@@ -136,7 +150,7 @@ impl Browser {
     }
 
     /// Reads answers, and returns the requests whose answer is complete.
-    fn read(&mut self, stack: &mut Stack) -> Vec<usize> {
+    fn read(&mut self, now: Instant, stack: &mut Stack) -> Vec<usize> {
         let mut complete = Vec::new();
         let Self { lines, broken, bytes: received, .. } = self;
         lines.retain_mut(|line| {
@@ -164,6 +178,9 @@ impl Browser {
             }
             is_open
         });
+        if let Some(http3) = &mut self.http3 {
+            complete.extend(http3.read(now, stack));
+        }
         complete
     }
 
@@ -189,20 +206,30 @@ impl Browser {
         }
         for origin in 0..self.ready.len() {
             while let Some(number) = self.ready[origin].front().copied() {
-                let Some(line) = self.line(origin, stack) else { break };
-                self.ready[origin].pop_front();
                 let request = &self.plan.requests()[number];
                 let (up, down, think) = (request.up.max(16), request.down, request.think);
-                let line = &mut self.lines[line];
-                line.held.push_back(Ask { id: number as u32, up, down, think });
-                line.unanswered += 1;
+                let ask = Ask { id: number as u32, up, down, think };
+                if let Some(http3) = &mut self.http3 {
+                    if !http3.ask(origin, ask, now, stack) {
+                        break;
+                    }
+                } else {
+                    let Some(line) = self.line(origin, stack) else { break };
+                    let line = &mut self.lines[line];
+                    line.held.push_back(ask);
+                    line.unanswered += 1;
+                }
+                self.ready[origin].pop_front();
             }
+        }
+        if let Some(http3) = &mut self.http3 {
+            http3.send(now, stack);
         }
         for line in &mut self.lines {
             if line.is_greeted {
                 line.held.drain(..).for_each(|ask| line.out.push(ask.head(), ask.body()));
             }
-            line.out.flush(stack, line.connection);
+            line.out.flush(|bytes| stack.send(line.connection, bytes));
         }
     }
 
@@ -210,7 +237,8 @@ impl Browser {
     fn line(&mut self, origin: usize, stack: &mut Stack) -> Option<usize> {
         let of_origin = |line: &Line| line.origin == origin;
         let (free, most) = match self.plan.protocol() {
-            Protocol::Http2 => (self.lines.iter().position(of_origin), 1),
+            // One alone for each origin; HTTP/3 has its own.
+            Protocol::Http2 | Protocol::Http3 => (self.lines.iter().position(of_origin), 1),
             Protocol::Http1 => {
                 (self.lines.iter().position(|line| of_origin(line) && line.unanswered == 0), CONNECTIONS)
             }
@@ -262,10 +290,13 @@ impl Application for Browser {
         let Some(start) = self.start else { return };
         if self.is_leaving {
             self.lines.drain(..).for_each(|line| stack.close(line.connection));
+            if let Some(http3) = &mut self.http3 {
+                http3.leave(now, stack);
+            }
             self.streams.drain(..).filter_map(|stream| stream.port).for_each(|port| stack.unbind(port));
             return;
         }
-        let complete = self.read(stack);
+        let complete = self.read(now, stack);
         self.note_answers(complete, now, start);
         self.ask(now, stack);
         self.stream(now, start, stack);
@@ -275,11 +306,12 @@ impl Application for Browser {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        let start = self.start.filter(|_| !self.is_leaving)?;
+        let http3 = self.http3.as_ref().and_then(http3::Client::next_timeout);
+        let Some(start) = self.start.filter(|_| !self.is_leaving) else { return http3 };
         let streams = self.streams.iter().zip(self.plan.streams());
         let streams = streams
             .filter(|(sending, stream)| sending.sent < stream.count)
             .map(|(sending, stream)| start + stream.start + stream.every * sending.sent);
-        streams.chain(self.due.first().map(|(at, _)| *at)).min()
+        streams.chain(self.due.first().map(|(at, _)| *at)).chain(http3).min()
     }
 }

@@ -3,14 +3,16 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::hosts::{Connection, Stack};
-
 /// Bytes of a request's head.
 pub(super) const REQUEST: usize = 16;
 
 /// Bytes of the head of a part of an answer: a frame's (9; RFC 9113, section 4.1) and what TLS adds to a record (5 + 1 + 16; RFC
 /// 8446, section 5.2).
 pub(super) const FRAME: usize = 31;
+
+/// Bytes of the head of an answer on a stream of its own: what says something of the other, and as many as two frames' heads have (RFC
+/// 9114, section 7.1).
+pub(super) const PART: usize = 9;
 
 /// The most bytes of a part's body, which fits a record (RFC 8446, section 5.1).
 pub(super) const MAX_PART: u32 = 16_384 - 9;
@@ -54,14 +56,22 @@ pub(super) struct Part {
 
 impl Part {
     pub(super) fn head(self) -> Vec<u8> {
-        let mut head = vec![0; FRAME];
-        head[..4].copy_from_slice(&self.id.to_be_bytes());
-        head[4..8].copy_from_slice(&self.length.to_be_bytes());
-        head[8] = self.is_last.into();
+        let mut head = self.short_head();
+        head.resize(FRAME, 0);
         head
     }
 
-    pub(super) fn parse(head: &[u8; FRAME]) -> Self {
+    pub(super) fn short_head(self) -> Vec<u8> {
+        let mut head = Vec::with_capacity(FRAME);
+        head.extend(self.id.to_be_bytes());
+        head.extend(self.length.to_be_bytes());
+        head.push(self.is_last.into());
+        head
+    }
+
+    /// Reads a head of either length.
+    pub(super) fn parse<const HEAD: usize>(head: &[u8; HEAD]) -> Self {
+        const { assert!(HEAD >= PART) };
         let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         Self { id: number(0), length: number(4), is_last: head[8] != 0 }
     }
@@ -83,13 +93,13 @@ impl Outgoing {
         self.messages.push_back((head, body));
     }
 
-    /// Sends what there is room for.
-    pub(super) fn flush(&mut self, stack: &mut Stack, connection: Connection) {
+    /// Sends what there is room for, by a function that returns how many bytes it took.
+    pub(super) fn flush(&mut self, mut send: impl FnMut(&[u8]) -> usize) {
         while let Some((head, body)) = self.messages.front_mut() {
-            let sent = stack.send(connection, head);
+            let sent = send(head);
             head.drain(..sent);
             while head.is_empty() && *body > 0 {
-                let sent = stack.send(connection, &ZEROS[..ZEROS.len().min(*body as usize)]);
+                let sent = send(&ZEROS[..ZEROS.len().min(*body as usize)]);
                 *body -= sent as u32;
                 if sent == 0 {
                     return;

@@ -151,7 +151,7 @@ struct Exchange<'a> {
     wait: f64,
     up: u32,
     down: u32,
-    is_http1: bool,
+    protocol: Option<Protocol>,
 }
 
 impl Plan {
@@ -173,7 +173,8 @@ impl Plan {
     /// - A request waits for the one that Chrome says initiated it, or else for the answer that was there last before it; as long after
     ///   that as then. What began before any answer begins as long after the first as then.
     /// - A server thinks for as long as the browser waited, less the shortest wait, which is the network's.
-    /// - Each host is an origin, and from the tenth on they share one. It is HTTP/1.1 if most answers were.
+    /// - Each host is an origin, and from the tenth on they share one. The protocol is that of most answers, and HTTP/2
+    ///   when two are of as many or no answer says one.
     ///
     /// # Errors
     /// When it is no HTTP Archive, has nothing that was loaded, or a value that cannot be; with the place.
@@ -192,9 +193,7 @@ impl Plan {
             return Err(PlanError::TooManyRequests(entries.len()).into());
         }
         let exchanges = exchanges(&entries)?;
-        let http1 = exchanges.iter().filter(|exchange| exchange.is_http1).count();
-        let protocol = if http1 * 2 > exchanges.len() { Protocol::Http1 } else { Protocol::Http2 };
-        Ok(Self::new(requests(&exchanges), Vec::new())?.over(protocol))
+        Ok(Self::new(requests(&exchanges), Vec::new())?.over(most_used(&exchanges)))
     }
 }
 
@@ -243,10 +242,21 @@ fn exchanges(entries: &[Entry]) -> Result<Vec<Exchange<'_>>, HarError> {
                 wait: (wait - shortest).max(0.0),
                 up,
                 down,
-                is_http1: response.http_version.to_ascii_lowercase().starts_with("http/1"),
+                protocol: Protocol::of_version(&response.http_version),
             })
         })
         .collect()
+}
+
+/// Returns the protocol of most answers.
+fn most_used(exchanges: &[Exchange<'_>]) -> Protocol {
+    let count = |of| exchanges.iter().filter(|exchange| exchange.protocol == Some(of)).count();
+    let [http1, http2, http3] = Protocol::ALL.map(count);
+    match http2.max(http1).max(http3) {
+        most if http2 == most || http1 == http3 => Protocol::Http2,
+        most if http1 == most => Protocol::Http1,
+        _ => Protocol::Http3,
+    }
 }
 
 /// Makes requests of exchanges, which are in the order of their beginning.
@@ -387,6 +397,27 @@ mod tests {
         ] {
             let found = Plan::from_har(&text).unwrap_err().to_string();
             assert!(found.starts_with(expected), "{found}\nexpected {expected}");
+        }
+    }
+
+    #[test]
+    fn the_protocol_is_that_of_most_answers() {
+        let of = |versions: &[&str]| {
+            let entry = entry("https://a.example/", "05.000", 1.0, "");
+            let entries: Vec<_> =
+                versions.iter().map(|version| entry.replace("\"h2\"", &format!("{version:?}"))).collect();
+            Plan::from_har(&archive(&entries)).unwrap().protocol()
+        };
+        for (versions, expected) in [
+            (&["h3", "HTTP/3", "http/2.0"][..], Protocol::Http3),
+            (&["h3-29", "h2", "HTTP/2.0"], Protocol::Http2),
+            (&["http/1.1", "HTTP/1.0", "h3"], Protocol::Http1),
+            (&["http/1.1", "h3"], Protocol::Http2),
+            (&["h2", "h3"], Protocol::Http2),
+            (&["", "unknown", "data", "http/1.1"], Protocol::Http1),
+            (&["", "http/", "h"], Protocol::Http2),
+        ] {
+            assert_eq!(of(versions), expected, "{versions:?}");
         }
     }
 

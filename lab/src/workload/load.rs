@@ -71,7 +71,7 @@ pub struct Load {
 enum Inside {
     /// Before the start, and then.
     Browser(Option<Box<Browser>>),
-    Server(Server),
+    Server(Box<Server>),
 }
 
 impl Inside {
@@ -117,6 +117,8 @@ pub fn run(plan: Plan, run: &Run<'_>) -> Load {
 #[derive(Debug)]
 pub struct Session<'a> {
     run: Run<'a>,
+    /// The plans so far.
+    loads: u64,
     star: Star<TcpHost<Inside>, Trace>,
 }
 
@@ -126,7 +128,7 @@ impl<'a> Session<'a> {
     pub fn new(run: &Run<'a>) -> Self {
         let Settings { receive_buffer, send_buffer, .. } = run.tcp;
         let tcp = Settings { receive_buffer: send_buffer, send_buffer: receive_buffer, ..run.tcp.clone() };
-        let server = Inside::Server(Server::default());
+        let server = Inside::Server(Box::new(Server::new(run.seed ^ 1 << 62)));
         let server = TcpHost::new(v4(inner_relay()), run.seed ^ 1 << 63, &tcp, server);
         let browser = TcpHost::new(v4(inner_client(0)), run.seed, &run.tcp, Inside::Browser(None));
         let links = run.access.links();
@@ -142,18 +144,20 @@ impl<'a> Session<'a> {
             !(is_protected || run.defense.is_none())
         });
         star.network.run_for(SETTLED + run.access.round_trip * 2);
-        Self { run: run.clone(), star }
+        Self { run: run.clone(), loads: 0, star }
     }
 
     /// Runs a plan: from now on until it is done, and [`Run::after`]. Then its connections end, before the next begins.
     pub fn load(&mut self, plan: Plan) -> Load {
-        let Self { run, star } = self;
+        self.loads += 1;
+        let Self { run, loads, star } = self;
+        let seed = run.seed ^ *loads << 32;
         let start = star.network.now();
         star.network.tap.passed.clear();
         let before = star.network.host(client(0)).wakeups();
         let protection = star.network.host(client(0)).tunnel(0).protection();
         star.act(client(0), |host, now, out| {
-            host.application = Inside::Browser(Some(Box::new(Browser::new(plan, inner_relay()))));
+            host.application = Inside::Browser(Some(Box::new(Browser::new(plan, inner_relay(), seed))));
             host.wake(now, out);
         });
         let until = start + run.longest;
@@ -201,14 +205,17 @@ impl<'a> Session<'a> {
 
     /// Ends the connections, and waits until that is over.
     fn leave(&mut self) {
-        let Self { run, star } = self;
+        let Self { run, star, .. } = self;
         star.act(client(0), |host, now, out| {
             if let Inside::Browser(Some(browser)) = &mut host.application {
                 browser.leave();
             }
             host.wake(now, out);
-            host.application = Inside::Browser(None);
         });
+        star.network.run_while(star.network.now() + PATIENCE, |network| {
+            network.host(client(0)).inside.application.browser().is_some_and(|browser| !browser.has_left())
+        });
+        star.act(client(0), |host, _, _| host.application = Inside::Browser(None));
         star.network.run_for(SETTLED + run.access.round_trip * 2);
         star.act(RELAY, |host, now, out| {
             if let Inside::Server(server) = &mut host.application {

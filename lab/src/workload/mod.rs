@@ -2,6 +2,7 @@
 //!
 //! - [`Plan`]: requests with sizes up and down, times and dependencies, and streams of datagrams. A page, a video, an upload, a call
 //!   and a quiet phone are plans, and several at once are one.
+//! - [`Protocol`]: how its requests share connections, over TCP or QUIC ([`Plan::over`]).
 //! - [`Site`]: a site drawn from published distributions, whose visits differ. [`Plan::read_har`] reads a real one.
 //! - [`call`], [`video`] and others: what else people do.
 //! - [`Access`]: the network between client and relay.
@@ -25,9 +26,11 @@ mod browser;
 mod draws;
 mod framing;
 mod har;
+mod http3;
 mod lateness;
 mod load;
 mod plan;
+mod protocol;
 mod server;
 mod site;
 #[cfg(test)]
@@ -39,6 +42,7 @@ pub use browser::Browser;
 pub use har::HarError;
 pub use lateness::Lateness;
 pub use load::{Load, Run, Session, load, run};
-pub use plan::{MAX_BYTES, MAX_ORIGINS, MAX_REQUESTS, Plan, PlanError, Protocol, Request, Stream};
+pub use plan::{MAX_BYTES, MAX_ORIGINS, MAX_REQUESTS, Plan, PlanError, Request, Stream};
+pub use protocol::{Protocol, UnknownProtocol};
 pub use server::Server;
 pub use site::Site;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Protocol;
+
 /// The most requests of a plan.
 pub const MAX_REQUESTS: usize = 100_000;
 
@@ -19,16 +21,6 @@ const DATAGRAM: std::ops::RangeInclusive<u16> = 12..=1_252;
 
 /// The most datagrams of a stream.
 const MAX_DATAGRAMS: u32 = 10_000_000;
-
-/// How requests share connections.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Protocol {
-    /// One connection for each origin, on which answers take turns, 16 KiB each.
-    #[default]
-    Http2,
-    /// Up to six connections for each origin, each with one request at a time.
-    Http1,
-}
 
 /// A request and its answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

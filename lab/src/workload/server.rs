@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Lateness;
 use super::framing::{Ask, Incoming, MAX_PART, Outgoing, Part, REQUEST};
+use super::http3;
 use super::plan::MAX_STREAMS;
 use crate::hosts::{Application, Connection, Datagrams, Stack};
 
@@ -23,6 +24,7 @@ const MAX_ANSWERS: usize = 1_000;
 pub struct Server {
     port: Option<Datagrams>,
     lines: Vec<Line>,
+    http3: http3::Server,
     streams: Vec<Replies>,
 }
 
@@ -60,6 +62,11 @@ pub(super) fn datagram(every: Duration, left: u32, down: u16, up: u16) -> Vec<u8
 }
 
 impl Server {
+    /// Returns a server that draws what QUIC draws from a seed; [`Server::default`] has 0.
+    pub fn new(seed: u64) -> Self {
+        Self { http3: http3::Server::new(seed), ..Self::default() }
+    }
+
     fn begin(&mut self, stack: &mut Stack) {
         if self.port.is_none() {
             // A stack that has just been made has room for both.
@@ -105,7 +112,7 @@ impl Server {
         self.streams.clear();
     }
 
-    /// Returns when the datagrams of each stream came, the last [`MAX_STREAMS`].
+    /// Returns when the datagrams of each stream came, the last 16.
     pub fn received(&self) -> impl Iterator<Item = &Lateness> {
         self.streams.iter().map(|stream| &stream.received)
     }
@@ -135,7 +142,7 @@ impl Line {
             *begins > now
         });
         loop {
-            out.flush(stack, *connection);
+            out.flush(|bytes| stack.send(*connection, bytes));
             if !out.is_empty() || stack.room(*connection) == 0 {
                 return;
             }
@@ -164,12 +171,13 @@ impl Application for Server {
             }
             is_open
         });
+        self.http3.act(now, stack);
         self.reply(now, stack);
     }
 
     fn next_timeout(&self) -> Option<Instant> {
         let thinking = self.lines.iter().flat_map(|line| line.thinking.iter().map(|(begins, _)| *begins));
         let streams = self.streams.iter().filter(|stream| stream.sent < stream.count).map(|stream| stream.next);
-        thinking.chain(streams).min()
+        thinking.chain(streams).chain(self.http3.next_timeout()).min()
     }
 }
