@@ -29,6 +29,8 @@ pub(super) struct Defended {
     dirty: usize,
     /// Whether packets of the user's have the one size; not at a relay whose client wants no defense.
     has_one_size: bool,
+    /// Whether a slot of bypassable blocking was given in which nothing could leave.
+    pub(super) is_slot_owed: bool,
     /// Where bundles are put together.
     pub(super) bundle: Vec<u8>,
     /// Handshake messages that were made while the gate was closed: the last of each kind.
@@ -128,6 +130,7 @@ impl Tunnel {
             plaintext: Vec::new(),
             dirty: 0,
             has_one_size: true,
+            is_slot_owed: false,
             bundle: Vec::new(),
             held,
             statistics,
@@ -268,6 +271,9 @@ impl Tunnel {
 
     /// Sends what waited for the end of blocking.
     fn open_gate(&mut self, now: Instant, out: &mut DatagramBatch) {
+        if let Some(defended) = &mut self.defended {
+            defended.is_slot_owed = false;
+        }
         self.flush_queue(now, out);
         if !self.sessions.is_in_use() && !self.queue.is_empty() {
             self.begin_handshake(now, out);

@@ -52,7 +52,7 @@ impl Tunnel {
 
     /// Tells whether packets wait that could be sealed now: they found no room in the batch, or are small and may go together.
     pub fn has_ready(&self) -> bool {
-        self.has_sealable() || self.has_releasable()
+        self.has_sealable() || self.has_releasable() || self.can_use_owed_slot()
     }
 
     /// Tells whether what is first in the queue may leave. The limits on padding do not count: padding that waits was
@@ -77,6 +77,7 @@ impl Tunnel {
     /// Does the same, as part of what happens at the machines' present instant.
     pub(super) fn flush_queue(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.release_held(out);
+        self.use_owed_slot(now, out);
         while self.has_sealable() && out.has_room() {
             self.seal_next(Bypass::No, now, out);
         }

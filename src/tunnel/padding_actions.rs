@@ -3,13 +3,17 @@
 //! The framework is told `PaddingSent` when a machine's action is taken, and `TunnelSent` when a datagram is sealed that there
 //! is room for: never for padding that is left out. Of its own action a machine has to hear in any case: most wait for
 //! `PaddingSent` to choose their next instant, and one that did not hear would pad no more.
+//!
+//! Some wait for `TunnelSent` instead, Tamaraw's for one. Where nothing could leave in a slot that they gave, because there is no
+//! session or a limit is reached, they give no other, and bypassable blocking would hold the user's packets for as long as it lasts.
+//! Such a slot is *owed*: what is held next takes it, and they go on.
 
 use std::time::Instant;
 
 use super::departure::{Agreement, Class, Departure};
 use super::padding::Over;
 use super::{DATA_OVERHEAD, DatagramBatch, Tunnel};
-use crate::defense::{Bypass, Replace};
+use crate::defense::{Bypass, Gate, Replace};
 use crate::traffic::{Drop, Kind, Layer, Traffic};
 
 impl Tunnel {
@@ -17,6 +21,35 @@ impl Tunnel {
     /// that a limit forbids is left out, and the machine goes on as if it had been sent: what it sends is thinned out at the
     /// instants that it has chosen, rather than ended, or moved to others.
     pub(super) fn pad(&mut self, bypass: Bypass, replace: Replace, now: Instant, out: &mut DatagramBatch) {
+        let is_slot = bypass == Bypass::Yes && replace == Replace::Yes && self.gate() == Gate::Bypassable;
+        let before = out.len();
+        self.pad_now(bypass, replace, now, out);
+        if let Some(defended) = self.defended.as_mut().filter(|_| is_slot) {
+            defended.is_slot_owed = out.len() == before;
+        }
+    }
+
+    /// Tells whether something waits that can have a slot that is owed.
+    pub(super) fn can_use_owed_slot(&self) -> bool {
+        self.defended.as_ref().is_some_and(|defended| defended.is_slot_owed)
+            && self.sessions.is_in_use()
+            && self.queue.first().is_some_and(|class| self.may_pass_in(Bypass::Yes, class))
+    }
+
+    /// Gives the slot that is owed to what waits for one.
+    pub(super) fn use_owed_slot(&mut self, now: Instant, out: &mut DatagramBatch) {
+        if !self.can_use_owed_slot() {
+            return;
+        }
+        let before = out.len();
+        // As in a slot: what cannot leave any more must not take it.
+        while out.len() == before && out.has_room() && self.seal_next(Bypass::Yes, now, out) {}
+        if let Some(defended) = &mut self.defended {
+            defended.is_slot_owed = out.len() == before;
+        }
+    }
+
+    fn pad_now(&mut self, bypass: Bypass, replace: Replace, now: Instant, out: &mut DatagramBatch) {
         if !self.sessions.is_in_use() {
             self.pad_without_session(replace, now, out);
             return;

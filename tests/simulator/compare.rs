@@ -140,7 +140,16 @@ pub(crate) fn compare(defense: &Defense, trace: &Trace) -> Result<Agreement, Str
         all.iter().filter(|happened| happened.side == side && happened.at < end).cloned().collect()
     };
     let sides = [0, 1].map(|side| (of_side(&reference, side), of_side(&ours, side)));
-    let first = sides.iter().filter_map(|(reference, ours)| Difference::first(reference, ours)).min_by_key(|it| it.at);
+    let found = sides.each_ref().map(|(reference, ours)| Difference::first(reference, ours));
+    // What left one side in another order arrives at the other as something else.
+    let reordered = found.iter().filter_map(|(reordered, _)| *reordered).min();
+    let first = found.into_iter().filter_map(|(_, difference)| difference).min_by_key(|it| it.at);
+    let first = match (first, reordered) {
+        (Some(Difference { rule: None, at, text }), Some(reordered)) if reordered < at => {
+            Some(Difference { at: reordered, rule: Some(Rule::OrderAtOneInstant), text })
+        }
+        (first, _) => first,
+    };
     let until = first.as_ref().map_or(end, |first| first.at);
     let cut = match first {
         Some(Difference { rule: None, text, .. }) => return Err(text),
@@ -160,12 +169,13 @@ struct Difference {
 }
 
 impl Difference {
-    fn first(reference: &[Happened], ours: &[Happened]) -> Option<Self> {
+    /// Returns the first instant at which only the order differs, and the first difference.
+    fn first(reference: &[Happened], ours: &[Happened]) -> (Option<Duration>, Option<Self>) {
         let (mut expected, mut got) = (reference.chunk_by(|a, b| a.at == b.at), ours.chunk_by(|a, b| a.at == b.at));
         let (mut index, mut reordered) = (0, None);
         loop {
             let (expected, got) = match (expected.next(), got.next()) {
-                (None, None) => return None,
+                (None, None) => return (reordered, None),
                 (expected, got) => (expected.unwrap_or_default(), got.unwrap_or_default()),
             };
             let same_time = expected.first().zip(got.first()).is_some_and(|(a, b)| a.at.abs_diff(b.at) <= TOLERANCE);
@@ -173,7 +183,9 @@ impl Difference {
                 index += expected.len();
                 continue;
             }
-            let at = expected.iter().chain(got).map(|happened| happened.at).min()?;
+            let Some(at) = expected.iter().chain(got).map(|happened| happened.at).min() else {
+                return (reordered, None);
+            };
             if same_time && is_permutation(expected, got) && is_open(expected) {
                 reordered = reordered.or(Some(at));
                 index += expected.len();
@@ -190,7 +202,7 @@ impl Difference {
                 None if is_hidden(expected, got) => (at, Some(Rule::HiddenByAggregateDelay)),
                 None => (at, None),
             };
-            return Some(Self { at, rule, text });
+            return (reordered, Some(Self { at, rule, text }));
         }
     }
 }

@@ -10,6 +10,7 @@ mod constant_size;
 mod defended;
 mod departures;
 mod fail_closed;
+mod first_packets;
 mod handshakes;
 mod limits;
 mod machines;

@@ -187,10 +187,16 @@ fn sites_are_as_large_as_the_archive_says() {
 fn visits_of_a_site_differ_less_than_sites() {
     let site = Site::generate(5);
     assert_eq!(site.visit(1), site.visit(1));
-    let pages: Vec<_> = (0..20).map(|visit| site.visit(visit)).collect();
-    let sizes: Vec<_> = pages.iter().map(Plan::down).collect();
-    let [least, most] = [sizes.iter().min().unwrap(), sizes.iter().max().unwrap()];
-    assert!(least < most && *most < 2 * least, "{least} to {most} bytes");
+    let pages: Vec<_> = (0..40).map(|visit| site.visit(visit)).collect();
+    let sites: Vec<_> = (0..40).map(|seed| Site::generate(seed).visit(1)).collect();
+    // In powers of e.
+    let spread = |pages: &[Plan]| {
+        let sizes: Vec<f64> = pages.iter().map(|page| (page.down() as f64).ln()).collect();
+        let mean = sizes.iter().sum::<f64>() / sizes.len() as f64;
+        (sizes.iter().map(|size| (size - mean).powi(2)).sum::<f64>() / sizes.len() as f64).sqrt()
+    };
+    let [visits, sites] = [spread(&pages), spread(&sites)];
+    assert!(visits > 0.05 && sites > 2.0 * visits, "{visits} and {sites}");
     let counts: std::collections::BTreeSet<_> = pages.iter().map(|page| page.requests().len()).collect();
     assert!(counts.len() > 1, "adverts come and go");
 }
