@@ -1,11 +1,13 @@
 //! Configuration files: where one is, and what it says.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use maybetun::config::{self, Config, Names};
+use maybetun::keys::PublicKey;
 use zeroize::Zeroizing;
 
 use super::defense::check;
@@ -29,6 +31,26 @@ pub(crate) struct Source {
     pub(crate) path: PathBuf,
     /// What it says.
     pub(crate) config: Config,
+    /// Which keys it gave, once they are forgotten.
+    pub(crate) gave: KeysGiven,
+}
+
+/// Which keys a file gave, without the keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct KeysGiven {
+    pub(crate) private_key: bool,
+    /// The peers of which it gave a preshared key.
+    pub(crate) preshared_keys: HashSet<PublicKey>,
+}
+
+impl KeysGiven {
+    pub(crate) fn by(config: &Config) -> Self {
+        let peers = config.peers.iter().filter(|peer| peer.preshared_key.is_some());
+        Self {
+            private_key: config.interface.private_key.is_some(),
+            preshared_keys: peers.map(|peer| peer.public_key).collect(),
+        }
+    }
 }
 
 impl Source {
@@ -59,11 +81,12 @@ impl Source {
             let key = error.key.map(|key| format!("{key}: ")).unwrap_or_default();
             Failure::error(Exit::Config, format!("{}:{}: {key}{}", given.display(), error.line, error.message))
         })?;
-        Ok((Self { path, config }, text))
+        Ok((Self { path, config, gave: KeysGiven::default() }, text))
     }
 
     /// Forgets the keys, for when a device has them: those that it forgets are not to stay here.
     pub(crate) fn forget_keys(&mut self) {
+        self.gave = KeysGiven::by(&self.config);
         self.config.interface.private_key = None;
         for peer in &mut self.config.peers {
             peer.preshared_key = None;

@@ -6,9 +6,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use maybetun::uapi::DIRECTORY;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 
 use super::exit::{Exit, Failure};
 use super::interface;
@@ -104,19 +107,29 @@ fn is_elsewhere_in(shared: &Path, own: &Path, name: &str) -> bool {
 /// Returns the directory in which the socket of the tunnel called `name` is, if there is any.
 ///
 /// # Errors
-/// When there is one in another network namespace only. It is asked all the same if its interface may be here: then somebody
-/// has moved it. An interface of another kind is not its own, whatever its name.
+/// When there is one in another network namespace only. It is asked all the same if its interface is here: then somebody has moved
+/// it. Of another program's interface that has its name that is not so, of whatever kind it is: its own is where it runs.
 pub(crate) fn of_socket(name: &str) -> anyhow::Result<PathBuf> {
     let own = directory();
     // Without its socket, one that is about to make it, or died.
     if socket_in(&own, name).exists() || own.join(format!("{name}.running")).exists() {
         return Ok(own);
     }
-    if (!interface::exists(name) || interface::is_no_tun(name)) && is_elsewhere(name) {
+    let may_be_here = interface::exists(name) && !interface::is_no_tun(name);
+    if is_elsewhere(name) && !(may_be_here && has_moved(name)) {
         let message = format!("no tunnel {name} in this network namespace: there is one of that name in another");
         return Err(Failure::error(Exit::NoInterface, message));
     }
     Ok(DIRECTORY.into())
+}
+
+/// Tells whether the process behind the socket has no interface of that name in its own network namespace. One that does not
+/// answer has.
+fn has_moved(name: &str) -> bool {
+    let Ok(stream) = UnixStream::connect(socket_in(Path::new(DIRECTORY), name)) else { return false };
+    let Ok(peer) = getsockopt(&stream, PeerCredentials) else { return false };
+    let Ok(interfaces) = fs::read_to_string(format!("/proc/{}/net/dev", peer.pid())) else { return false };
+    !interfaces.lines().any(|line| line.split_once(':').is_some_and(|(interface, _)| interface.trim() == name))
 }
 
 #[cfg(test)]

@@ -239,9 +239,15 @@ impl Device {
     }
 
     /// Says that the interface is about to be set to this MTU because the path takes no more: the tunnels go on to take what it
-    /// had before, as soon as the path does. Any other MTU that it gets is what it is to have.
+    /// had before, as soon as the path does. Any other MTU that it gets is what it is to have, and ends that.
     pub fn lend_mtu(&self, mtu: u16) {
         self.shared.lend_mtu(mtu);
+    }
+
+    /// Says that the interface has this MTU or is about to have it, and that it is its own: not [lent](Self::lend_mtu), even if it is
+    /// the same.
+    pub fn own_mtu(&self, mtu: u16) {
+        self.shared.own_mtu(mtu);
     }
 
     /// Stops the device and waits until its tasks have ended and its sockets are closed.

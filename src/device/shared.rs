@@ -45,6 +45,8 @@ pub(super) struct Shared {
     mtu: AtomicU16,
     /// The MTU that the interface has for the path's sake; 0 for none.
     lent_mtu: AtomicU16,
+    /// Whether the interface has had the MTU that it was lent.
+    has_lent_mtu: AtomicBool,
     stop: watch::Sender<Option<StopReason>>,
 }
 
@@ -111,6 +113,7 @@ impl Shared {
             events: broadcast::Sender::new(MAX_WAITING_EVENTS),
             mtu: AtomicU16::new(DEFAULT_MTU),
             lent_mtu: AtomicU16::new(0),
+            has_lent_mtu: AtomicBool::new(false),
             stop: watch::Sender::new(None),
         }
     }
@@ -120,14 +123,24 @@ impl Shared {
     }
 
     pub(super) fn lend_mtu(&self, mtu: u16) {
+        self.has_lent_mtu.store(false, Ordering::Relaxed);
         self.lent_mtu.store(mtu, Ordering::Relaxed);
     }
 
     /// Takes the MTU that the interface has now, unless it was lent.
     pub(super) fn set_mtu(&self, mtu: u16) {
         if mtu == self.lent_mtu.load(Ordering::Relaxed) && mtu < self.mtu() {
-            return;
+            self.has_lent_mtu.store(true, Ordering::Relaxed);
+        } else if mtu != self.mtu() || self.has_lent_mtu.load(Ordering::Relaxed) {
+            // Else it is told of what it had before the one that it is about to get.
+            self.own_mtu(mtu);
         }
+    }
+
+    /// Takes an MTU that is the interface's own: nothing is lent any more.
+    pub(super) fn own_mtu(&self, mtu: u16) {
+        self.lent_mtu.store(0, Ordering::Relaxed);
+        self.has_lent_mtu.store(false, Ordering::Relaxed);
         self.mtu.store(mtu, Ordering::Relaxed);
         for peer in self.peers() {
             peer.state.lock().tunnel.set_mtu(mtu);

@@ -47,13 +47,13 @@ pub(crate) fn wide_enough(derived: u16, config: &Config) -> u16 {
 #[derive(Debug)]
 pub(crate) struct Follower {
     events: broadcast::Receiver<DeviceEvent>,
-    /// Whether the interface has an MTU for the path's sake.
-    has_lent: bool,
+    /// The MTU that the interface was given for the path's sake.
+    lent: Option<u16>,
 }
 
 impl Follower {
     pub(crate) fn new(device: &Device) -> Self {
-        Self { events: device.events(), has_lent: false }
+        Self { events: device.events(), lent: None }
     }
 
     /// Follows the path. It ends never, and may be dropped and called again.
@@ -76,16 +76,20 @@ impl Follower {
 
     async fn fit(&mut self, device: &Device, network: &Network, least: u16) -> anyhow::Result<()> {
         let now = network.mtu().await?;
+        // Whoever has set another since meant it.
+        let is_lent = self.lent == Some(now);
         match device.fitting_mtu(least) {
             // What the interface has may be new, and the device not know it yet.
-            Some(fitting) if fitting < now || self.has_lent && fitting > now => {
-                self.has_lent = true;
+            Some(fitting) if fitting < now || is_lent && fitting > now => {
+                self.lent = Some(fitting);
                 device.lend_mtu(fitting);
                 network.set_mtu(fitting).await
             }
-            None if self.has_lent => {
-                self.has_lent = false;
-                network.set_mtu(device.mtu()).await
+            None if is_lent => {
+                self.lent = None;
+                let own = device.mtu();
+                device.own_mtu(own);
+                network.set_mtu(own).await
             }
             Some(_) | None => Ok(()),
         }

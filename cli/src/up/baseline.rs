@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use maybetun::keys::{PresharedKey, PrivateKey, PublicKey};
@@ -65,6 +66,13 @@ impl Baseline {
             }
         }
         *self = renewed;
+    }
+
+    /// Takes it that a peer's name, of which the file speaks, leads elsewhere now: that is no change.
+    pub(super) fn follow(&mut self, peer: PublicKey, address: SocketAddr) {
+        if let Some(peer) = self.status.peers.iter_mut().find(|status| status.public_key == peer) {
+            peer.endpoint = Some(address);
+        }
     }
 
     /// The state of the device, without its keys.

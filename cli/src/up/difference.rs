@@ -1,8 +1,9 @@
 //! What a file asks of a device that runs: no more than what is otherwise there.
 //!
-//! As with `wg syncconf` the file decides, also against what was set since by `wg set`. Only two things are left to the
-//! device: where a peer is that moved, unless the file says another endpoint than before; and a defense that a command
-//! switched on for a peer of which the file says none, and said none.
+//! As with `wg syncconf` the file decides, also against what was set since by `wg set`. Only three things are left to the
+//! device: where a peer is that moved, unless the file says another endpoint than before; a defense that a command
+//! switched on for a peer of which the file says none, and said none; and, unlike there, keys that the file neither gives nor
+//! gave: `PostUp` set them as a rule, which is not run again, and without them the tunnel is dead.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,6 +11,8 @@ use ipnet::IpNet;
 use maybetun::config::{Config, Interface, Live, Peer};
 use maybetun::keys::{PresharedKey, PrivateKey, PublicKey};
 use maybetun::settings::{AllowedIpChange, DefenseChange, PeerAction, PeerStatus, PeerUpdate, Status, Update};
+
+use crate::locate::KeysGiven;
 
 /// A change, and the lines that tell of it.
 #[derive(Debug, Default)]
@@ -20,11 +23,17 @@ pub(super) struct Difference {
     pub(super) told: Vec<String>,
 }
 
-/// Returns what makes a device that is in the state `status`, by a file that said `before`, what `wanted` says. `wanted` is
+/// Returns what makes a device that is in the state `status`, by a file that said `before` and gave these keys, what `wanted` says. `wanted` is
 /// what `after` asks of a device that knows nothing.
-pub(super) fn difference(before: &Config, after: &Config, wanted: Update, status: &Status) -> Difference {
+pub(super) fn difference(
+    before: &Config,
+    gave: &KeysGiven,
+    after: &Config,
+    wanted: Update,
+    status: &Status,
+) -> Difference {
     let mut difference = Difference::default();
-    of_device(&mut difference, &wanted, status);
+    of_device(&mut difference, gave, &wanted, status);
     let owners = owners(after);
     let there: HashMap<PublicKey, &PeerStatus> = status.peers.iter().map(|peer| (peer.public_key, peer)).collect();
     let asked: BTreeSet<[u8; 32]> = after.peers.iter().map(|peer| *peer.public_key.as_bytes()).collect();
@@ -39,7 +48,11 @@ pub(super) fn difference(before: &Config, after: &Config, wanted: Update, status
             None => difference.tell(wanted, &["added"]),
             Some(status) => {
                 let said = before.peers.iter().find(|before| before.public_key == peer.public_key);
-                let (update, keys) = of_peer(said, peer, wanted, status, &owners);
+                let (mut update, mut keys) = of_peer(said, peer, wanted, status, &owners);
+                if peer.preshared_key.is_none() && !gave.preshared_keys.contains(&peer.public_key) {
+                    update.preshared_key = None;
+                    keys.retain(|key| *key != "PresharedKey");
+                }
                 if !keys.is_empty() {
                     difference.tell(update, &keys);
                 }
@@ -56,9 +69,10 @@ impl Difference {
     }
 }
 
-fn of_device(difference: &mut Difference, wanted: &Update, status: &Status) {
+fn of_device(difference: &mut Difference, gave: &KeysGiven, wanted: &Update, status: &Status) {
     let Difference { update, told } = difference;
-    if wanted.private_key.as_ref().is_some_and(|key| *key != status.private_key) {
+    let is_other = |key: &&Option<PrivateKey>| **key != status.private_key && (key.is_some() || gave.private_key);
+    if wanted.private_key.as_ref().filter(is_other).is_some() {
         update.private_key.clone_from(&wanted.private_key);
         told.push("PrivateKey".to_owned());
     }
@@ -220,7 +234,7 @@ mod tests {
     }
 
     fn between(before: &Config, after: &Config) -> Difference {
-        difference(before, after, asked(after), &state(before))
+        difference(before, &KeysGiven::by(before), after, asked(after), &state(before))
     }
 
     #[test]
@@ -297,7 +311,7 @@ mod tests {
         status.peers[0].preshared_key = None;
         status.peers[0].endpoint = Some("198.51.100.7:7".parse().unwrap());
         (status.listen_port, status.fwmark) = (8, 9);
-        let Difference { update, told } = difference(&same, &same, asked(&same), &status);
+        let Difference { update, told } = difference(&same, &KeysGiven::by(&same), &same, asked(&same), &status);
         assert_eq!(told, ["ListenPort".to_owned(), "FwMark".to_owned(), format!("peer {ONE}: PresharedKey")]);
         assert_eq!((update.listen_port, update.fwmark), (Some(7), Some(0)));
         assert_eq!(update.peers[0].endpoint, None);
@@ -307,9 +321,29 @@ mod tests {
     fn a_defense_that_a_command_switched_on_stays_until_a_file_has_said_something() {
         let silent = parse(&[peer(ONE, &[])]);
         let front = parse(&[peer(ONE, &[("Defense", "front")])]);
-        assert_eq!(difference(&silent, &silent, asked(&silent), &state(&front)).told, Vec::<String>::new());
+        assert_eq!(
+            difference(&silent, &KeysGiven::default(), &silent, asked(&silent), &state(&front)).told,
+            Vec::<String>::new()
+        );
         let Difference { update, .. } = between(&front, &silent);
         assert_eq!(update.peers[0].defense, Some(DefenseChange::Off));
+    }
+
+    #[test]
+    fn keys_that_no_file_gave_stay_and_those_that_one_gave_go_with_it() {
+        let [with, without] = [HEAD, "[Interface]\nListenPort = 7\n"].map(|head| {
+            let keys = if head == HEAD { &KEYS[..] } else { &KEYS[1..] };
+            config::parse(&(head.to_owned() + &peer(ONE, keys))).unwrap()
+        });
+        let says_nothing = KeysGiven::default();
+        let left = difference(&without, &says_nothing, &without, asked(&without), &state(&with));
+        assert_eq!((left.update, left.told), (Update::default(), Vec::<String>::new()));
+        let Difference { update, told } = between(&with, &without);
+        assert_eq!(told, ["PrivateKey".to_owned(), format!("peer {ONE}: PresharedKey")]);
+        assert!(update.private_key == Some(None) && update.peers[0].preshared_key.as_ref().unwrap().is_zero());
+        let other = config::parse(&(HEAD.to_owned() + &peer(ONE, &[("PresharedKey", TWO)]))).unwrap();
+        let told = difference(&without, &says_nothing, &other, asked(&other), &state(&with)).told;
+        assert!(told[0].contains("PresharedKey"), "a file that gives a key decides: {told:?}");
     }
 
     #[test]

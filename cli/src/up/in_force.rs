@@ -32,6 +32,8 @@ pub(super) struct InForce {
     pub(super) own_table: Option<u32>,
     /// Where the endpoints are that are no addresses themselves.
     pub(super) endpoints: HashMap<Host, SocketAddr>,
+    /// Whether an address went with which the kernel may have taken routes.
+    pub(super) has_lost_routes: bool,
 }
 
 /// What the host's DNS is set to.
@@ -184,10 +186,23 @@ impl InForce {
             if self.addresses.contains(address) {
                 continue;
             }
+            self.remove_same_of_other_length(*address, place).await;
             let added = place.network.add_address(*address).await;
             if place.check(added) {
                 self.addresses.push(*address);
             }
+        }
+    }
+
+    /// Removes the address if it is there with a prefix of another length: of IPv6, the kernel has each only once. Routes may go with
+    /// it.
+    async fn remove_same_of_other_length(&mut self, address: IpNet, place: &mut Place<'_>) {
+        let is_same = |other: &&IpNet| matches!(other, IpNet::V6(_)) && other.addr() == address.addr();
+        let Some(other) = self.addresses.iter().find(is_same).copied() else { return };
+        let deleted = place.network.delete_address(other).await;
+        if place.check(deleted) {
+            self.addresses.retain(|address| *address != other);
+            self.has_lost_routes = true;
         }
     }
 
@@ -293,7 +308,7 @@ impl InForce {
     async fn remove_addresses(&mut self, wanted: &Wanted, place: &mut Place<'_>) {
         let gone: Vec<_> =
             self.addresses.iter().filter(|address| !wanted.addresses.contains(address)).copied().collect();
-        if gone.is_empty() {
+        if gone.is_empty() && !std::mem::take(&mut self.has_lost_routes) {
             return;
         }
         sysctl::keep_other_addresses(place.name);

@@ -113,7 +113,13 @@ impl Session {
                 Answer::done(changes, warnings)
             }
             Err(error) => {
-                tracing::error!("{name} is not reloaded: {}", exit::chain(&error));
+                // Whoever asked is told why. The log is kept: only what is wrong in the file itself stands there for all.
+                if exit::of(&error) == Exit::Config {
+                    tracing::error!("{name} is not reloaded: {}", exit::chain(&error));
+                } else {
+                    tracing::error!("{name} is not reloaded, or not wholly: `maybetun reload` says why");
+                    tracing::debug!("{}", exit::chain(&error));
+                }
                 Answer::failed(&error)
             }
         }
@@ -129,8 +135,9 @@ impl Session {
         // Until the network has followed, rules may lead what has no mark into the tunnel: its own datagrams keep theirs.
         let passing = if mark == 0 { tunnel.in_force.mark } else { mark };
         update.fwmark = Some(passing);
+        let before = &self.source;
         let Difference { update, told } =
-            difference::difference(&self.source.config, &source.config, update, &tunnel.device.status());
+            difference::difference(&before.config, &before.gave, &source.config, update, &tunnel.device.status());
         let asked = kill_switch.as_ref();
 
         let switch = match tunnel.kill_switch.tighten(asked, passing, session::remembered(&endpoints)).await {
@@ -167,6 +174,10 @@ impl Session {
 
         for (moment, step) in [(Moment::PostDown, Step::PostDown), (Moment::PreDown, Step::PreDown)] {
             place.set_due(step, self.hooks.has(moment));
+        }
+        if let Some(mtu) = wanted.mtu {
+            // It may be what the path has the interface have at present.
+            tunnel.device.own_mtu(mtu);
         }
         tunnel.in_force.change(&wanted, &mut place).await;
         tunnel.in_force.close_ways(ways, &mut place).await;
@@ -300,6 +311,7 @@ async fn follow(tunnel: &mut Running<'_>, Found { peer, host, address }: Found) 
         tracing::warn!("{error}");
         return;
     }
+    tunnel.baseline.follow(peer, address);
     tunnel.in_force.endpoints.insert(host, address);
     tunnel.kill_switch.remember(session::remembered(&tunnel.in_force.endpoints)).await;
 }

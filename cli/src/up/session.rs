@@ -181,6 +181,7 @@ impl Session {
             mark,
             own_table: Some(table).filter(|_| !has_mark(interface)),
             endpoints: addresses,
+            has_lost_routes: false,
         };
         Ok((in_force, baseline))
     }

@@ -47,3 +47,23 @@ async fn what_may_be_fragmented_arrives_in_fragments() {
     let lengths = [b.receive().await.len(), b.receive().await.len()];
     assert_eq!(lengths, [1_300, 20 + 100]);
 }
+
+#[tokio::test]
+async fn an_mtu_that_was_lent_once_can_be_its_own_later() {
+    let a = Side::new().await;
+    let becomes = async |mtu: u16| {
+        a.host.set(TunEvent::Mtu(mtu)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        a.device.mtu()
+    };
+    assert_eq!(becomes(1_420).await, 1_420);
+    a.device.lend_mtu(1_300);
+    assert_eq!(becomes(1_420).await, 1_420, "not yet");
+    assert_eq!(becomes(1_300).await, 1_420, "lent");
+    assert_eq!(becomes(1_420).await, 1_420, "given back");
+    assert_eq!(becomes(1_300).await, 1_300, "set by somebody else");
+    a.device.own_mtu(1_420);
+    a.device.lend_mtu(1_300);
+    a.device.own_mtu(1_300);
+    assert_eq!(a.device.mtu(), 1_300, "the same, for another reason");
+}

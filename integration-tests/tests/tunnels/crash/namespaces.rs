@@ -46,16 +46,18 @@ fn tunnels_of_one_name_in_two_namespaces_do_not_meet() {
     up(&one, &name);
 
     // One that runs elsewhere is neither shown, changed nor stopped; not even where something else has its name.
-    for is_named in [false, true] {
-        if is_named {
-            other.client.ip(&format!("link add {name} type bridge"));
+    for namesake in ["", "link add NAME type bridge", "tuntap add dev NAME mode tun"] {
+        if !namesake.is_empty() {
+            other.client.ip(&namesake.replace("NAME", &name));
         }
         for command in ["status NAME", "defense NAME off", "down NAME"] {
             let told = maybetun(&other.client, &command.replace("NAME", &name));
-            assert!(told.code == Some(6) && told.stderr.contains("in another"), "{told:#?}");
+            assert!(told.code == Some(6) && told.stderr.contains("in another"), "{namesake}: {told:#?}");
+        }
+        if !namesake.is_empty() {
+            other.client.ip(&format!("link del {name}"));
         }
     }
-    other.client.ip(&format!("link del {name}"));
     up(&other, &name);
     assert_serves(&one, &name);
 

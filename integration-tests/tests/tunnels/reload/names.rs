@@ -28,7 +28,7 @@ fn only_the_names_of_endpoints_that_changed_are_looked_up() {
 
 #[test]
 fn a_relay_that_moved_is_found_by_its_name_without_a_restart() {
-    let file = ClientFile::new(INNER, "KillSwitch = on\n");
+    let file = ClientFile::new(INNER, "KillSwitch = on\nSaveConfig = true\n");
     let etc = Etc::of(&file.client);
     etc.write("hosts", "192.0.2.2 relay.example\n");
     etc.write("resolv.conf", "");
@@ -47,4 +47,5 @@ fn a_relay_that_moved_is_found_by_its_name_without_a_restart() {
         std::fs::read_to_string(file.client.tunnels().join(format!("{}.endpoints", file.interface))).unwrap();
     assert!(remembered.contains("192.0.2.7"), "{remembered}");
     down(&file);
+    assert!(file.read().contains("Endpoint = relay.example:51820"), "what is saved has its name: {}", file.read());
 }

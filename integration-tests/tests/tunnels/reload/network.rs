@@ -263,3 +263,23 @@ fn what_the_network_does_not_take_is_told_and_done_once_it_can_be() {
     );
     down(&file);
 }
+
+#[test]
+fn an_address_whose_prefix_alone_changes_is_there_and_so_are_its_routes() {
+    let file = client(EVERYTHING, "");
+    let _daemon = up(&file, &[]);
+    for (before, after) in [
+        ("fd09::1/64", "fd09::1/128"),
+        ("10.9.0.1/24", "10.9.0.1/32"),
+        ("fd09::1/128", "fd09::1/64"),
+        ("10.9.0.1/32", "10.9.0.1/24"),
+    ] {
+        edit(&file, before, after);
+        without_a_leak(&file, || reload(&file).success());
+        let there = file.client.ip(&format!("addr show dev {}", file.interface));
+        assert!(there.contains(after) && !there.contains(before), "{there}");
+        [file.relay.v4(), file.relay.v6()].iter().for_each(|address| file.client.reaches(address));
+        OUTSIDE.iter().for_each(|address| file.client.reaches(address));
+    }
+    down(&file);
+}

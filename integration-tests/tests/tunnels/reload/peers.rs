@@ -147,3 +147,19 @@ fn keys_and_port_change_and_the_tunnel_goes_on_with_them() {
     file.client.reaches(&file.relay.v4());
     down(&file);
 }
+
+#[test]
+fn a_key_that_only_a_hook_gave_stays() {
+    let file = ClientFile::new(INNER, "");
+    let line = file.read().lines().find(|line| line.starts_with("PrivateKey = ")).unwrap().to_owned();
+    let key = file.client.tunnels().with_extension("key");
+    std::fs::write(&key, line.trim_start_matches("PrivateKey = ")).unwrap();
+    edit(&file, &line, &format!("PostUp = wg set %i private-key {}", key.display()));
+    let _daemon = up(&file, &["--allow-hooks"]);
+    file.client.reaches(&file.relay.v4());
+    edit(&file, "MTU = 1400", "MTU = 1300");
+    reload(&file).success();
+    file.client.reaches(&file.relay.v4());
+    std::fs::remove_file(key).unwrap();
+    down(&file);
+}
