@@ -74,14 +74,21 @@ pub(super) struct Room {
 }
 
 impl Outbox {
-    pub(super) fn append(&mut self, out: &DatagramBatch) {
-        let datagrams = out.marked_from(0).take(MAX_WAITING.saturating_sub(self.waiting.len()));
+    /// Has the datagrams of a batch wait, as far as there is room. Returns the bytes of those that there was none for.
+    #[must_use]
+    pub(super) fn append(&mut self, out: &DatagramBatch) -> u64 {
+        let room = MAX_WAITING.saturating_sub(self.waiting.len());
+        let datagrams = out.marked_from(0).take(room);
         self.waiting.extend(datagrams.map(|(datagram, mark)| (datagram.to_vec(), mark)));
+        out.marked_from(0).skip(room).map(|(datagram, _)| datagram.len() as u64).sum()
     }
 
-    /// Forgets what waits: it was sealed in a session that is over, and must not be seen where the next one is.
-    pub(super) fn forget(&mut self) {
+    /// Forgets what waits: it was sealed in a session that is over, and must not be seen where the next one is. Returns its bytes.
+    #[must_use]
+    pub(super) fn forget(&mut self) -> u64 {
+        let forgotten = self.waiting.iter().map(|(datagram, _)| datagram.len() as u64).sum();
         *self = Self { era: self.era + 1, ..Self::default() };
+        forgotten
     }
 
     /// Returns when a socket that is full at `now` is tried again.
@@ -97,6 +104,20 @@ impl Outbox {
             waiting.append(&mut self.waiting);
             self.waiting = waiting;
         }
+    }
+}
+
+impl PeerState {
+    /// Has what was sealed wait for whoever sends; what there is no room for was not sent.
+    pub(super) fn await_turn(&mut self, out: &DatagramBatch) {
+        let unsent = self.outbox.append(out);
+        self.tunnel.unsent(unsent);
+    }
+
+    /// Forgets what waits, which was not sent: see [`Outbox::forget`].
+    pub(super) fn forget_waiting(&mut self) {
+        let unsent = self.outbox.forget();
+        self.tunnel.unsent(unsent);
     }
 }
 
@@ -126,7 +147,7 @@ pub(super) fn depart<R>(
     let result = act(&mut state, now, out);
     shared.settle(peer, &mut state);
     let Some(mut offload) = sending else {
-        state.outbox.append(out);
+        state.await_turn(out);
         out.clear();
         return result;
     };
@@ -136,7 +157,7 @@ pub(super) fn depart<R>(
         let is_held = state.outbox.is_stalled && state.tunnel.is_closed();
         let waiting = if is_held { VecDeque::new() } else { std::mem::take(&mut state.outbox.waiting) };
         if is_held {
-            state.outbox.append(out);
+            state.await_turn(out);
         } else if !waiting.is_empty() || !out.is_empty() {
             let dispatch = Dispatch {
                 socket: socket_of(shared, sockets.as_deref(), peer, &state),

@@ -199,9 +199,12 @@ fn move_peers(shared: &Shared, peers: &[Arc<Peer>], fresh: Option<Sockets>) {
         state.tunnel.network_changed(Instant::now(), &mut out);
         // The end of the session takes along what waits: the handshake comes after it.
         shared.settle(peer, &mut state);
-        state.outbox.forget();
-        if !is_silent {
-            state.outbox.append(&out);
+        state.forget_waiting();
+        if is_silent {
+            let unsent = out.iter().map(|datagram| datagram.len() as u64).sum();
+            state.tunnel.unsent(unsent);
+        } else {
+            state.await_turn(&out);
         }
     }
     if let Some(fresh) = fresh {
@@ -259,7 +262,11 @@ fn take(shared: &Shared, sockets: Sockets) {
     }
     // The mark may be another than just now.
     if let Err(error) = sockets.set_fwmark(link.fwmark) {
-        tracing::debug!(%error, "the mark stays as it was");
+        // They would leave by another way than what is asked for now: the former ones stay.
+        tracing::debug!(%error, "cannot listen on another port yet");
+        // With the next change of the network it is tried again.
+        shared.network.wants_port.store(true, Ordering::Relaxed);
+        return;
     }
     link.port = sockets.port();
     let sockets = Arc::new(sockets);

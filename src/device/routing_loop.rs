@@ -189,10 +189,11 @@ fn note_loop((peer, source): (&Peer, IpAddr), identification: Option<u32>, tun: 
     let address = endpoint.ip();
     if state.came_back.is_news(address, now) {
         let text = format!(
-            "a routing loop: datagrams to the endpoint {endpoint} of this peer are routed into {tun} itself, and dropped; \
-             take {address} out of all AllowedIPs, or route it past {tun}, by a route of its own or by FwMark and a rule"
+            "a routing loop: datagrams to the endpoint of this peer are routed into {tun} itself, and dropped; take its address \
+             out of all AllowedIPs, or route it past {tun}, by a route of its own or by FwMark and a rule"
         );
         state.log.warn(peer.public_key, &text, now);
+        tracing::debug!(peer = ?peer.public_key, %endpoint, "a routing loop");
     }
 }
 

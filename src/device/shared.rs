@@ -217,7 +217,7 @@ impl Shared {
             match event {
                 Event::SessionStarted => tracing::debug!(peer = ?peer.public_key, "session started"),
                 Event::SessionEnded => {
-                    state.outbox.forget();
+                    state.forget_waiting();
                     if let Some(sockets) = self.sockets.borrow().as_deref() {
                         sockets.close_lanes(peer.id);
                     }
@@ -228,7 +228,7 @@ impl Shared {
                 Event::EndpointChanged(endpoint) => {
                     if !state.tunnel.has_session() {
                         // It called from elsewhere: what was sealed before is not to be seen there.
-                        state.outbox.forget();
+                        state.forget_waiting();
                     }
                     tracing::debug!(peer = ?peer.public_key, %endpoint, "endpoint changed")
                 }

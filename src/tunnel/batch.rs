@@ -106,11 +106,15 @@ impl DatagramBatch {
 
     /// Removes every datagram, as one that is not to leave any more; the room stays. What was written to the place of the
     /// next one, of `length` bytes, is at the place of the first then.
-    pub(super) fn forget_but_next(&mut self, length: usize) {
+    /// Returns how many bytes they had.
+    #[must_use]
+    pub(super) fn forget_but_next(&mut self, length: usize) -> u64 {
+        let forgotten = self.iter().map(|datagram| datagram.len() as u64).sum();
         self.buffer.copy_within(self.end..self.end + length, 0);
         self.lengths.clear();
         self.marks.clear();
         self.end = 0;
+        forgotten
     }
 
     /// Returns the place of the next datagram, at least 65,567 bytes of it.

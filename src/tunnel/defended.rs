@@ -233,9 +233,9 @@ impl Tunnel {
     }
 
     /// Has another controller join the machines, until the defense is switched off: it goes on when other machines run. Returns
-    /// `false`, with nothing done, while no defense runs: padding is told from packets by its size else.
+    /// `false`, with nothing done, while no defense runs, or the peer wants none: padding is told from packets by its size else.
     pub fn join(&mut self, controller: Box<dyn Controller>) -> bool {
-        let Some(defended) = &mut self.defended else { return false };
+        let Some(defended) = self.defended.as_mut().filter(|defended| defended.has_one_size) else { return false };
         defended.controllers.join(controller);
         true
     }
@@ -297,9 +297,9 @@ impl Tunnel {
 
     /// Forgets the handshake messages that were held.
     pub(super) fn drop_held(&mut self) {
-        if let Some(defended) = &mut self.defended {
-            defended.held.clear();
-        }
+        let Some(defended) = &mut self.defended else { return };
+        let forgotten = defended.held.drain(..).map(|message| message.len() as u64).sum();
+        self.unsent(forgotten);
     }
 
     /// Takes the handshake message that was written to the batch's space: it leaves, or is held until the gate opens.
@@ -309,8 +309,10 @@ impl Tunnel {
             Some(defended) if !may_leave => {
                 let message = out.space()[..length].to_vec();
                 // A peer takes the answer to its last call only, as we do.
-                defended.held.retain(|held| held.first() != message.first());
+                let replaced = defended.held.extract_if(.., |held| held.first() == message.first());
+                let forgotten = replaced.map(|held| held.len() as u64).sum();
                 defended.held.push(message);
+                self.unsent(forgotten);
             }
             Some(_) | None => out.commit(length),
         }

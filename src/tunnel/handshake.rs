@@ -56,7 +56,8 @@ impl Tunnel {
 
     fn begin_anew(&mut self, now: Instant, out: &mut DatagramBatch) {
         // What the machines just sent was sealed for the old one.
-        out.forget_but_next(0);
+        let forgotten = out.forget_but_next(0);
+        self.unsent(forgotten);
         let is_wanted = self.sessions.is_any();
         self.forget_local_address();
         self.path.moved(self.full_size());

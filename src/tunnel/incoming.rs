@@ -250,7 +250,8 @@ impl Tunnel {
             Handshaken::Answer(length) => {
                 if let Some(home) = self.endpoint.filter(|endpoint| endpoint.remote != from.remote) {
                     self.doubt(Doubt::Away { home });
-                    out.forget_but_next(length);
+                    let forgotten = out.forget_but_next(length);
+                    self.unsent(forgotten);
                 }
                 self.note(&Traffic::datagram(Kind::Handshake, Direction::Received, datagram.len(), now));
                 self.received_from(datagram.len(), from, now);

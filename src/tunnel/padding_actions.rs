@@ -21,6 +21,10 @@ impl Tunnel {
     /// that a limit forbids is left out, and the machine goes on as if it had been sent: what it sends is thinned out at the
     /// instants that it has chosen, rather than ended, or moved to others.
     pub(super) fn pad(&mut self, bypass: Bypass, replace: Replace, now: Instant, out: &mut DatagramBatch) {
+        if self.one_size().is_none() {
+            // The peer wants no defense: what joined the machines may ask, and gets nothing.
+            return;
+        }
         let is_slot = bypass == Bypass::Yes && replace == Replace::Yes && self.gate() == Gate::Bypassable;
         let before = out.len();
         self.pad_now(bypass, replace, now, out);

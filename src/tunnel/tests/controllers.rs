@@ -103,3 +103,13 @@ fn they_end_with_the_defense_and_join_none_that_is_not_there() {
     assert!(!pair.tunnels[0].join(Beat::boxed(now, Gate::Closed)));
     assert!(pair.tunnels[0].padding_by_cause(now).is_empty() && !pair.tunnels[0].is_closed());
 }
+
+#[test]
+fn they_get_no_padding_while_the_peer_wants_no_defense() {
+    let mut pair = defended();
+    let now = pair.now;
+    pair.tunnels[0].join(Beat::boxed(now, Gate::Open));
+    pair.tunnels[0].stand_down(now);
+    assert!(!pair.tunnels[0].join(Beat::boxed(now, Gate::Open)));
+    assert_eq!((pair.tunnels[0].one_size(), pass(&mut pair)), (None, 0));
+}

@@ -308,3 +308,20 @@ fn an_ip_packet_that_states_no_length_is_malformed() {
     assert_eq!(pair.receive(1, &datagram), (None, vec![]));
     assert_eq!(pair.tunnels[1].statistics().dropped.malformed, 1);
 }
+
+#[test]
+fn what_is_taken_back_before_it_left_was_not_sent() {
+    let mut pair = Pair::connected();
+    defend(&mut pair.tunnels[0], Plan::default(), [1; 32], pair.now);
+    let (now, packet) = (pair.now, ipv4(A, B, &[7; 1_000]));
+    let before = pair.tunnels[0].statistics().sent_bytes;
+    let (mut out, mut buffer) = (DatagramBatch::new(), packet.clone());
+    buffer.resize(packet.len() + 15, 0);
+    pair.tunnels[0].send(&mut buffer, packet.len(), now, &mut out);
+    assert_eq!(out.len(), 1);
+    // What is in the batch was sealed for the network before.
+    pair.tunnels[0].network_changed(now, &mut out);
+    let left: u64 = out.iter().map(|datagram| datagram.len() as u64).sum();
+    assert_eq!((out.len(), left), (1, 148), "a call");
+    assert_eq!(pair.tunnels[0].statistics().sent_bytes, before + left);
+}
