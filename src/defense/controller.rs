@@ -156,7 +156,7 @@ impl Controllers {
         self.others.clear();
     }
 
-    /// Returns by whom how much padding was asked for; of the machines, since they were made.
+    /// Returns by whom how much padding was asked for; of the machines, whichever they were.
     pub(crate) fn padding(&self, now: Instant) -> impl Iterator<Item = (&'static str, u64)> {
         let machines = (Controller::name(&self.engine), self.engine.statistics(now).padding_actions);
         let others = self.others.iter().map(|joined| (joined.controller.name(), joined.padding));

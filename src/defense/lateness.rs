@@ -8,7 +8,7 @@ const BIN: Duration = Duration::from_micros(5);
 /// Number of bins: up to 5 ms; what is later counts as that.
 const BINS: usize = 1_000;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Lateness {
     /// None until something is recorded: most peers of a relay are idle, and this is most of what a defense takes.
     bins: Vec<u64>,

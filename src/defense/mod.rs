@@ -46,7 +46,7 @@ pub const MAX_CATCH_UP: Duration = Duration::from_millis(100);
 /// cause at once.
 const MAX_BEGUN: usize = 1_024;
 
-/// What an engine has counted since it was made.
+/// What an engine has counted, and those before it in the same place.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EngineStatistics {
     /// Padding actions that fired.
@@ -69,6 +69,8 @@ pub struct Engine {
     /// The instant that events in progress belong to, and from which the timers they set run. It never goes back.
     logical: Instant,
     statistics: EngineStatistics,
+    /// What those before it had counted.
+    earlier: EngineStatistics,
     /// Machines whose internal timers were set, and of which the framework is yet to be told: at most [`MAX_BEGUN`].
     begun: VecDeque<MachineId>,
     /// The end of the last window of the budget that something had to wait for.
@@ -131,6 +133,7 @@ impl Engine {
             limit: BlockingLimit::default(),
             logical: now,
             statistics: EngineStatistics::default(),
+            earlier: EngineStatistics::default(),
             begun: VecDeque::with_capacity(machines),
             capped_until: None,
             lateness: Lateness::default(),
@@ -207,16 +210,18 @@ impl Engine {
     /// Bounds blocking from `now` on: at no instant was more than this fraction of the time since then blocked. 0 and 1 are
     /// no bound.
     pub fn limit_blocking(&mut self, max_frac: f64, now: Instant) {
-        self.limit = BlockingLimit::new(max_frac, now, self.statistics(now).blocked);
+        self.limit = BlockingLimit::new(max_frac, now, self.own_statistics(now).blocked);
         if self.limit.is_bound() {
             // Nothing was allowed yet when it began.
             self.blocking.end_by(now);
         }
     }
 
-    /// Takes the place of `before`, of the same tunnel, at `now`: the bound on blocking goes on.
+    /// Takes the place of `before`, of the same tunnel, at `now`: the bound on blocking goes on, and so does what is counted.
     pub fn succeed(&mut self, before: &Self, now: Instant) {
-        self.limit = before.limit.after(before.statistics(now).blocked);
+        self.limit = before.limit.after(before.own_statistics(now).blocked);
+        self.earlier = before.statistics(now);
+        self.lateness = before.lateness.clone();
     }
 
     /// Ends blocking without telling the framework: it is to be told nothing any more.
@@ -242,8 +247,18 @@ impl Engine {
         self.lateness.percentile(percent)
     }
 
-    /// Returns what the engine has counted by `now`.
+    /// Returns what the engine has counted by `now`, and those whose place it [took](Self::succeed).
     pub fn statistics(&self, now: Instant) -> EngineStatistics {
+        let (own, earlier) = (self.own_statistics(now), self.earlier);
+        EngineStatistics {
+            padding_actions: earlier.padding_actions + own.padding_actions,
+            blocking_actions: earlier.blocking_actions + own.blocking_actions,
+            actions_capped: earlier.actions_capped + own.actions_capped,
+            blocked: earlier.blocked + own.blocked,
+        }
+    }
+
+    fn own_statistics(&self, now: Instant) -> EngineStatistics {
         EngineStatistics { blocked: self.statistics.blocked + self.blocking.so_far(now), ..self.statistics }
     }
 

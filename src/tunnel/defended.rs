@@ -240,8 +240,8 @@ impl Tunnel {
         true
     }
 
-    /// Returns how much padding was asked for by `now`, and by which controller: by machines since they were agreed on, by others
-    /// since they joined.
+    /// Returns how much padding was asked for by `now`, and by which controller: by machines since the defense was switched on, by
+    /// others since they joined.
     pub fn padding_by_cause(&self, now: Instant) -> Vec<(&'static str, u64)> {
         self.defended.as_ref().map(|defended| defended.controllers.padding(now).collect()).unwrap_or_default()
     }

@@ -497,3 +497,20 @@ fn what_is_received_is_told_when_it_authenticated_and_then_what_it_was() {
     assert!(sees(&[On::TunnelRecv, On::PaddingRecv], &PACKETS, &[], receive(true)));
     assert!(!sees(&[On::TunnelRecv, On::TunnelRecv], &[], &[], receive(false)), "what is forged is not told");
 }
+
+#[test]
+fn what_is_counted_goes_on_with_other_machines() {
+    let mut bench = Bench::new(vec![once(pad(10, false, false))]);
+    bench.send(0);
+    bench.run(50);
+    assert_eq!(bench.actions(), (1, 0));
+    let count = |bench: &Bench| {
+        let statistics = bench.tunnels[0].defense_statistics(bench.at(60)).unwrap();
+        (statistics.padding_actions, statistics.padding_sent_packets, statistics.lateness_p99)
+    };
+    let before = count(&bench);
+    // As each renewal of the epoch brings.
+    let now = bench.at(60);
+    defend(&mut bench.tunnels[0], Plan::new(vec![once(pad(20, false, false))]).unwrap(), [0; 32], now);
+    assert_eq!(count(&bench), before);
+}

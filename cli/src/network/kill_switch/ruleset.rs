@@ -129,6 +129,23 @@ mod tests {
     }
 
     #[test]
+    fn the_table_at_boot_of_the_document_is_that_of_a_dead_tunnel() {
+        // A dead one needs no jumps and counts nothing, and there is nothing to be flushed yet.
+        let is_at_boot = |line: &&str| {
+            !line.starts_with("flush")
+                && !line.contains(" jump ")
+                && !line.ends_with(" counter")
+                && !line.contains("meta mark")
+                && !line.contains("meta oiftype")
+        };
+        let script = closing("wg0", 1, &[], &[]);
+        let expected: Vec<_> = script.lines().filter(is_at_boot).collect();
+        let document = include_str!("../../../../docs/kill-switch.md");
+        let block = document.split("```nft\n").nth(1).and_then(|text| text.split("```").next()).unwrap();
+        assert_eq!(block.lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
     fn a_switch_drops_what_is_not_named() {
         let allowed = networks(&["192.168.1.0/24", "192.168.0.0/16", "fd00::/8", "10.0.0.0/8"]);
         let expected = r#"add table inet maybetun_kill_switch
