@@ -43,6 +43,45 @@ pub struct Outcome {
     pub upload_ratio: f64,
     /// How long a load takes, in seconds: median and 95th percentile.
     pub load_seconds: Option<[f64; 2]>,
+    /// All that it costs, if that was measured.
+    pub costs: Option<Costs>,
+}
+
+/// What a defense costs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Costs {
+    /// Bytes of a load from the client, the mean, with IP and UDP headers.
+    pub up_bytes: f64,
+    /// Bytes of a load to the client, alike.
+    pub down_bytes: f64,
+    /// Times of loads.
+    pub times: Times,
+    /// Times of loads where the link is full.
+    pub bottleneck: Times,
+    /// How often a second the client's tunnel was woken by deadlines of its own, during loads and reading.
+    pub wakeups: f64,
+    /// A large download, and a call beside it.
+    pub bulk: Bulk,
+}
+
+/// How long loads took.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Times {
+    /// Seconds that half of those did not exceed that came to an end; `None` if none did.
+    pub median: Option<f64>,
+    /// Seconds that 95 in 100 of them did not exceed.
+    pub p95: Option<f64>,
+    /// How many did not come to an end in time.
+    pub unfinished: usize,
+}
+
+/// A large download, and a call beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Bulk {
+    /// Bits that are received a second.
+    pub goodput: f64,
+    /// Seconds that a round trip of the call takes: median, and what 95 in 100 do not exceed.
+    pub call: [f64; 2],
 }
 
 /// The throughput of a load.
@@ -115,6 +154,14 @@ pub(crate) mod tests {
             overhead,
             upload_ratio: 0.0625,
             load_seconds: Some([1.5, 2.5]),
+            costs: (defense != "bad").then_some(Costs {
+                up_bytes: 1_000.0,
+                down_bytes: 16_000.0,
+                times: Times { median: Some(1.5), p95: Some(2.5), unfinished: 0 },
+                bottleneck: Times { median: None, p95: None, unfinished: 5 },
+                wakeups: 8.0,
+                bulk: Bulk { goodput: 64e6, call: [0.125, 0.25] },
+            }),
         };
         let outcomes = vec![
             outcome("none", 0.875, 0.0),

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::{Outcome, Report, plots};
-use crate::attack::Accuracy;
 use crate::plot::{STYLE, escape};
 
 /// What the plots of a report have beside those of the demo.
@@ -50,28 +49,42 @@ fn figure(html: &mut String, title: &str, caption: &str, legend: &str, svg: &str
     );
 }
 
+/// What a column is called, and what it says of a defense; `None` if that was not measured.
+type Column = (&'static str, fn(&Outcome) -> Option<String>);
+
+const COLUMNS: &[Column] = &[
+    ("site named", |of| Some(format!("{:.1} %", 100.0 * of.accuracy.mean))),
+    ("95 %", |of| {
+        let [low, high] = of.accuracy.interval;
+        Some(format!("{:.1} to {:.1}", 100.0 * low, 100.0 * high))
+    }),
+    ("guess", |of| Some(format!("{:.1} %", 100.0 * of.accuracy.chance))),
+    ("activity named", |of| of.activity.as_ref().map(|activity| format!("{:.1} %", 100.0 * activity.mean))),
+    ("added bytes", |of| Some(format!("{:.0} %", 100.0 * of.overhead))),
+    ("up / down", |of| Some(format!("{:.3}", of.upload_ratio))),
+    ("load, median and p95", |of| of.load_seconds.map(|[median, late]| format!("{median:.2} s, {late:.2} s"))),
+    ("on a full link", |of| of.costs?.bottleneck.median.map(|median| format!("{median:.2} s"))),
+    ("unfinished", |of| of.costs.map(|costs| (costs.times.unfinished + costs.bottleneck.unfinished).to_string())),
+    ("download", |of| of.costs.map(|costs| format!("{:.1} Mbit/s", costs.bulk.goodput / 1e6))),
+    ("call beside it", |of| {
+        of.costs.map(|costs| format!("{:.0}, {:.0} ms", 1e3 * costs.bulk.call[0], 1e3 * costs.bulk.call[1]))
+    }),
+    ("wakeups", |of| of.costs.map(|costs| format!("{:.0}/s", costs.wakeups))),
+];
+
 fn table(html: &mut String, outcomes: &[Outcome]) {
-    const COLUMNS: [&str; 7] =
-        ["site named", "95 %", "guess", "activity named", "added bytes", "up / down", "load, median and p95"];
     html.push_str("<section>\n<h2>The numbers</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th>defense</th>");
-    for column in COLUMNS {
+    // What was measured of none is no column.
+    let columns: Vec<_> =
+        COLUMNS.iter().filter(|(_, value)| outcomes.iter().any(|outcome| value(outcome).is_some())).collect();
+    for (column, _) in &columns {
         let _ = write!(html, "<th class=\"value\">{column}</th>");
     }
     html.push_str("</tr></thead>\n<tbody>\n");
     for outcome in outcomes {
-        let Accuracy { mean, interval: [low, high], chance, .. } = outcome.accuracy;
-        let none = || "not measured".to_owned();
-        let values = [
-            format!("{:.1} %", 100.0 * mean),
-            format!("{:.1} to {:.1}", 100.0 * low, 100.0 * high),
-            format!("{:.1} %", 100.0 * chance),
-            outcome.activity.as_ref().map_or_else(none, |activity| format!("{:.1} %", 100.0 * activity.mean)),
-            format!("{:.0} %", 100.0 * outcome.overhead),
-            format!("{:.3}", outcome.upload_ratio),
-            outcome.load_seconds.map_or_else(none, |[median, late]| format!("{median:.2} s, {late:.2} s")),
-        ];
         let _ = write!(html, "<tr><th scope=\"row\">{}</th>", escape(&outcome.defense));
-        for value in values {
+        for (_, value) in &columns {
+            let value = value(outcome).unwrap_or_else(|| "–".to_owned());
             let _ = write!(html, "<td class=\"value\">{value}</td>");
         }
         html.push_str("</tr>\n");

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::loads::seed_of;
 use super::{Defense, Options, at};
 use crate::on_all_cores;
+use crate::report::Bulk;
 use crate::workload::{MAX_BYTES, Run, bulk_down, call, run};
 
 /// How long it goes on.
@@ -15,16 +14,7 @@ const TIME: Duration = Duration::from_secs(10);
 /// How often it is done: a defense by agreement is another each time.
 const RUNS: usize = 10;
 
-/// A large download, and a call beside it; on the network on which the observer looks.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Bulk {
-    /// Bits that are received a second, during the first ten, the mean over ten runs.
-    pub goodput: f64,
-    /// Seconds that a round trip of the call takes: median, and what 95 in 100 do not exceed.
-    pub call: [f64; 2],
-}
-
-/// Measures it.
+/// Measures them on the network on which the observer looks.
 pub(super) fn bulk(options: &Options, defense: &Defense) -> Bulk {
     let both = defense.both();
     let plan = call(TIME).with(&bulk_down(MAX_BYTES), Duration::ZERO).expect("a call and a download are a plan");

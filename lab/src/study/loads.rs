@@ -15,8 +15,8 @@ pub(super) struct Visit {
     pub(super) load: Load,
     site: u32,
     visit: u32,
-    /// What the defense was drawn from: the same in all of a session.
-    seed: u64,
+    /// Which session it was of, and so which draw of the defense.
+    session: u64,
 }
 
 impl Visit {
@@ -28,7 +28,7 @@ impl Visit {
             let size = u16::try_from(passed.size).unwrap_or(u16::MAX);
             trace.push(Passage { at: passed.at, direction, size })?;
         }
-        let draw = defense.is_drawn().then_some(self.seed);
+        let draw = defense.is_drawn().then_some(self.session);
         Ok(Labelled { label: self.site, visit: self.visit, draw, trace })
     }
 }
@@ -53,7 +53,7 @@ pub(super) fn load(options: &Options, sites: &[Site], defense: &Defense, access:
         let visit = |&place: &usize| {
             let (site, visit) = (place / visits as usize, (place % visits as usize) as u32);
             let load = session.load(sites[site].visit(visit.into()));
-            (place, Visit { site: site as u32, visit, seed, load })
+            (place, Visit { site: site as u32, visit, session: number as u64, load })
         };
         sessions[number].iter().map(visit).collect::<Vec<_>>()
     });

@@ -13,12 +13,10 @@ mod tests;
 
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::attack::{self, Accuracy, AttackError, Point, closed_world, learning_curve};
-use crate::trace::{Labelled, TraceError};
+use crate::report::{Costs, Example, Outcome, Report, Times};
+use crate::trace::{Labelled, Trace, TraceError};
 use crate::workload::{Access, Load, Site};
-pub use costs::Bulk;
 pub use defense::{Defense, UnknownDefense};
 use loads::Visit;
 
@@ -70,7 +68,7 @@ impl Default for Options {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Study {
     /// Sites.
     pub sites: u32,
@@ -83,7 +81,7 @@ pub struct Study {
 }
 
 /// What a defense hides, and costs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Its name.
     pub defense: String,
@@ -91,29 +89,41 @@ pub struct Row {
     pub accuracy: Accuracy,
     /// The same with fewer loads, if that was asked for.
     pub curve: Vec<Point>,
-    /// Bytes of a load from the client, the mean, with IP and UDP headers.
-    pub up_bytes: f64,
-    /// Bytes of a load to the client, alike.
-    pub down_bytes: f64,
-    /// Times of loads.
-    pub times: Times,
-    /// Times of loads where the link is full.
-    pub bottleneck: Times,
-    /// How often a second the client's tunnel was woken by deadlines of its own, during loads and reading.
-    pub wakeups: f64,
-    /// A large download, and a call beside it.
-    pub bulk: Bulk,
+    /// What it costs. Loads that have not ended after ten minutes are unfinished; the download is of the first ten seconds, the
+    /// mean over ten runs.
+    pub costs: Costs,
+    /// A load of the first site, as the observer has it.
+    pub example: Trace,
 }
 
-/// How long loads took.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Times {
-    /// Seconds that half of those did not exceed that came to an end; `None` if none did.
-    pub median: Option<f64>,
-    /// Seconds that 95 in 100 of them did not exceed.
-    pub p95: Option<f64>,
-    /// How many did not come to an end within ten minutes.
-    pub unfinished: usize,
+impl Study {
+    /// Returns it as a report.
+    pub fn report(&self) -> Report {
+        let base = self.rows.iter().find(|row| row.defense == "none").or(self.rows.first());
+        let total = |row: &Row| row.costs.up_bytes + row.costs.down_bytes;
+        let outcomes = self.rows.iter().map(|row| Outcome {
+            defense: row.defense.clone(),
+            accuracy: row.accuracy.clone(),
+            curve: row.curve.clone(),
+            activity: None,
+            overhead: base.map_or(0.0, |base| total(row) / total(base) - 1.0),
+            upload_ratio: row.costs.up_bytes / row.costs.down_bytes,
+            load_seconds: row.costs.times.median.zip(row.costs.times.p95).map(|(median, p95)| [median, p95]),
+            costs: Some(row.costs),
+        });
+        let examples = self.rows.iter().map(|row| {
+            // Some 300 steps, however long it took.
+            let step = (row.example.duration().as_millis() / 300).max(50);
+            Example::of(row.defense.clone(), &row.example, u32::try_from(step).unwrap_or(u32::MAX))
+        });
+        let Self { sites, visits, seed, .. } = self;
+        Report {
+            title: "What defenses hide, and cost".to_owned(),
+            about: format!("{sites} sites, {visits} visits each, seed {seed}, in virtual time."),
+            outcomes: outcomes.collect(),
+            examples: examples.collect(),
+        }
+    }
 }
 
 /// Why there is no result.
@@ -171,12 +181,15 @@ fn row_of(options: &Options, sites: &[Site], defense: &Defense) -> Result<Row, S
         defense: defense.name(),
         curve: if options.curve { curve(options, &labelled, &accuracy)? } else { Vec::new() },
         accuracy,
-        up_bytes: mean(|load| load.up as f64),
-        down_bytes: mean(|load| load.down as f64),
-        times: Times::of(&loads),
-        bottleneck: Times::of(&narrow),
-        wakeups: sum(|load| load.wakeups as f64) / sum(|load| load.lasted.as_secs_f64()),
-        bulk: costs::bulk(options, defense),
+        costs: Costs {
+            up_bytes: mean(|load| load.up as f64),
+            down_bytes: mean(|load| load.down as f64),
+            times: times(&loads),
+            bottleneck: times(&narrow),
+            wakeups: sum(|load| load.wakeups as f64) / sum(|load| load.lasted.as_secs_f64()),
+            bulk: costs::bulk(options, defense),
+        },
+        example: labelled.into_iter().next().map(|load| load.trace).unwrap_or_default(),
     })
 }
 
@@ -198,13 +211,11 @@ pub fn traces(options: &Options, defense: &Defense) -> Result<Vec<Labelled>, Tra
     loads.iter().map(|load| load.labelled(defense)).collect()
 }
 
-impl Times {
-    fn of(visits: &[Visit]) -> Self {
-        let mut times: Vec<f64> =
-            visits.iter().filter_map(|visit| visit.load.time).map(|time| time.as_secs_f64()).collect();
-        times.sort_unstable_by(f64::total_cmp);
-        Self { median: at(&times, 0.5), p95: at(&times, 0.95), unfinished: visits.len() - times.len() }
-    }
+fn times(visits: &[Visit]) -> Times {
+    let mut times: Vec<f64> =
+        visits.iter().filter_map(|visit| visit.load.time).map(|time| time.as_secs_f64()).collect();
+    times.sort_unstable_by(f64::total_cmp);
+    Times { median: at(&times, 0.5), p95: at(&times, 0.95), unfinished: visits.len() - times.len() }
 }
 
 /// Returns what such a share of sorted numbers does not exceed.

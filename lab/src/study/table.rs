@@ -16,14 +16,14 @@ impl fmt::Display for Study {
         let base = rows.iter().find(|row| row.defense == "none");
         for row in rows {
             let [low, high] = row.accuracy.interval;
-            let total = |row: &Row| row.up_bytes + row.down_bytes;
+            let total = |row: &Row| row.costs.up_bytes + row.costs.down_bytes;
             let more = |of: &dyn Fn(&Row) -> f64| base.map_or_else(String::new, |base| change(of(row), of(base)));
             let time = |of: &dyn Fn(&Row) -> Option<f64>| {
                 let Some(seconds) = of(row) else { return "never".to_owned() };
                 let more = base.and_then(of).map_or_else(String::new, |base| change(seconds, base));
                 format!("{seconds:.2} s{more}")
             };
-            let unfinished = row.times.unfinished + row.bottleneck.unfinished;
+            let unfinished = row.costs.times.unfinished + row.costs.bottleneck.unfinished;
             let note = if unfinished == 0 { String::new() } else { format!(" ({unfinished} unfinished)") };
             writeln!(
                 f,
@@ -34,16 +34,16 @@ impl fmt::Display for Study {
                 100.0 * high,
                 total(row) / 1e6,
                 more(&total),
-                row.up_bytes / 1e3,
-                more(&|row| row.up_bytes),
-                row.up_bytes / row.down_bytes,
-                time(&|row| row.times.median),
-                time(&|row| row.times.p95),
-                time(&|row| row.bottleneck.median),
-                row.bulk.goodput / 1e6,
-                1e3 * row.bulk.call[0],
-                1e3 * row.bulk.call[1],
-                row.wakeups,
+                row.costs.up_bytes / 1e3,
+                more(&|row| row.costs.up_bytes),
+                row.costs.up_bytes / row.costs.down_bytes,
+                time(&|row| row.costs.times.median),
+                time(&|row| row.costs.times.p95),
+                time(&|row| row.costs.bottleneck.median),
+                row.costs.bulk.goodput / 1e6,
+                1e3 * row.costs.bulk.call[0],
+                1e3 * row.costs.bulk.call[1],
+                row.costs.wakeups,
             )?;
         }
         if let Some(row) = rows.first() {

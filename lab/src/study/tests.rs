@@ -34,10 +34,12 @@ fn what_an_observer_makes_of_a_defense_and_what_it_costs_is_in_order() {
     let [none, size, rate] = &study.rows[..] else { panic!("three rows") };
     assert!(none.accuracy.mean >= 0.7, "{none:?}");
     assert!(rate.accuracy.mean < none.accuracy.mean, "{rate:?}");
-    assert!(none.up_bytes < size.up_bytes && size.up_bytes < rate.up_bytes);
-    assert!(study.rows.iter().all(|row| row.times.unfinished == 0 && row.times.median <= row.times.p95));
+    assert!(none.costs.up_bytes < size.costs.up_bytes && size.costs.up_bytes < rate.costs.up_bytes);
+    assert!(
+        study.rows.iter().all(|row| row.costs.times.unfinished == 0 && row.costs.times.median <= row.costs.times.p95)
+    );
     // What is sent at a constant rate does not fit the narrow link.
-    assert!(study.rows[..2].iter().all(|row| row.bottleneck.median > row.times.median), "{study}");
+    assert!(study.rows[..2].iter().all(|row| row.costs.bottleneck.median > row.costs.times.median), "{study}");
 }
 
 #[test]

@@ -1,0 +1,41 @@
+//! What the command line asks for: a file for each subcommand, and what several share.
+
+mod attack;
+mod convert;
+mod network;
+mod results;
+mod table;
+mod traces;
+
+use clap::{Parser, Subcommand};
+
+/// Measures what defenses hide and what they cost: real tunnels and real TCP in virtual time, and an observer who learns.
+#[derive(Debug, Parser)]
+#[command(name = "maybetun-lab", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compares defenses: how often an observer names the site, bytes, upload, load times, a download, a call.
+    Table(table::Table),
+    /// Writes what the observer sees of loads with a defense, for other programs.
+    Traces(traces::Traces),
+    /// Attacks traces of a file, whoever made them.
+    Attack(attack::Attack),
+    /// Writes traces of a file in another format.
+    Convert(convert::Convert),
+}
+
+impl Cli {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        match &self.command {
+            Command::Table(table) => table.run(),
+            Command::Traces(traces) => traces.run(),
+            Command::Attack(attack) => attack.run(),
+            Command::Convert(convert) => convert.run(),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `table`: defenses compared.
+
+use std::io::{self, Write as _};
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use maybetun_lab::study::{Defense, Options, compare};
+
+use super::network::Loads;
+use super::results::Files;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Table {
+    /// The defenses: `none`, a name of `maybetun machines list`, or TIER/STRENGTH of one by agreement; by default those of the
+    /// documents.
+    #[arg(value_name = "DEFENSE", value_parser = Defense::parse)]
+    defenses: Vec<Defense>,
+
+    #[command(flatten)]
+    loads: Loads,
+
+    /// Tells how well the observer does with fewer loads, too.
+    #[arg(long)]
+    curve: bool,
+
+    #[command(flatten)]
+    files: Files,
+}
+
+impl Table {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let options = Options { curve: self.curve, ..self.loads.options()? };
+        let folds = options.attack.folds;
+        ensure!(
+            options.visits as usize >= folds,
+            "--visits {}: expected at least {folds}, one for each fold",
+            options.visits
+        );
+        let defenses = if self.defenses.is_empty() { Defense::usual()? } else { self.defenses.clone() };
+        let results = self.files.open()?;
+        let start = Instant::now();
+        let study = compare(&options, &defenses, |row| {
+            let accuracy = 100.0 * row.accuracy.mean;
+            let _ =
+                writeln!(io::stderr(), "{:>5.0?} s  {}: {accuracy:.1} %", start.elapsed().as_secs_f64(), row.defense);
+        })?;
+        results.write(&study.report())?;
+        io::stdout().write_all(study.to_string().as_bytes()).context("cannot write to standard output")
+    }
+}
