@@ -11,7 +11,7 @@ use super::results::Files;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Table {
-    /// The defenses: `none`, a name of `maybetun machines list`, or TIER/STRENGTH of one by agreement; by default those of the
+    /// The defenses: `none`, a name of `maybetun machines list`, TIER/STRENGTH of one by agreement, or a file (.toml); by default those of the
     /// documents.
     #[arg(value_name = "DEFENSE", value_parser = Defense::parse)]
     defenses: Vec<Defense>,

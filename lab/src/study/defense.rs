@@ -1,6 +1,13 @@
 //! The defenses that a study compares.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
 use maybetun::settings::{DefenseChange, DefenseSettings, EphemeralSettings, NegotiationPolicy, Role, Strength, Tier};
+
+/// The most bytes of a file: one that is longer is refused by what reads it.
+const MAX_FILE: u64 = 2 << 20;
 
 /// What both ends of a tunnel run.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,10 +43,11 @@ impl Defense {
         std::iter::once(Ok(Self::None)).chain(named).chain(drawn).collect()
     }
 
-    /// Finds a defense: `none`, the name of one in the catalogue, or `TIER/STRENGTH` for one by agreement.
+    /// Finds a defense: `none`, the name of one in the catalogue, `TIER/STRENGTH` for one by agreement, or the path of a file,
+    /// which ends with `.toml`.
     ///
     /// # Errors
-    /// When it is none of them.
+    /// When it is none of them, or the file is wrong.
     pub fn parse(text: &str) -> Result<Self, UnknownDefense> {
         if text == "none" {
             return Ok(Self::None);
@@ -49,8 +57,20 @@ impl Defense {
         {
             return Ok(Self::Ephemeral(tier, strength));
         }
-        let found = maybetun_machines::find(text).ok_or_else(|| UnknownDefense(text.to_owned()))?;
+        if text.ends_with(".toml") {
+            return Self::read(Path::new(text));
+        }
+        let found = maybetun_machines::find(text).ok_or_else(|| UnknownDefense::Name(text.to_owned()))?;
         Ok(Self::Named(Box::new(found.clone())))
+    }
+
+    fn read(path: &Path) -> Result<Self, UnknownDefense> {
+        let wrong = |reason: String| UnknownDefense::File { path: path.to_owned(), reason };
+        let mut text = String::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
+        read.map_err(|error| wrong(error.to_string()))?;
+        let defense = maybetun_machines::Defense::parse(&text).map_err(|error| wrong(error.to_string()))?;
+        Ok(Self::Named(Box::new(defense)))
     }
 
     /// Returns its name in a table, which [`parse`](Self::parse) takes.
@@ -87,10 +107,24 @@ impl Defense {
     }
 }
 
-/// Says which defense there is not.
+/// Why there is no such defense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no defense {0:?}: expected none, TIER/STRENGTH as in padding/medium, or a name of `maybetun machines list`")]
-pub struct UnknownDefense(String);
+pub enum UnknownDefense {
+    /// Nothing is called so.
+    #[error(
+        "no defense {0:?}: expected none, TIER/STRENGTH as in padding/medium, a name of `maybetun machines list`, or a file that \
+         ends with .toml"
+    )]
+    Name(String),
+    /// A file cannot be read, or is wrong.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, and where in it.
+        reason: String,
+    },
+}
 
 #[cfg(test)]
 mod tests {
@@ -106,6 +140,24 @@ mod tests {
         for name in ["", "fornt", "padding/most", "padding"] {
             assert!(Defense::parse(name).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_file_is_read_and_what_is_wrong_with_it_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mine.toml");
+        let text = path.to_str().unwrap();
+        std::fs::write(&path, "name = \"mine\"\n").unwrap();
+        assert_eq!(Defense::parse(text).unwrap().name(), "mine");
+        for wrong in [
+            "name = 7\n".to_owned(),
+            "# ".repeat(2 << 20),
+            "name = \"mine\"\n[client]\nmachines = [\"02\"]\n".to_owned(),
+        ] {
+            std::fs::write(&path, wrong).unwrap();
+            assert!(Defense::parse(text).unwrap_err().to_string().starts_with(text));
+        }
+        assert!(Defense::parse("/nowhere/mine.toml").unwrap_err().to_string().starts_with("/nowhere/mine.toml: "));
     }
 
     #[test]
