@@ -62,7 +62,7 @@ fn what_no_network_is_and_what_is_too_little_is_told() {
 #[test]
 fn each_subcommand_has_one_screen_of_help() {
     let directory = tempfile::tempdir().unwrap();
-    for subcommand in ["table", "traces", "attack", "convert"] {
+    for subcommand in ["table", "shape", "traces", "attack", "convert"] {
         let help = lab(&[subcommand, "-h"], directory.path());
         let lines = String::from_utf8(help.stdout).unwrap().lines().count();
         assert!(help.status.success() && lines <= 48, "{subcommand}: {lines} lines");

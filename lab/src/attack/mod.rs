@@ -24,6 +24,7 @@ pub(crate) mod statistics;
 mod tests;
 
 pub use features::Features;
+#[cfg(feature = "study")]
 pub(crate) use folds::shuffle;
 use forest::{Forest, Lesson, Table};
 

@@ -4,6 +4,7 @@ mod attack;
 mod convert;
 mod network;
 mod results;
+mod shape;
 mod table;
 mod traces;
 
@@ -21,6 +22,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Compares defenses: how often an observer names the site, bytes, upload, load times, a download, a call.
     Table(table::Table),
+    /// Has an observer of the throughput name what the user does.
+    Shape(shape::Shape),
     /// Writes what the observer sees of loads with a defense, for other programs.
     Traces(traces::Traces),
     /// Attacks traces of a file, whoever made them.
@@ -33,6 +36,7 @@ impl Cli {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         match &self.command {
             Command::Table(table) => table.run(),
+            Command::Shape(shape) => shape.run(),
             Command::Traces(traces) => traces.run(),
             Command::Attack(attack) => attack.run(),
             Command::Convert(convert) => convert.run(),

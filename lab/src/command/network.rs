@@ -30,6 +30,13 @@ pub(super) struct Loads {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
+    #[command(flatten)]
+    network: Network,
+}
+
+/// The network.
+#[derive(Debug, clap::Args)]
+pub(super) struct Network {
     /// Milliseconds of a round trip between client and relay when nothing waits.
     #[arg(long, value_name = "MS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=10_000), help_heading = "Network")]
     rtt: u64,
@@ -63,17 +70,16 @@ pub(super) struct Loads {
     change: Option<RateChange>,
 }
 
-impl Loads {
-    /// Returns the options of a study of them.
+impl Network {
+    /// Returns it.
     ///
     /// # Errors
-    /// When there is no such network.
-    pub(super) fn options(&self) -> anyhow::Result<Options> {
-        let usual = Options::default();
+    /// When there is none such.
+    pub(super) fn access(&self) -> anyhow::Result<Access> {
         let [down, up] = [bits(self.down)?, bits(self.up)?];
         ensure!((0.0..1.0).contains(&self.loss), "--loss {}: expected 0 to less than 1", self.loss);
         ensure!((1.0..=1_000.0).contains(&self.loss_run), "--loss-run {}: expected 1 to 1000", self.loss_run);
-        let access = Access {
+        Ok(Access {
             round_trip: Duration::from_millis(self.rtt),
             down,
             up,
@@ -82,14 +88,24 @@ impl Loads {
             loss: self.loss,
             loss_run: self.loss_run,
             change: self.change,
-        };
+        })
+    }
+}
+
+impl Loads {
+    /// Returns the options of a study of them.
+    ///
+    /// # Errors
+    /// When there is no such network.
+    pub(super) fn options(&self) -> anyhow::Result<Options> {
+        let usual = Options::default();
         Ok(Options {
             sites: self.sites,
             visits: self.visits,
             session: self.session,
             seed: self.seed,
             reading: Duration::from_secs(self.reading),
-            access,
+            access: self.network.access()?,
             attack: attack::Options { seed: self.seed, ..usual.attack },
             ..usual
         })

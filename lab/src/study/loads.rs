@@ -22,15 +22,24 @@ pub(super) struct Visit {
 impl Visit {
     /// Returns what the observer has of it.
     pub(super) fn labelled(&self, defense: &Defense) -> Result<Labelled, TraceError> {
-        let mut trace = Trace::new();
-        for passed in &self.load.trace {
-            let direction = if passed.from == client(0) { Direction::Upload } else { Direction::Download };
-            let size = u16::try_from(passed.size).unwrap_or(u16::MAX);
-            trace.push(Passage { at: passed.at, direction, size })?;
-        }
+        let trace = observed(&self.load)?;
         let draw = defense.is_drawn().then_some(self.session);
         Ok(Labelled { label: self.site, visit: self.visit, draw, trace })
     }
+}
+
+/// Returns the trace of a load.
+///
+/// # Errors
+/// When it is too long to be one.
+pub(super) fn observed(load: &Load) -> Result<Trace, TraceError> {
+    let mut trace = Trace::new();
+    for passed in &load.trace {
+        let direction = if passed.from == client(0) { Direction::Upload } else { Direction::Download };
+        let size = u16::try_from(passed.size).unwrap_or(u16::MAX);
+        trace.push(Passage { at: passed.at, direction, size })?;
+    }
+    Ok(trace)
 }
 
 /// Draws the sites.

@@ -4,6 +4,7 @@
 //! defense at both ends. The observer has labelled loads with the same defense, and names the sites of others ([`attack`]).
 //! A trace lasts to the next load: it goes on for [`Options::reading`] when the page is there.
 
+mod activities;
 mod costs;
 mod defense;
 mod loads;
@@ -17,6 +18,7 @@ use crate::attack::{self, Accuracy, AttackError, Point, closed_world, learning_c
 use crate::report::{Costs, Example, Outcome, Report, Times};
 use crate::trace::{Labelled, Trace, TraceError};
 use crate::workload::{Access, Load, Site};
+pub use activities::{ACTIVITIES, activities};
 pub use defense::{Defense, UnknownDefense};
 use loads::Visit;
 

@@ -1,0 +1,63 @@
+//! `shape`: what the throughput tells of the user's activity.
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use maybetun_lab::attack;
+use maybetun_lab::study::{ACTIVITIES, Defense, Options, activities};
+
+use super::network::Network;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Shape {
+    /// The defenses, as `table` has them; `none` by default.
+    #[arg(value_name = "DEFENSE", value_parser = Defense::parse, default_value = "none")]
+    defenses: Vec<Defense>,
+
+    /// Windows of each activity, at least one for each of ten folds.
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(10..=10_000))]
+    windows: u32,
+
+    /// Seconds of a window.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+
+    /// What all draws come from.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    #[command(flatten)]
+    network: Network,
+}
+
+impl Shape {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let usual = Options::default();
+        let attack = attack::Options { seed: self.seed, ..usual.attack };
+        let options = Options { seed: self.seed, access: self.network.access()?, attack, ..usual };
+        let mut text = format!(
+            "{} windows of {} s of each, seed {}.\n\n| defense | named (95 %) | {} |\n|---|---|{}\n",
+            self.windows,
+            self.seconds,
+            self.seed,
+            ACTIVITIES.join(" | "),
+            "---|".repeat(ACTIVITIES.len())
+        );
+        let mut chance = 0.0;
+        for defense in &self.defenses {
+            let accuracy = activities(&options, defense, self.windows, Duration::from_secs(self.seconds))?;
+            let [low, high] = accuracy.interval.map(|end| 100.0 * end);
+            let right = (0..ACTIVITIES.len()).map(|class| {
+                let row = &accuracy.confusion[class];
+                format!("{:.0} %", 100.0 * f64::from(row[class]) / f64::from(row.iter().sum::<u32>().max(1)))
+            });
+            let right: Vec<_> = right.collect();
+            let (name, mean) = (defense.name(), 100.0 * accuracy.mean);
+            text += &format!("| {name} | {mean:.1} % ({low:.1}–{high:.1}) | {} |\n", right.join(" | "));
+            chance = accuracy.chance;
+        }
+        text += &format!("| *random guess* | {:.1} % |{}\n", 100.0 * chance, " |".repeat(ACTIVITIES.len()));
+        io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+    }
+}
