@@ -47,6 +47,7 @@ impl Shape {
         let mut chance = 0.0;
         for defense in &self.defenses {
             let accuracy = activities(&options, defense, self.windows, Duration::from_secs(self.seconds))?;
+            let _ = writeln!(io::stderr(), "{}: {:.1} %", defense.name(), 100.0 * accuracy.mean);
             let [low, high] = accuracy.interval.map(|end| 100.0 * end);
             let right = (0..ACTIVITIES.len()).map(|class| {
                 let row = &accuracy.confusion[class];
