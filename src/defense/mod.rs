@@ -229,6 +229,11 @@ impl Engine {
         self.blocking = Blocking::default();
     }
 
+    /// Tells whether a machine is about to give a slot of bypassable blocking.
+    pub fn is_slot_due(&self) -> bool {
+        self.timers.iter().any(|timers| matches!(timers.action, Some((_, Action::Pad { bypass: Bypass::Yes, .. }))))
+    }
+
     /// Returns what may leave at present.
     pub fn gate(&self) -> Gate {
         self.blocking.gate()

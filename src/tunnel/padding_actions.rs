@@ -6,10 +6,11 @@
 //!
 //! Some wait for `TunnelSent` instead, Tamaraw's for one. Where nothing could leave in a slot that they gave, because there is no
 //! session or a limit is reached, they give no other, and bypassable blocking would hold the user's packets for as long as it lasts.
-//! Such a slot is *owed*: what is held next takes it, and they go on.
+//! Such a slot is *owed*: what is held next takes it, and they go on. Those that give the next slot by themselves owe none.
 
 use std::time::Instant;
 
+use super::defended::Defended;
 use super::departure::{Agreement, Class, Departure};
 use super::padding::Over;
 use super::{DATA_OVERHEAD, DatagramBatch, Tunnel};
@@ -33,9 +34,11 @@ impl Tunnel {
         }
     }
 
-    /// Tells whether something waits that can have a slot that is owed.
+    /// Tells whether something waits that can have a slot that is owed. Where another is to come by itself, it waits for that: it would
+    /// leave between slots.
     pub(super) fn can_use_owed_slot(&self) -> bool {
-        self.defended.as_ref().is_some_and(|defended| defended.is_slot_owed)
+        let is_owed = |defended: &Defended| defended.is_slot_owed && !defended.controllers.engine().is_slot_due();
+        self.defended.as_deref().is_some_and(is_owed)
             && self.sessions.is_in_use()
             && self.queue.first().is_some_and(|class| self.may_pass_in(Bypass::Yes, class))
     }

@@ -61,3 +61,21 @@ fn packets_arrive_though_hardly_any_padding_is_allowed() {
 fn packets_arrive_after_a_silence_in_which_sessions_end() {
     assert_eq!(stuck(&Limits::default(), Duration::from_secs(400)), []);
 }
+
+#[test]
+fn where_slots_come_by_themselves_packets_wait_for_them_though_hardly_any_padding_is_allowed() {
+    // A slot every 5 ms.
+    let limits = Limits { max_padding_rate: Some(1), ..Limits::default() };
+    let mut network = defended("constant-rate", &limits);
+    network.send(0, &packet(0, 0, 100));
+    network.run_for(Duration::from_secs(1));
+    let (before, start) = (network.seen.len(), network.now());
+    for number in 1..40 {
+        network.run_until(start + Duration::from_micros(7_300) * number);
+        network.send(0, &packet(0, number, 100));
+    }
+    network.run_for(Duration::from_secs(1));
+    let left: Vec<_> = network.seen[before..].iter().filter(|seen| seen.from == 0 && seen.kind == 4).collect();
+    let times: Vec<_> = left.iter().map(|seen| seen.at.as_micros() % 5_000).collect();
+    assert!(times.len() >= 39 && times.iter().all(|time| *time == times[0]), "{times:?}");
+}
