@@ -41,9 +41,8 @@ pub(crate) fn socket_in(directory: &Path, name: &str) -> PathBuf {
 pub(crate) fn open(directory: &Path, file: &str, options: &OpenOptions) -> io::Result<File> {
     let mut attempt = 0;
     loop {
-        make(directory)?;
         attempt += 1;
-        match options.open(directory.join(file)) {
+        match make(directory).and_then(|()| options.open(directory.join(file))) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {}
             opened => return opened,
         }
@@ -51,7 +50,11 @@ pub(crate) fn open(directory: &Path, file: &str, options: &OpenOptions) -> io::R
 }
 
 fn make(directory: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    match fs::DirBuilder::new().recursive(true).mode(0o700).create(directory) {
+        // There a moment ago, it says, and no longer: what follows finds out which.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
     is_ours(&fs::symlink_metadata(directory)?, directory)
 }
 
@@ -136,6 +139,8 @@ fn has_moved(name: &str) -> bool {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
 
     fn writing() -> OpenOptions {
         File::options().write(true).create(true).truncate(false).clone()
@@ -152,6 +157,26 @@ mod tests {
         fs::remove_file(own.join("file")).unwrap();
         leave(&own);
         assert!(!own.exists());
+    }
+
+    #[test]
+    fn a_file_is_made_while_others_take_its_directory_away() {
+        let shared = tempfile::tempdir().unwrap();
+        let own = shared.path().join("netns-7");
+        let is_done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Relaxed) {
+                    leave(&own);
+                }
+            });
+            let opened = (0..20_000).try_for_each(|_| {
+                drop(open(&own, "file", &writing())?);
+                fs::remove_file(own.join("file"))
+            });
+            is_done.store(true, Ordering::Relaxed);
+            opened.unwrap();
+        });
     }
 
     #[test]
