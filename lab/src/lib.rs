@@ -15,6 +15,9 @@
 //! - `workload` (feature `workloads`): what they load, and what an observer sees of it.
 //! - `study` (feature `study`): what a defense hides, and what it costs.
 //!
+//! In real time, by the system's network and the program itself:
+//! - `real` (feature `real`): the same loads between network namespaces.
+//!
 //! In one process, in real time:
 //! - `devices` (feature `devices`): devices on in-memory TUN devices, with real sockets.
 //!
@@ -47,6 +50,8 @@ pub mod observer;
 pub mod plot;
 #[cfg(feature = "workloads")]
 mod quic;
+#[cfg(feature = "real")]
+pub mod real;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod sighting;

@@ -3,21 +3,21 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
-use super::{Settings, Stack};
+use super::{Settings, Sockets, Stack};
 use crate::virtual_network::{Host, Outbox, Packet};
 
 /// What runs on a host.
 pub trait Application {
     /// Does all that can be done now. It is called when packets have arrived, when time has come, and possibly for nothing.
-    fn act(&mut self, now: Instant, stack: &mut Stack);
+    fn act(&mut self, now: Instant, sockets: &mut dyn Sockets);
 
     /// Returns when it wants to act whatever arrives; `None` if not. It is later than the instant it acted at last.
     fn next_timeout(&self) -> Option<Instant>;
 }
 
 impl<A: Application + ?Sized> Application for Box<A> {
-    fn act(&mut self, now: Instant, stack: &mut Stack) {
-        (**self).act(now, stack);
+    fn act(&mut self, now: Instant, sockets: &mut dyn Sockets) {
+        (**self).act(now, sockets);
     }
 
     fn next_timeout(&self) -> Option<Instant> {

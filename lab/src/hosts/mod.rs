@@ -1,10 +1,10 @@
-//! TCP/IP hosts in virtual time: a stack without sockets or a clock, and an application on it.
+//! TCP/IP hosts: an application, and what it acts on.
 //!
 //! - [`TcpHost`] is a [`Host`](crate::virtual_network::Host) of a virtual network, or inside the end of a tunnel.
 //! - [`Application`] is what runs on it: it is asked to act whenever something may have changed.
-//! - [`Stack`] is what it acts on: connections, datagrams.
+//! - [`Sockets`] are what it acts on, connections and datagrams: those of [`Stack`] in virtual time, or the kernel's in real time.
 //!
-//! The stack is `smoltcp` 0.14, behind which `linux` sends and acknowledges as Linux 6 does. The same seed, packets and times give
+//! [`Stack`] is `smoltcp` 0.14, behind which `linux` sends and acknowledges as Linux 6 does. The same seed, packets and times give
 //! the same packets. Whatever arrives, it does not panic, and its memory is bounded by [`Settings`].
 //!
 //! # What is as on Linux
@@ -53,9 +53,11 @@
 mod device;
 mod host;
 mod linux;
+mod sockets;
 mod stack;
 #[cfg(test)]
 mod tests;
 
 pub use host::{Application, TcpHost};
-pub use stack::{Congestion, Connection, Datagrams, Settings, Stack, StackError};
+pub use sockets::{Connection, Datagrams, SocketError, Sockets};
+pub use stack::{Congestion, Settings, Stack};

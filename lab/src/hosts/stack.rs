@@ -1,4 +1,4 @@
-//! What an application acts on: connections and datagrams of one host.
+//! A TCP/IP stack without sockets or a clock.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,6 +11,7 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint};
 
 use super::device::Packets;
 use super::linux::{Linux, Tuple};
+use super::{Connection, Datagrams, SocketError, Sockets};
 use crate::virtual_network::Outbox;
 
 /// The first of the ports that a connection comes from (RFC 6335, section 6).
@@ -65,25 +66,6 @@ pub enum Congestion {
     Unlimited,
 }
 
-/// Why a stack does not do what it is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum StackError {
-    /// There are too many connections.
-    #[error("the host has {0} connections, the most that its settings allow")]
-    TooManyConnections(usize),
-    /// The stack refused an address or a port.
-    #[error("expected an IPv4 address and ports other than 0 that are free, not {0}")]
-    Unusable(SocketAddr),
-}
-
-/// A connection of a stack's: whoever has it gives it back by [`Stack::close`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Connection(SocketHandle);
-
-/// A port for datagrams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Datagrams(SocketHandle);
-
 /// A TCP/IP stack with one address.
 pub struct Stack {
     address: Ipv4Addr,
@@ -92,13 +74,16 @@ pub struct Stack {
     packets: Packets,
     linux: Linux,
     sockets: SocketSet<'static>,
-    connections: usize,
+    /// The sockets of connections, by number.
+    connections: Vec<SocketHandle>,
+    /// The sockets of ports for datagrams, by number: those that have been given back are none.
+    ports: Vec<Option<SocketHandle>>,
     /// Given back, but possibly not at their end.
-    ending: Vec<SocketHandle>,
+    ending: Vec<Connection>,
     /// At their end: used again, with their buffers.
-    spare: Vec<SocketHandle>,
+    spare: Vec<Connection>,
     /// The port that is listened on, and who waits there.
-    listener: Option<(u16, SocketHandle)>,
+    listener: Option<(u16, Connection)>,
     accepted: Vec<Connection>,
     next_port: u16,
     /// The instant that the stack's time began at.
@@ -108,7 +93,7 @@ pub struct Stack {
 
 impl std::fmt::Debug for Stack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stack").field("address", &self.address).field("connections", &self.connections).finish()
+        f.debug_struct("Stack").field("address", &self.address).field("connections", &self.connections.len()).finish()
     }
 }
 
@@ -139,7 +124,8 @@ impl Stack {
             packets,
             linux,
             sockets,
-            connections: 0,
+            connections: Vec::new(),
+            ports: Vec::new(),
             ending: Vec::new(),
             spare: Vec::new(),
             listener: None,
@@ -150,182 +136,57 @@ impl Stack {
         }
     }
 
-    /// Returns the host's address.
-    pub fn address(&self) -> Ipv4Addr {
-        self.address
+    fn socket(&self, connection: Connection) -> &tcp::Socket<'static> {
+        self.sockets.get(self.connections[connection.0])
     }
 
-    /// Begins a connection.
-    ///
-    /// # Errors
-    /// When there are too many, or the address is not IPv4's or its port is 0.
-    pub fn connect(&mut self, to: SocketAddr) -> Result<Connection, StackError> {
-        let unusable = StackError::Unusable(to);
-        let IpAddr::V4(address) = to.ip() else { return Err(unusable) };
-        let handle = self.take_socket()?;
-        let port = self.next_port;
-        self.next_port = if port == u16::MAX { FIRST_PORT } else { port + 1 };
-        let remote = IpEndpoint::new(IpAddress::Ipv4(address), to.port());
-        let socket = self.sockets.get_mut::<tcp::Socket<'_>>(handle);
-        let connected = socket.connect(self.interface.context(), remote, port);
+    fn socket_mut(&mut self, connection: Connection) -> &mut tcp::Socket<'static> {
+        self.sockets.get_mut(self.connections[connection.0])
+    }
+
+    fn port_mut(&mut self, port: Datagrams) -> &mut udp::Socket<'static> {
+        self.sockets.get_mut(self.ports[port.0].expect("a port that was given back is not used"))
+    }
+
+    fn give_back(&mut self, connection: Connection) {
+        self.socket_mut(connection).close();
+        self.ending.push(connection);
         self.is_changed = true;
-        if connected.is_err() {
-            self.ending.push(handle);
-            return Err(unusable);
-        }
-        Ok(Connection(handle))
-    }
-
-    /// Takes connections to a port from now on, and to no other.
-    ///
-    /// # Errors
-    /// When there are too many connections, or the port is 0.
-    pub fn listen(&mut self, port: u16) -> Result<(), StackError> {
-        if let Some((_, before)) = self.listener.take() {
-            self.give_back(before);
-        }
-        let handle = self.take_socket()?;
-        if self.sockets.get_mut::<tcp::Socket<'_>>(handle).listen(port).is_err() {
-            self.ending.push(handle);
-            return Err(StackError::Unusable(SocketAddr::new(self.address.into(), port)));
-        }
-        self.listener = Some((port, handle));
-        Ok(())
-    }
-
-    /// Returns a connection that somebody began, once.
-    pub fn accept(&mut self) -> Option<Connection> {
-        (!self.accepted.is_empty()).then(|| self.accepted.remove(0))
-    }
-
-    /// Tells whether bytes can be sent now or later.
-    pub fn may_send(&self, connection: Connection) -> bool {
-        let socket = self.sockets.get::<tcp::Socket<'_>>(connection.0);
-        socket.may_send() || matches!(socket.state(), tcp::State::SynSent | tcp::State::SynReceived)
-    }
-
-    /// Tells whether bytes may still come, or wait to be read.
-    pub fn may_receive(&self, connection: Connection) -> bool {
-        let socket = self.sockets.get::<tcp::Socket<'_>>(connection.0);
-        socket.may_recv() || matches!(socket.state(), tcp::State::SynSent | tcp::State::SynReceived)
-    }
-
-    /// Tells whether the other end has answered.
-    pub fn is_established(&self, connection: Connection) -> bool {
-        self.sockets.get::<tcp::Socket<'_>>(connection.0).may_send()
-    }
-
-    /// Returns the bytes that can be sent at once.
-    pub fn room(&self, connection: Connection) -> usize {
-        let socket = self.sockets.get::<tcp::Socket<'_>>(connection.0);
-        let buffer = tuple(socket).map_or(usize::MAX, |tuple| self.linux.buffer(&tuple)).min(socket.send_capacity());
-        if socket.may_send() { buffer.saturating_sub(socket.send_queue()) } else { 0 }
-    }
-
-    /// Sends bytes, as many as there is room for, and returns how many.
-    pub fn send(&mut self, connection: Connection, bytes: &[u8]) -> usize {
-        let bytes = &bytes[..bytes.len().min(self.room(connection))];
-        let sent = self.sockets.get_mut::<tcp::Socket<'_>>(connection.0).send_slice(bytes).unwrap_or(0);
-        self.is_changed |= sent > 0;
-        sent
-    }
-
-    /// Reads what has come, until there is nothing.
-    pub fn receive(&mut self, connection: Connection, mut read: impl FnMut(&[u8])) {
-        let socket = self.sockets.get_mut::<tcp::Socket<'_>>(connection.0);
-        while socket.can_recv() {
-            let taken = socket.recv(|bytes| {
-                read(bytes);
-                (bytes.len(), bytes.len())
-            });
-            if taken.unwrap_or(0) == 0 {
-                break;
-            }
-            self.is_changed = true;
-        }
-    }
-
-    /// Gives a connection back: what was sent arrives, then it ends. It must not be used any more.
-    pub fn close(&mut self, connection: Connection) {
-        self.give_back(connection.0);
-    }
-
-    fn give_back(&mut self, handle: SocketHandle) {
-        self.sockets.get_mut::<tcp::Socket<'_>>(handle).close();
-        self.ending.push(handle);
-        self.is_changed = true;
-    }
-
-    /// Takes a port for datagrams.
-    ///
-    /// # Errors
-    /// When the port is 0.
-    pub fn bind(&mut self, port: u16) -> Result<Datagrams, StackError> {
-        let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; DATAGRAMS], vec![0; DATAGRAM_BYTES]);
-        let mut socket = udp::Socket::new(buffer(), buffer());
-        let unusable = StackError::Unusable(SocketAddr::new(self.address.into(), port));
-        socket.bind(port).map_err(|_| unusable)?;
-        Ok(Datagrams(self.sockets.add(socket)))
-    }
-
-    /// Gives a port for datagrams back. It must not be used any more.
-    pub fn unbind(&mut self, port: Datagrams) {
-        self.sockets.remove(port.0);
-    }
-
-    /// Returns the bytes of the largest datagram that is sent, without the headers of UDP and IP.
-    pub fn largest_datagram(&self) -> usize {
-        self.settings.mtu - 28
-    }
-
-    /// Sends a datagram; tells whether there was room for it, and its address is usable.
-    pub fn send_to(&mut self, port: Datagrams, to: SocketAddr, bytes: &[u8]) -> bool {
-        let IpAddr::V4(address) = to.ip() else { return false };
-        let remote = IpEndpoint::new(IpAddress::Ipv4(address), to.port());
-        let is_sent = bytes.len() <= self.largest_datagram()
-            && self.sockets.get_mut::<udp::Socket<'_>>(port.0).send_slice(bytes, remote).is_ok();
-        self.is_changed |= is_sent;
-        is_sent
-    }
-
-    /// Takes the next datagram that has come: who sent it, and what `read` makes of it.
-    pub fn receive_from<R>(&mut self, port: Datagrams, read: impl FnOnce(&[u8]) -> R) -> Option<(SocketAddr, R)> {
-        let (bytes, metadata) = self.sockets.get_mut::<udp::Socket<'_>>(port.0).recv().ok()?;
-        let IpAddress::Ipv4(from) = metadata.endpoint.addr;
-        Some((SocketAddr::new(from.into(), metadata.endpoint.port), read(bytes)))
     }
 
     /// Returns a socket that is closed, as new.
-    fn take_socket(&mut self) -> Result<SocketHandle, StackError> {
+    fn take_socket(&mut self) -> Result<Connection, SocketError> {
         self.reap();
-        let handle = match self.spare.pop() {
-            Some(handle) => handle,
-            None if self.connections >= self.settings.max_connections => {
-                return Err(StackError::TooManyConnections(self.connections));
+        let connection = match self.spare.pop() {
+            Some(connection) => connection,
+            None if self.connections.len() >= self.settings.max_connections => {
+                return Err(SocketError::TooManyConnections(self.connections.len()));
             }
             None => {
                 let buffer = |bytes| tcp::SocketBuffer::new(vec![0; bytes]);
                 let Settings { receive_buffer, send_buffer, .. } = self.settings;
-                self.connections += 1;
-                self.sockets.add(tcp::Socket::new(buffer(receive_buffer), buffer(send_buffer)))
+                let socket = tcp::Socket::new(buffer(receive_buffer), buffer(send_buffer));
+                self.connections.push(self.sockets.add(socket));
+                Connection(self.connections.len() - 1)
             }
         };
-        let socket = self.sockets.get_mut::<tcp::Socket<'_>>(handle);
+        let nagle = self.settings.nagle;
+        let socket = self.socket_mut(connection);
         // What leaves and when is not the stack's to say; nor is the time.
         socket.set_congestion_control(tcp::CongestionControl::None);
         socket.set_ack_delay(None);
         socket.set_tsval_generator(Some(|| 0));
-        socket.set_nagle_enabled(self.settings.nagle);
-        Ok(handle)
+        socket.set_nagle_enabled(nagle);
+        Ok(connection)
     }
 
     /// Finds the sockets that have come to their end.
     fn reap(&mut self) {
-        let Self { sockets, ending, spare, .. } = self;
-        ending.retain(|handle| {
-            let is_open = sockets.get::<tcp::Socket<'_>>(*handle).is_open();
+        let Self { sockets, connections, ending, spare, .. } = self;
+        ending.retain(|connection| {
+            let is_open = sockets.get::<tcp::Socket<'_>>(connections[connection.0]).is_open();
             if !is_open {
-                spare.push(*handle);
+                spare.push(*connection);
             }
             is_open
         });
@@ -346,10 +207,10 @@ impl Stack {
             self.forget();
         }
         self.linux.flush(now);
-        if let Some((port, handle)) = self.listener
-            && !matches!(self.sockets.get::<tcp::Socket<'_>>(handle).state(), tcp::State::Listen)
+        if let Some((port, connection)) = self.listener
+            && !matches!(self.socket(connection).state(), tcp::State::Listen)
         {
-            self.accepted.push(Connection(handle));
+            self.accepted.push(connection);
             self.listener = None;
             self.wait_for_another(port);
         }
@@ -357,10 +218,10 @@ impl Stack {
 
     /// Listens on with another socket. Without one, whoever calls is refused until a connection ends.
     fn wait_for_another(&mut self, port: u16) {
-        if let Ok(handle) = self.take_socket() {
-            let is_listening = self.sockets.get_mut::<tcp::Socket<'_>>(handle).listen(port).is_ok();
+        if let Ok(connection) = self.take_socket() {
+            let is_listening = self.socket_mut(connection).listen(port).is_ok();
             debug_assert!(is_listening, "it was listened on before");
-            self.listener = Some((port, handle));
+            self.listener = Some((port, connection));
         }
     }
 
@@ -400,6 +261,119 @@ impl Stack {
         let start = *self.start.get_or_insert(now);
         let passed = now.saturating_duration_since(start).as_micros();
         StackInstant::from_micros(i64::try_from(passed).unwrap_or(i64::MAX))
+    }
+}
+
+impl Sockets for Stack {
+    fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    fn connect(&mut self, to: SocketAddr) -> Result<Connection, SocketError> {
+        let unusable = SocketError::Unusable(to);
+        let IpAddr::V4(address) = to.ip() else { return Err(unusable) };
+        let connection = self.take_socket()?;
+        let port = self.next_port;
+        self.next_port = if port == u16::MAX { FIRST_PORT } else { port + 1 };
+        let remote = IpEndpoint::new(IpAddress::Ipv4(address), to.port());
+        let socket = self.sockets.get_mut::<tcp::Socket<'_>>(self.connections[connection.0]);
+        let connected = socket.connect(self.interface.context(), remote, port);
+        self.is_changed = true;
+        if connected.is_err() {
+            self.ending.push(connection);
+            return Err(unusable);
+        }
+        Ok(connection)
+    }
+
+    fn listen(&mut self, port: u16) -> Result<(), SocketError> {
+        if let Some((_, before)) = self.listener.take() {
+            self.give_back(before);
+        }
+        let connection = self.take_socket()?;
+        if self.socket_mut(connection).listen(port).is_err() {
+            self.ending.push(connection);
+            return Err(SocketError::Unusable(SocketAddr::new(self.address.into(), port)));
+        }
+        self.listener = Some((port, connection));
+        Ok(())
+    }
+
+    fn accept(&mut self) -> Option<Connection> {
+        (!self.accepted.is_empty()).then(|| self.accepted.remove(0))
+    }
+
+    fn may_receive(&self, connection: Connection) -> bool {
+        let socket = self.socket(connection);
+        socket.may_recv() || matches!(socket.state(), tcp::State::SynSent | tcp::State::SynReceived)
+    }
+
+    fn room(&self, connection: Connection) -> usize {
+        let socket = self.socket(connection);
+        let buffer = tuple(socket).map_or(usize::MAX, |tuple| self.linux.buffer(&tuple)).min(socket.send_capacity());
+        if socket.may_send() { buffer.saturating_sub(socket.send_queue()) } else { 0 }
+    }
+
+    fn send(&mut self, connection: Connection, bytes: &[u8]) -> usize {
+        let bytes = &bytes[..bytes.len().min(self.room(connection))];
+        let sent = self.socket_mut(connection).send_slice(bytes).unwrap_or(0);
+        self.is_changed |= sent > 0;
+        sent
+    }
+
+    fn receive(&mut self, connection: Connection, read: &mut dyn FnMut(&[u8])) {
+        let socket = self.sockets.get_mut::<tcp::Socket<'_>>(self.connections[connection.0]);
+        while socket.can_recv() {
+            let taken = socket.recv(|bytes| {
+                read(bytes);
+                (bytes.len(), bytes.len())
+            });
+            if taken.unwrap_or(0) == 0 {
+                break;
+            }
+            self.is_changed = true;
+        }
+    }
+
+    fn close(&mut self, connection: Connection) {
+        self.give_back(connection);
+    }
+
+    fn bind(&mut self, port: u16) -> Result<Datagrams, SocketError> {
+        let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; DATAGRAMS], vec![0; DATAGRAM_BYTES]);
+        let mut socket = udp::Socket::new(buffer(), buffer());
+        let unusable = SocketError::Unusable(SocketAddr::new(self.address.into(), port));
+        socket.bind(port).map_err(|_| unusable)?;
+        let number = self.ports.iter().position(Option::is_none).unwrap_or(self.ports.len());
+        self.ports.resize(self.ports.len().max(number + 1), None);
+        self.ports[number] = Some(self.sockets.add(socket));
+        Ok(Datagrams(number))
+    }
+
+    fn unbind(&mut self, port: Datagrams) {
+        if let Some(handle) = self.ports[port.0].take() {
+            self.sockets.remove(handle);
+        }
+    }
+
+    fn largest_datagram(&self) -> usize {
+        self.settings.mtu - 28
+    }
+
+    fn send_to(&mut self, port: Datagrams, to: SocketAddr, bytes: &[u8]) -> bool {
+        let IpAddr::V4(address) = to.ip() else { return false };
+        let remote = IpEndpoint::new(IpAddress::Ipv4(address), to.port());
+        let is_sent =
+            bytes.len() <= self.largest_datagram() && self.port_mut(port).send_slice(bytes, remote).is_ok();
+        self.is_changed |= is_sent;
+        is_sent
+    }
+
+    fn receive_from(&mut self, port: Datagrams, read: &mut dyn FnMut(&[u8])) -> Option<SocketAddr> {
+        let (bytes, metadata) = self.port_mut(port).recv().ok()?;
+        let IpAddress::Ipv4(from) = metadata.endpoint.addr;
+        read(bytes);
+        Some(SocketAddr::new(from.into(), metadata.endpoint.port))
     }
 }
 

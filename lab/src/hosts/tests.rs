@@ -20,7 +20,7 @@ struct Sender {
     open: Vec<(Connection, usize)>,
     received: usize,
     ended: usize,
-    refused: Option<StackError>,
+    refused: Option<SocketError>,
 }
 
 impl Sender {
@@ -34,28 +34,28 @@ impl Sender {
 }
 
 impl Application for Sender {
-    fn act(&mut self, _: Instant, stack: &mut Stack) {
+    fn act(&mut self, _: Instant, sockets: &mut dyn Sockets) {
         let to = SocketAddr::new(SERVER.into(), PORT);
         for _ in 0..std::mem::take(&mut self.connections) {
-            match stack.connect(to) {
+            match sockets.connect(to) {
                 Ok(connection) => self.open.push((connection, self.bytes)),
                 Err(refusal) => self.refused = Some(refusal),
             }
         }
         if std::mem::take(&mut self.is_server) {
-            stack.listen(PORT).unwrap();
+            sockets.listen(PORT).unwrap();
         }
-        while let Some(connection) = stack.accept() {
+        while let Some(connection) = sockets.accept() {
             self.open.push((connection, 0));
         }
         let Self { open, received, ended, bytes, .. } = self;
         let is_client = *bytes > 0;
         open.retain_mut(|(connection, left)| {
-            stack.receive(*connection, |bytes| *received += bytes.len());
-            *left -= stack.send(*connection, &vec![7; (*left).min(1 << 16)]);
-            let is_over = if is_client { *left == 0 } else { !stack.may_receive(*connection) };
+            sockets.receive(*connection, &mut |bytes| *received += bytes.len());
+            *left -= sockets.send(*connection, &vec![7; (*left).min(1 << 16)]);
+            let is_over = if is_client { *left == 0 } else { !sockets.may_receive(*connection) };
             if is_over {
-                stack.close(*connection);
+                sockets.close(*connection);
                 *ended += 1;
             }
             !is_over
@@ -139,7 +139,7 @@ fn a_sender_finds_the_rate_of_its_link() {
 fn there_are_no_more_connections_than_are_allowed() {
     let settings = Settings { max_connections: 3, ..Settings::default() };
     let (network, client, _) = hosts(7, &link(MS), &settings, Sender::client(4, 1_000));
-    assert_eq!(network.host(client).application.refused, Some(StackError::TooManyConnections(3)));
+    assert_eq!(network.host(client).application.refused, Some(SocketError::TooManyConnections(3)));
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn an_address_that_no_connection_can_have_is_refused_by_name() {
     let mut stack = Stack::new(CLIENT, 1, &Settings::default());
     for address in ["10.0.0.1:0", "0.0.0.0:80", "[::1]:80"] {
         let address = address.parse().unwrap();
-        assert_eq!(stack.connect(address), Err(StackError::Unusable(address)));
+        assert_eq!(stack.connect(address), Err(SocketError::Unusable(address)));
     }
 }
 
@@ -175,17 +175,18 @@ struct Echo {
 }
 
 impl Application for Echo {
-    fn act(&mut self, _: Instant, stack: &mut Stack) {
-        let port = *self.port.get_or_insert_with(|| stack.bind(53).unwrap());
+    fn act(&mut self, _: Instant, sockets: &mut dyn Sockets) {
+        let port = *self.port.get_or_insert_with(|| sockets.bind(53).unwrap());
         if let Some(to) = self.to.take() {
-            assert!(stack.send_to(port, to, b"who"));
-            assert!(!stack.send_to(port, to, &[0; 1_420]), "it is larger than the MTU");
+            assert!(sockets.send_to(port, to, b"who"));
+            assert!(!sockets.send_to(port, to, &[0; 1_420]), "it is larger than the MTU");
         }
-        while let Some((from, bytes)) = stack.receive_from(port, <[u8]>::to_vec) {
+        let mut bytes = Vec::new();
+        while let Some(from) = sockets.receive_from(port, &mut |received| bytes = received.to_vec()) {
             if self.received.is_empty() {
-                stack.send_to(port, from, &bytes);
+                sockets.send_to(port, from, &bytes);
             }
-            self.received.push(bytes);
+            self.received.push(std::mem::take(&mut bytes));
         }
     }
 

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use quinn_proto::{ClientConfig, Connection, ConnectionHandle, DatagramEvent, VarInt};
 
 use super::settings;
-use crate::hosts::{Datagrams, Stack, StackError};
+use crate::hosts::{Datagrams, Sockets, SocketError};
 
 /// The most connections at once.
 const CONNECTIONS: usize = 64;
@@ -48,12 +48,12 @@ impl Endpoint {
     ///
     /// # Errors
     /// When the port is 0.
-    pub(crate) fn new(port: u16, is_server: bool, seed: u64, stack: &mut Stack) -> Result<Self, StackError> {
-        let largest = stack.largest_datagram();
+    pub(crate) fn new(port: u16, is_server: bool, seed: u64, sockets: &mut dyn Sockets) -> Result<Self, SocketError> {
+        let largest = sockets.largest_datagram();
         let config = settings::endpoint(seed, largest);
         let server = is_server.then(|| Arc::new(settings::server(largest, CONNECTIONS)));
         Ok(Self {
-            port: stack.bind(port)?,
+            port: sockets.bind(port)?,
             largest,
             inner: quinn_proto::Endpoint::new(Arc::new(config), server, true, None),
             client: settings::client(seed, largest),
@@ -85,9 +85,10 @@ impl Endpoint {
     }
 
     /// Takes in what has arrived, and the time.
-    pub(crate) fn receive(&mut self, now: Instant, stack: &mut Stack) {
-        while let Some((from, bytes)) = stack.receive_from(self.port, |bytes| BytesMut::from(bytes)) {
-            self.take(from, bytes, now, stack);
+    pub(crate) fn receive(&mut self, now: Instant, sockets: &mut dyn Sockets) {
+        let mut received = BytesMut::new();
+        while let Some(from) = sockets.receive_from(self.port, &mut |bytes| received.extend_from_slice(bytes)) {
+            self.take(from, received.split(), now, sockets);
         }
         for connection in self.connections.values_mut() {
             if connection.poll_timeout().is_some_and(|due| due <= now) {
@@ -96,7 +97,7 @@ impl Endpoint {
         }
     }
 
-    fn take(&mut self, from: SocketAddr, bytes: BytesMut, now: Instant, stack: &mut Stack) {
+    fn take(&mut self, from: SocketAddr, bytes: BytesMut, now: Instant, sockets: &mut dyn Sockets) {
         self.buffer.clear();
         let response = match self.inner.handle(now, from, None, None, bytes, &mut self.buffer) {
             None => None,
@@ -123,16 +124,16 @@ impl Endpoint {
         if let Some(response) = response
             && self.waiting.len() < WAITING
         {
-            self.transmit(response.destination, response.size, stack);
+            self.transmit(response.destination, response.size, sockets);
         }
     }
 
     /// Sends what can be sent, and forgets connections that have ended.
-    pub(crate) fn send(&mut self, now: Instant, stack: &mut Stack) {
+    pub(crate) fn send(&mut self, now: Instant, sockets: &mut dyn Sockets) {
         self.tell_endpoint();
         self.connections.retain(|_, connection| !connection.is_drained());
         while let Some((to, bytes)) = self.waiting.front() {
-            if !stack.send_to(self.port, *to, bytes) {
+            if !sockets.send_to(self.port, *to, bytes) {
                 break;
             }
             self.waiting.pop_front();
@@ -142,7 +143,7 @@ impl Endpoint {
                 self.buffer.clear();
                 let Some(connection) = self.connections.get_mut(&handle) else { break };
                 let Some(made) = connection.poll_transmit(now, 1, &mut self.buffer) else { break };
-                self.transmit(made.destination, made.size, stack);
+                self.transmit(made.destination, made.size, sockets);
             }
         }
         let timeouts = self.connections.values_mut().filter_map(Connection::poll_timeout);
@@ -163,10 +164,10 @@ impl Endpoint {
     }
 
     /// Sends the datagram in the buffer, or has it wait.
-    fn transmit(&mut self, to: SocketAddr, size: usize, stack: &mut Stack) {
+    fn transmit(&mut self, to: SocketAddr, size: usize, sockets: &mut dyn Sockets) {
         let bytes = &self.buffer[..size];
         // What is larger would wait forever. A path that takes no 1,200 bytes carries no QUIC, and the connection breaks.
-        if size <= self.largest && !stack.send_to(self.port, to, bytes) {
+        if size <= self.largest && !sockets.send_to(self.port, to, bytes) {
             self.waiting.push_back((to, bytes.to_vec()));
         }
     }
@@ -179,8 +180,8 @@ impl Endpoint {
     }
 
     /// Gives the port back.
-    pub(crate) fn unbind(self, stack: &mut Stack) {
-        stack.unbind(self.port);
+    pub(crate) fn unbind(self, sockets: &mut dyn Sockets) {
+        sockets.unbind(self.port);
     }
 
     /// Returns when it has something to do whatever arrives, as of the last [`send`](Self::send).
@@ -221,12 +222,12 @@ mod tests {
     }
 
     impl Application for Connections {
-        fn act(&mut self, now: Instant, stack: &mut Stack) {
+        fn act(&mut self, now: Instant, sockets: &mut dyn Sockets) {
             let to = SocketAddr::new(SERVER.into(), 443);
-            let is_server = stack.address() == SERVER;
-            let seed = u32::from(stack.address()).into();
-            let endpoint = self.endpoint.get_or_insert_with(|| Endpoint::new(443, is_server, seed, stack).unwrap());
-            endpoint.receive(now, stack);
+            let is_server = sockets.address() == SERVER;
+            let seed = u32::from(sockets.address()).into();
+            let endpoint = self.endpoint.get_or_insert_with(|| Endpoint::new(443, is_server, seed, sockets).unwrap());
+            endpoint.receive(now, sockets);
             for (_, connection) in endpoint.connections() {
                 while let Some(event) = connection.poll() {
                     self.connected += usize::from(matches!(event, Event::Connected));
@@ -236,9 +237,9 @@ mod tests {
             for _ in 0..std::mem::take(&mut self.begin) {
                 endpoint.connect(to, now).unwrap();
             }
-            while self.fill && stack.send_to(endpoint.port, to, &[0; 1_000]) {}
+            while self.fill && sockets.send_to(endpoint.port, to, &[0; 1_000]) {}
             self.fill = false;
-            endpoint.send(now, stack);
+            endpoint.send(now, sockets);
             self.most_waiting = self.most_waiting.max(endpoint.waiting.len());
             assert!(endpoint.due.is_none_or(|due| due > now));
         }

@@ -188,7 +188,7 @@ fn row_of(options: &Options, sites: &[Site], defense: &Defense) -> Result<Row, S
             down_bytes: mean(|load| load.down as f64),
             times: times(&loads),
             bottleneck: times(&narrow),
-            wakeups: sum(|load| load.wakeups as f64) / sum(|load| load.lasted.as_secs_f64()),
+            wakeups: sum(|load| load.effort.wakeups as f64) / sum(|load| load.lasted.as_secs_f64()),
             bulk: costs::bulk(options, defense),
         },
         example: labelled.into_iter().next().map(|load| load.trace).unwrap_or_default(),

@@ -70,11 +70,11 @@ impl Link {
 }
 
 /// Where packets arrive: a first time, and a second if the packet is repeated.
-pub(super) type Arrivals = (Duration, Option<Duration>);
+pub(crate) type Arrivals = (Duration, Option<Duration>);
 
 /// A link in use.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(crate) struct Lane {
     pub(super) link: Link,
     /// When what was taken so far has left.
     free: Duration,
@@ -94,19 +94,19 @@ struct Draws {
 }
 
 impl Lane {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         Self { link: Link::default(), free: Duration::ZERO, last: Duration::ZERO, is_losing: false, rng }
     }
 
     /// Makes it another link. What it has taken keeps its time, and its place against what comes now is open.
-    pub(super) fn set(&mut self, link: Link) {
+    pub(crate) fn set(&mut self, link: Link) {
         self.link = link;
         self.last = Duration::ZERO;
     }
 
     /// Takes a packet of `size` bytes, headers counted, that comes at `now`, and says when it arrives.
-    pub(super) fn take(&mut self, size: usize, now: Duration) -> Result<Arrivals, Loss> {
+    pub(crate) fn take(&mut self, size: usize, now: Duration) -> Result<Arrivals, Loss> {
         let draws = self.draw();
         self.free = self.leaves(size, now).ok_or(Loss::QueueFull)?;
         if draws.is_lost {

@@ -53,6 +53,8 @@ mod wire;
 
 pub use behind::Behind;
 pub use host::{Host, Outbox, Packet};
+#[cfg(feature = "real")]
+pub(crate) use link::Lane;
 pub use link::{Link, MAX_QUEUE, UDP_V4_HEADERS};
 pub use network::Network;
 pub use tap::{Fate, Loss, Passed, Passing, Tap, Trace};

@@ -8,7 +8,7 @@ use super::framing::{Ask, FRAME, Incoming, Outgoing, Part};
 use super::http3;
 use super::server::{PORT, STREAMS, datagram};
 use super::{Lateness, Plan, Protocol};
-use crate::hosts::{Application, Connection, Datagrams, Stack};
+use crate::hosts::{Application, Connection, Datagrams, Sockets};
 
 /// The connections to an origin with HTTP/1.1: what browsers have.
 const CONNECTIONS: usize = 6;
@@ -150,12 +150,12 @@ impl Browser {
     }
 
     /// Reads answers, and returns the requests whose answer is complete.
-    fn read(&mut self, now: Instant, stack: &mut Stack) -> Vec<usize> {
+    fn read(&mut self, now: Instant, sockets: &mut dyn Sockets) -> Vec<usize> {
         let mut complete = Vec::new();
         let Self { lines, broken, bytes: received, .. } = self;
         lines.retain_mut(|line| {
             let Line { incoming, is_greeted, unanswered, .. } = line;
-            stack.receive(line.connection, |bytes| {
+            sockets.receive(line.connection, &mut |bytes| {
                 *received += bytes.len() as u64;
                 incoming.take(
                     bytes,
@@ -171,15 +171,15 @@ impl Browser {
                     },
                 );
             });
-            let is_open = stack.may_receive(line.connection);
+            let is_open = sockets.may_receive(line.connection);
             if !is_open {
                 *broken += 1;
-                stack.close(line.connection);
+                sockets.close(line.connection);
             }
             is_open
         });
         if let Some(http3) = &mut self.http3 {
-            complete.extend(http3.read(now, stack));
+            complete.extend(http3.read(now, sockets));
         }
         complete
     }
@@ -199,7 +199,7 @@ impl Browser {
     }
 
     /// Makes the requests that are due, on connections that are free for them.
-    fn ask(&mut self, now: Instant, stack: &mut Stack) {
+    fn ask(&mut self, now: Instant, sockets: &mut dyn Sockets) {
         while let Some((_, number)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
             self.due.pop_first();
             self.ready[self.plan.requests()[number].origin].push_back(number);
@@ -210,11 +210,11 @@ impl Browser {
                 let (up, down, think) = (request.up.max(16), request.down, request.think);
                 let ask = Ask { id: number as u32, up, down, think };
                 if let Some(http3) = &mut self.http3 {
-                    if !http3.ask(origin, ask, now, stack) {
+                    if !http3.ask(origin, ask, now, sockets) {
                         break;
                     }
                 } else {
-                    let Some(line) = self.line(origin, stack) else { break };
+                    let Some(line) = self.line(origin, sockets) else { break };
                     let line = &mut self.lines[line];
                     line.held.push_back(ask);
                     line.unanswered += 1;
@@ -223,18 +223,18 @@ impl Browser {
             }
         }
         if let Some(http3) = &mut self.http3 {
-            http3.send(now, stack);
+            http3.send(now, sockets);
         }
         for line in &mut self.lines {
             if line.is_greeted {
                 line.held.drain(..).for_each(|ask| line.out.push(ask.head(), ask.body()));
             }
-            line.out.flush(|bytes| stack.send(line.connection, bytes));
+            line.out.flush(|bytes| sockets.send(line.connection, bytes));
         }
     }
 
     /// Returns a connection that can take another request, possibly a new one.
-    fn line(&mut self, origin: usize, stack: &mut Stack) -> Option<usize> {
+    fn line(&mut self, origin: usize, sockets: &mut dyn Sockets) -> Option<usize> {
         let of_origin = |line: &Line| line.origin == origin;
         let (free, most) = match self.plan.protocol() {
             // One alone for each origin; HTTP/3 has its own.
@@ -246,7 +246,7 @@ impl Browser {
         if free.is_some() || self.lines.iter().filter(|line| of_origin(line)).count() >= most {
             return free;
         }
-        let connection = stack.connect(SocketAddr::new(self.server, PORT)).ok()?;
+        let connection = sockets.connect(SocketAddr::new(self.server, PORT)).ok()?;
         let mut out = Outgoing::default();
         out.push(HELLO.head(), HELLO.body());
         let finished = Ask { id: HELLO.id, up: FINISHED, down: 0, think: Duration::ZERO };
@@ -257,20 +257,21 @@ impl Browser {
     }
 
     /// Sends the datagrams that are due.
-    fn stream(&mut self, now: Instant, start: Instant, stack: &mut Stack) {
+    fn stream(&mut self, now: Instant, start: Instant, sockets: &mut dyn Sockets) {
         for (number, (sending, stream)) in self.streams.iter_mut().zip(self.plan.streams()).enumerate() {
             if sending.port.is_none() {
-                sending.port = stack.bind(FIRST_PORT + number as u16).ok();
+                sending.port = sockets.bind(FIRST_PORT + number as u16).ok();
             }
             let Some(port) = sending.port else { continue };
-            while let Some((_, place)) = stack.receive_from(port, |bytes| bytes.first_chunk().copied()) {
+            let mut place = None;
+            while sockets.receive_from(port, &mut |bytes| place = bytes.first_chunk().copied()).is_some() {
                 if let Some(place) = place {
                     sending.received.note(u32::from_be_bytes(place), stream.every, now);
                 }
             }
             while sending.sent < stream.count && start + stream.start + stream.every * sending.sent <= now {
                 let bytes = datagram(stream.every, stream.count - sending.sent, stream.down, stream.up);
-                stack.send_to(port, SocketAddr::new(self.server, STREAMS), &bytes);
+                sockets.send_to(port, SocketAddr::new(self.server, STREAMS), &bytes);
                 sending.sent += 1;
             }
         }
@@ -283,23 +284,23 @@ impl Browser {
 }
 
 impl Application for Browser {
-    fn act(&mut self, now: Instant, stack: &mut Stack) {
+    fn act(&mut self, now: Instant, sockets: &mut dyn Sockets) {
         if self.start.is_none() {
             self.begin(now);
         }
         let Some(start) = self.start else { return };
         if self.is_leaving {
-            self.lines.drain(..).for_each(|line| stack.close(line.connection));
+            self.lines.drain(..).for_each(|line| sockets.close(line.connection));
             if let Some(http3) = &mut self.http3 {
-                http3.leave(now, stack);
+                http3.leave(now, sockets);
             }
-            self.streams.drain(..).filter_map(|stream| stream.port).for_each(|port| stack.unbind(port));
+            self.streams.drain(..).filter_map(|stream| stream.port).for_each(|port| sockets.unbind(port));
             return;
         }
-        let complete = self.read(now, stack);
+        let complete = self.read(now, sockets);
         self.note_answers(complete, now, start);
-        self.ask(now, stack);
-        self.stream(now, start, stack);
+        self.ask(now, sockets);
+        self.stream(now, start, sockets);
         if self.answered.is_none() && self.is_done() {
             self.answered = Some(now);
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use maybetun::settings::{DefenseChange, Protection, Role};
 
 use super::{Access, Browser, Lateness, Plan, Server, Site};
-use crate::hosts::{Application, Settings, Stack, TcpHost};
+use crate::hosts::{Application, Settings, Sockets, TcpHost};
 use crate::tunnels::{RELAY, Star, client, inner_client, inner_packet, inner_relay};
 use crate::virtual_network::{Link, Passed, Trace};
 
@@ -60,10 +60,49 @@ pub struct Load {
     pub received: u64,
     /// How much later the datagrams of streams came than the quickest of theirs, up and down.
     pub late: [Vec<Duration>; 2],
-    /// How often the client's tunnel was woken by a deadline of its own.
-    pub wakeups: u64,
+    /// What it cost the client's tunnel.
+    pub effort: Effort,
     /// How far the traffic was protected at the start, as the client has it.
     pub protection: Protection,
+}
+
+/// What a load cost the client's tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effort {
+    /// How often it was woken: in virtual time by a deadline of its own, in real time for whatever reason.
+    pub wakeups: u64,
+    /// The time of processors that it took; `None` in virtual time.
+    pub cpu: Option<Duration>,
+}
+
+impl Load {
+    /// Returns what came of a plan, of which a trace and a browser are left; `late_up` is what the server noted.
+    pub(crate) fn new(
+        trace: Vec<Passed>,
+        browser: Option<&Browser>,
+        late_up: Vec<Duration>,
+        lasted: Duration,
+        effort: Effort,
+        protection: Protection,
+    ) -> Self {
+        let bytes = |is_up: bool| {
+            let sizes = trace.iter().filter(|passed| (passed.from == client(0)) == is_up);
+            sizes.map(|passed| passed.size as u64).sum()
+        };
+        let (up, down) = (bytes(true), bytes(false));
+        let late_down = browser.map_or_else(Vec::new, |browser| browser.received().flat_map(Lateness::times).collect());
+        Self {
+            time: browser.and_then(Browser::time),
+            lasted,
+            up,
+            down,
+            received: browser.map_or(0, Browser::bytes),
+            late: [late_up, late_down],
+            effort,
+            protection,
+            trace,
+        }
+    }
 }
 
 /// One of the two hosts inside.
@@ -84,11 +123,11 @@ impl Inside {
 }
 
 impl Application for Inside {
-    fn act(&mut self, now: Instant, stack: &mut Stack) {
+    fn act(&mut self, now: Instant, sockets: &mut dyn Sockets) {
         match self {
-            Self::Browser(Some(browser)) => browser.act(now, stack),
+            Self::Browser(Some(browser)) => browser.act(now, sockets),
             Self::Browser(None) => {}
-            Self::Server(server) => server.act(now, stack),
+            Self::Server(server) => server.act(now, sockets),
         }
     }
 
@@ -176,29 +215,13 @@ impl<'a> Session<'a> {
 
         let mut trace = std::mem::take(&mut star.network.tap.passed);
         trace.iter_mut().for_each(|passed| passed.at -= start);
-        let bytes = |is_up: bool| {
-            let sizes = trace.iter().filter(|passed| (passed.from == client(0)) == is_up);
-            sizes.map(|passed| passed.size as u64).sum()
-        };
-        let late = |streams: &mut dyn Iterator<Item = &Lateness>| streams.flat_map(Lateness::times).collect();
-        let (up, down) = (bytes(true), bytes(false));
         let (end, relay) = (star.network.host(client(0)), star.network.host(RELAY));
-        let browser = end.inside.application.browser();
         let late_up = match &relay.inside.application {
-            Inside::Server(server) => late(&mut server.received()),
+            Inside::Server(server) => server.received().flat_map(Lateness::times).collect(),
             Inside::Browser(_) => Vec::new(),
         };
-        let load = Load {
-            time: browser.and_then(Browser::time),
-            lasted,
-            up,
-            down,
-            received: browser.map_or(0, Browser::bytes),
-            late: [late_up, browser.map_or_else(Vec::new, |browser| late(&mut browser.received()))],
-            wakeups: end.wakeups() - before,
-            protection,
-            trace,
-        };
+        let effort = Effort { wakeups: end.wakeups() - before, cpu: None };
+        let load = Load::new(trace, end.inside.application.browser(), late_up, lasted, effort, protection);
         self.leave();
         load
     }

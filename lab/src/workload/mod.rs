@@ -41,7 +41,7 @@ pub use activity::{bulk_down, bulk_up, call, camera, chatter, idle, messaging, v
 pub use browser::Browser;
 pub use har::HarError;
 pub use lateness::Lateness;
-pub use load::{Load, Run, Session, load, run};
+pub use load::{Effort, Load, Run, Session, load, run};
 pub use plan::{MAX_BYTES, MAX_ORIGINS, MAX_REQUESTS, Plan, PlanError, Request, Stream};
 pub use protocol::{Protocol, UnknownProtocol};
 pub use server::Server;

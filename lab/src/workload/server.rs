@@ -8,7 +8,7 @@ use super::Lateness;
 use super::framing::{Ask, Incoming, MAX_PART, Outgoing, Part, REQUEST};
 use super::http3;
 use super::plan::MAX_STREAMS;
-use crate::hosts::{Application, Connection, Datagrams, Stack};
+use crate::hosts::{Application, Connection, Datagrams, Sockets};
 
 /// The port of connections.
 pub(super) const PORT: u16 = 443;
@@ -67,17 +67,18 @@ impl Server {
         Self { http3: http3::Server::new(seed), ..Self::default() }
     }
 
-    fn begin(&mut self, stack: &mut Stack) {
+    fn begin(&mut self, sockets: &mut dyn Sockets) {
         if self.port.is_none() {
             // A stack that has just been made has room for both.
-            let _ = stack.listen(PORT);
-            self.port = stack.bind(STREAMS).ok();
+            let _ = sockets.listen(PORT);
+            self.port = sockets.bind(STREAMS).ok();
         }
     }
 
-    fn reply(&mut self, now: Instant, stack: &mut Stack) {
+    fn reply(&mut self, now: Instant, sockets: &mut dyn Sockets) {
         let Some(port) = self.port else { return };
-        while let Some((from, head)) = stack.receive_from(port, |bytes| bytes.first_chunk::<12>().copied()) {
+        let mut head = None;
+        while let Some(from) = sockets.receive_from(port, &mut |bytes| head = bytes.first_chunk::<12>().copied()) {
             let Some(head) = head else { continue };
             let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
             let (every, left) = (Duration::from_micros(number(0).max(1_000).into()), number(4));
@@ -100,7 +101,7 @@ impl Server {
             while stream.sent < stream.count && stream.next <= now {
                 let mut bytes = vec![0; stream.bytes];
                 bytes[..4].copy_from_slice(&stream.sent.to_be_bytes());
-                stack.send_to(port, stream.to, &bytes);
+                sockets.send_to(port, stream.to, &bytes);
                 stream.next += stream.every;
                 stream.sent += 1;
             }
@@ -124,10 +125,10 @@ impl Line {
         Self { connection, incoming, thinking: Vec::new(), answers: VecDeque::new(), out }
     }
 
-    fn act(&mut self, now: Instant, stack: &mut Stack) {
+    fn act(&mut self, now: Instant, sockets: &mut dyn Sockets) {
         let Self { connection, incoming, thinking, answers, out } = self;
         if thinking.len() + answers.len() < MAX_ANSWERS {
-            stack.receive(*connection, |bytes| {
+            sockets.receive(*connection, &mut |bytes| {
                 let body = |head: &[u8; REQUEST]| Ask::parse(head).body();
                 incoming.take(bytes, body, |head| {
                     let ask = Ask::parse(head);
@@ -142,8 +143,8 @@ impl Line {
             *begins > now
         });
         loop {
-            out.flush(|bytes| stack.send(*connection, bytes));
-            if !out.is_empty() || stack.room(*connection) == 0 {
+            out.flush(|bytes| sockets.send(*connection, bytes));
+            if !out.is_empty() || sockets.room(*connection) == 0 {
                 return;
             }
             let Some((id, left)) = answers.pop_front() else { return };
@@ -158,21 +159,21 @@ impl Line {
 }
 
 impl Application for Server {
-    fn act(&mut self, now: Instant, stack: &mut Stack) {
-        self.begin(stack);
-        while let Some(connection) = stack.accept() {
+    fn act(&mut self, now: Instant, sockets: &mut dyn Sockets) {
+        self.begin(sockets);
+        while let Some(connection) = sockets.accept() {
             self.lines.push(Line::new(connection));
         }
         self.lines.retain_mut(|line| {
-            line.act(now, stack);
-            let is_open = stack.may_receive(line.connection);
+            line.act(now, sockets);
+            let is_open = sockets.may_receive(line.connection);
             if !is_open {
-                stack.close(line.connection);
+                sockets.close(line.connection);
             }
             is_open
         });
-        self.http3.act(now, stack);
-        self.reply(now, stack);
+        self.http3.act(now, sockets);
+        self.reply(now, sockets);
     }
 
     fn next_timeout(&self) -> Option<Instant> {

@@ -8,7 +8,7 @@ use quinn_proto::{Connection, ConnectionHandle, Dir, Event, StreamEvent, StreamI
 
 use super::super::framing::{Ask, Incoming, Outgoing, PART, Part};
 use super::{Stream, read, write};
-use crate::hosts::Stack;
+use crate::hosts::Sockets;
 use crate::quic::Endpoint;
 
 /// The port that all connections of a browser come from.
@@ -58,11 +58,11 @@ impl Client {
     }
 
     /// Takes in what has arrived, and returns the requests whose answer is complete.
-    pub(in super::super) fn read(&mut self, now: Instant, stack: &mut Stack) -> Vec<usize> {
+    pub(in super::super) fn read(&mut self, now: Instant, sockets: &mut dyn Sockets) -> Vec<usize> {
         let Self { endpoint, lines, broken, bytes, .. } = self;
         let mut complete = Vec::new();
         let Some(endpoint) = endpoint else { return complete };
-        endpoint.receive(now, stack);
+        endpoint.receive(now, sockets);
         lines.retain_mut(|line| {
             let is_open =
                 endpoint.connection(line.handle).is_some_and(|connection| line.read(connection, bytes, &mut complete));
@@ -73,13 +73,13 @@ impl Client {
     }
 
     /// Makes a request; tells whether there is or can be a connection for it.
-    pub(in super::super) fn ask(&mut self, origin: usize, ask: Ask, now: Instant, stack: &mut Stack) -> bool {
+    pub(in super::super) fn ask(&mut self, origin: usize, ask: Ask, now: Instant, sockets: &mut dyn Sockets) -> bool {
         if let Some(line) = self.lines.iter_mut().find(|line| line.origin == origin) {
             line.held.push_back(ask);
             return true;
         }
         if self.endpoint.is_none() {
-            self.endpoint = Endpoint::new(PORT, false, self.seed, stack).ok();
+            self.endpoint = Endpoint::new(PORT, false, self.seed, sockets).ok();
         }
         let connected = self.endpoint.as_mut().and_then(|endpoint| endpoint.connect(self.server, now));
         let Some(handle) = connected else { return false };
@@ -88,28 +88,28 @@ impl Client {
     }
 
     /// Sends what can be sent.
-    pub(in super::super) fn send(&mut self, now: Instant, stack: &mut Stack) {
+    pub(in super::super) fn send(&mut self, now: Instant, sockets: &mut dyn Sockets) {
         let Some(endpoint) = &mut self.endpoint else { return };
         for line in &mut self.lines {
             if let Some(connection) = endpoint.connection(line.handle) {
                 line.ask(connection);
             }
         }
-        endpoint.send(now, stack);
+        endpoint.send(now, sockets);
     }
 
     /// Ends all connections, tells so whoever says something still, and gives the port back when that is over: three probe timeouts later
     /// (RFC 9000, section 10.2).
-    pub(in super::super) fn leave(&mut self, now: Instant, stack: &mut Stack) {
+    pub(in super::super) fn leave(&mut self, now: Instant, sockets: &mut dyn Sockets) {
         self.lines.clear();
         let Some(endpoint) = &mut self.endpoint else { return };
-        endpoint.receive(now, stack);
+        endpoint.receive(now, sockets);
         if !std::mem::replace(&mut self.is_leaving, true) {
             endpoint.close(now);
         }
-        endpoint.send(now, stack);
+        endpoint.send(now, sockets);
         if endpoint.connections().next().is_none() {
-            self.endpoint.take().into_iter().for_each(|endpoint| endpoint.unbind(stack));
+            self.endpoint.take().into_iter().for_each(|endpoint| endpoint.unbind(sockets));
         }
     }
 

@@ -8,7 +8,7 @@ use quinn_proto::{Connection, ConnectionHandle, Dir, Event, StreamEvent, StreamI
 use super::super::framing::{Ask, Incoming, Outgoing, Part, REQUEST};
 use super::super::server::PORT;
 use super::{Stream, read, write};
-use crate::hosts::Stack;
+use crate::hosts::Sockets;
 use crate::quic::Endpoint;
 
 /// A server's connections, from the first time that it acts.
@@ -33,20 +33,20 @@ impl Server {
         Self { seed, ..Self::default() }
     }
 
-    pub(in super::super) fn act(&mut self, now: Instant, stack: &mut Stack) {
+    pub(in super::super) fn act(&mut self, now: Instant, sockets: &mut dyn Sockets) {
         if self.endpoint.is_none() {
             // A stack that has just been made has room for it.
-            self.endpoint = Endpoint::new(PORT, true, self.seed, stack).ok();
+            self.endpoint = Endpoint::new(PORT, true, self.seed, sockets).ok();
         }
         let Some(endpoint) = &mut self.endpoint else { return };
-        endpoint.receive(now, stack);
+        endpoint.receive(now, sockets);
         for (handle, connection) in endpoint.connections() {
             let line = self.lines.entry(handle).or_default();
             if !line.act(connection, now) {
                 self.lines.remove(&handle);
             }
         }
-        endpoint.send(now, stack);
+        endpoint.send(now, sockets);
     }
 
     pub(in super::super) fn next_timeout(&self) -> Option<Instant> {

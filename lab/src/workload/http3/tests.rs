@@ -5,7 +5,7 @@ use maybetun::settings::{DefenseChange, EphemeralSettings, Protection, Tier};
 use proptest::prelude::*;
 
 use super::super::*;
-use crate::hosts::{Application, Settings, Stack, TcpHost};
+use crate::hosts::{Application, Settings, Sockets, TcpHost};
 use crate::virtual_network::{Fate, Link, Network, Node, Packet, Passing, Tap, Trace};
 
 const MS: Duration = Duration::from_millis(1);
@@ -141,10 +141,10 @@ enum Inside {
 }
 
 impl Application for Inside {
-    fn act(&mut self, now: std::time::Instant, stack: &mut Stack) {
+    fn act(&mut self, now: std::time::Instant, sockets: &mut dyn Sockets) {
         match self {
-            Self::Browser(browser) => browser.act(now, stack),
-            Self::Server(server) => server.act(now, stack),
+            Self::Browser(browser) => browser.act(now, sockets),
+            Self::Server(server) => server.act(now, sockets),
             Self::Nobody => {}
         }
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use smoltcp::wire::TcpControl;
 
 use super::packet::Segment;
-use crate::hosts::{Application, Connection, Settings, Stack, TcpHost};
+use crate::hosts::{Application, Connection, Settings, Sockets, TcpHost};
 use crate::virtual_network::{Fate, Host as _, Link, Loss, Network, Node, Passing, Tap};
 
 const MS: Duration = Duration::from_millis(1);
@@ -52,38 +52,38 @@ impl Talker {
 }
 
 impl Application for Talker {
-    fn act(&mut self, now: Instant, stack: &mut Stack) {
+    fn act(&mut self, now: Instant, sockets: &mut dyn Sockets) {
         self.acted = Some(now);
         let start = match self.start {
             Some(start) => start,
             None if self.is_server => {
-                stack.listen(PORT).unwrap();
+                sockets.listen(PORT).unwrap();
                 *self.start.insert(now)
             }
             None => {
-                self.connection = Some(stack.connect(SocketAddr::new(SERVER.into(), PORT)).unwrap());
+                self.connection = Some(sockets.connect(SocketAddr::new(SERVER.into(), PORT)).unwrap());
                 *self.start.insert(now)
             }
         };
         if self.is_over {
             return;
         }
-        self.connection = self.connection.or_else(|| stack.accept());
+        self.connection = self.connection.or_else(|| sockets.accept());
         let Some(connection) = self.connection else { return };
         if start + self.deaf <= now {
-            stack.receive(connection, |bytes| {
+            sockets.receive(connection, &mut |bytes| {
                 self.is_wrong |= bytes.iter().zip(self.heard..).any(|(found, at)| *found != byte(at));
                 self.heard += bytes.len();
             });
         }
         let due: usize = self.says.iter().filter(|(at, _)| start + *at <= now).map(|(_, size)| size).sum();
-        let room = stack.room(connection);
+        let room = sockets.room(connection);
         let bytes: Vec<u8> = (self.sent..due.min(self.sent + room)).map(byte).collect();
-        self.sent += stack.send(connection, &bytes);
+        self.sent += sockets.send(connection, &bytes);
         let all: usize = self.says.iter().map(|(_, size)| size).sum();
-        let has_heard = if self.is_server { !stack.may_receive(connection) } else { self.heard >= self.hears };
+        let has_heard = if self.is_server { !sockets.may_receive(connection) } else { self.heard >= self.hears };
         if self.sent == all && has_heard {
-            stack.close(connection);
+            sockets.close(connection);
             self.is_over = true;
         }
     }

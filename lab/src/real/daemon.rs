@@ -1,0 +1,184 @@
+//! A tunnel's end as users have it: the program, in a process of its own.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use maybetun::keys::{PrivateKey, PublicKey};
+use nix::sys::signal::{Signal, kill};
+use nix::time::clock_getcpuclockid;
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::RealError;
+use crate::study::Defense;
+
+/// How long a program has to end by itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often to look whether it has.
+const POLL: Duration = Duration::from_millis(5);
+
+/// The most bytes that are repeated of what a program says.
+const MOST_SAID: u64 = 4_096;
+
+/// The port of a tunnel's end.
+pub(super) const PORT: u16 = 51_820;
+
+/// How an end is set.
+pub(super) struct Config<'a> {
+    pub(super) key: &'a PrivateKey,
+    pub(super) address: Ipv4Addr,
+    pub(super) mtu: usize,
+    pub(super) peer: PublicKey,
+    /// What the peer has inside.
+    pub(super) allowed_ips: &'a str,
+    /// Where a client finds its relay.
+    pub(super) endpoint: Option<SocketAddr>,
+    pub(super) defense: &'a Defense,
+}
+
+impl Config<'_> {
+    /// Returns the file, and what a file that it names has in it.
+    fn text(&self, defense_file: &Path) -> (String, Option<String>) {
+        let Self { key, address, mtu, peer, allowed_ips, endpoint, defense } = self;
+        let (lines, defense) = match defense {
+            Defense::None => (String::new(), None),
+            Defense::Named(defense) => {
+                (format!("Defense = {}\n", defense_file.display()), Some(defense.to_toml()))
+            }
+            Defense::Ephemeral(tier, strength) => (
+                format!(
+                    "Defense = ephemeral\nDefenseTier = {tier}\nDefenseStrength = {strength}\nNegotiation = require\n"
+                ),
+                None,
+            ),
+        };
+        let endpoint = endpoint.map_or_else(String::new, |endpoint| format!("Endpoint = {endpoint}\n"));
+        let text = format!(
+            "[Interface]\nPrivateKey = {}\nListenPort = {PORT}\nAddress = {address}/32\nMTU = {mtu}\n\n[Peer]\nPublicKey = \
+             {}\nAllowedIPs = {allowed_ips}\n{endpoint}{lines}",
+            key.to_base64(),
+            peer.to_base64(),
+        );
+        (text, defense)
+    }
+}
+
+/// A program that runs a tunnel's end. Dropping it ends it.
+#[derive(Debug)]
+pub(super) struct Daemon<'a> {
+    program: &'a Path,
+    interface: String,
+    child: Child,
+    log: File,
+}
+
+impl<'a> Daemon<'a> {
+    /// Starts it in the network namespace of this thread, and for as long as this thread lives. Its files are in `directory`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(super) fn start(
+        program: &'a Path,
+        interface: String,
+        config: &Config<'_>,
+        directory: &Path,
+    ) -> Result<Self, RealError> {
+        let cannot = |source| RealError::Start { program: program.to_owned(), source };
+        let defense_file = directory.join(format!("{interface}.toml"));
+        let (text, defense) = config.text(&defense_file);
+        if let Some(defense) = defense {
+            fs::write(defense_file, defense).map_err(cannot)?;
+        }
+        let file = directory.join(format!("{interface}.conf"));
+        write_secret(&file, &text).map_err(cannot)?;
+        let log = File::options().read(true).append(true).create_new(true).open(directory.join(format!("{interface}.log")));
+        let log = log.map_err(cannot)?;
+        // It ends with the thread that started it, however that ends.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program).arg("up").arg(&file).env_remove("MAYBETUN_LOG");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone().map_err(cannot)?);
+        let child = command.spawn().map_err(cannot)?;
+        Ok(Self { program, interface, child, log })
+    }
+
+    /// Returns what it says of its only peer; `None` before it says anything. It is asked in the network namespace of this thread.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(super) fn peer(&mut self) -> Result<Option<Value>, RealError> {
+        self.check()?;
+        let output = Command::new(self.program).args(["status", &self.interface, "--json"]).output();
+        let said = serde_json::from_slice::<Value>(&output.map_err(RealError::System)?.stdout);
+        Ok(said.ok().map(|mut status| status["interfaces"][0]["peers"][0].take()).filter(|peer| !peer.is_null()))
+    }
+
+    /// Makes sure that it has not ended.
+    ///
+    /// # Errors
+    /// When it has.
+    pub(super) fn check(&mut self) -> Result<(), RealError> {
+        if self.child.try_wait().map_err(RealError::System)?.is_some() { Err(self.ended()) } else { Ok(()) }
+    }
+
+    fn ended(&mut self) -> RealError {
+        let mut said = String::new();
+        let log = &mut self.log;
+        let _ = log.rewind().and_then(|()| log.take(MOST_SAID).read_to_string(&mut said));
+        RealError::Ended { program: self.program.to_owned(), said: said.trim().to_owned() }
+    }
+
+    /// Returns the time of processors that it has had.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(super) fn cpu(&self) -> Result<Duration, RealError> {
+        let clock = clock_getcpuclockid(self.pid()).map_err(|errno| RealError::System(errno.into()))?;
+        Ok(clock.now().map_err(|errno| RealError::System(errno.into()))?.into())
+    }
+
+    /// Returns how often one of its threads has waited, and so been woken.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(super) fn wakeups(&self) -> Result<u64, RealError> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).map_err(RealError::System)?;
+        let count = |status: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            line.and_then(|count| count.trim().parse::<u64>().ok())
+        };
+        // A thread that has ended since has no file any more.
+        let counts = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok());
+        Ok(counts.filter_map(|status| count(&status)).sum())
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        // By itself, it takes its files away.
+        let deadline = Instant::now() + PATIENCE;
+        let is_asked = matches!(self.child.try_wait(), Ok(None)) && kill(self.pid(), Signal::SIGTERM).is_ok();
+        while is_asked && Instant::now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(POLL);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Writes a file that nobody else may read.
+fn write_secret(path: &Path, text: &str) -> io::Result<()> {
+    File::options().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}

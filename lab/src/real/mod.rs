@@ -1,0 +1,58 @@
+//! The same plans in real time: two network namespaces, the program itself at both ends of a tunnel, TUN devices, and the kernel's TCP.
+//!
+//! Between the two, in place of the internet, is a thread that carries each packet as the network's links have it, and sees what an
+//! observer beside the client sees. In each namespace, what runs in virtual time on a stack without a clock, the browser and the server,
+//! runs on the kernel's sockets. Many [`session`]s may run at once, each with networks of its own; what is over takes all of it along.
+//!
+//! It needs root, `/dev/net/tun`, and `setpriv` of util-linux.
+
+mod daemon;
+mod host;
+mod server;
+mod session;
+mod sockets;
+mod wire;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use session::{Run, Session, session};
+
+use crate::namespace::NamespaceError;
+
+/// Why something cannot be done in real time.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RealError {
+    /// There is no network namespace.
+    #[error("{0}")]
+    Namespace(#[from] NamespaceError),
+    /// A device cannot be made.
+    #[error("cannot make a TUN device: the lab needs root and /dev/net/tun")]
+    Device(#[source] io::Error),
+    /// The program of the tunnel cannot be started.
+    #[error("cannot start {} by setpriv", program.display())]
+    Start {
+        /// Which.
+        program: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The program of the tunnel ended.
+    #[error("{} ended: {said}", program.display())]
+    Ended {
+        /// Which.
+        program: PathBuf,
+        /// The last that it said.
+        said: String,
+    },
+    /// The two ends do not agree, or have no session.
+    #[error("the tunnel has no session, or no defense, after a minute: {0}")]
+    NotReady(String),
+    /// The thread between the namespaces failed.
+    #[error("what carries packets between client and relay broke off")]
+    WireBroke,
+    /// The system failed otherwise.
+    #[error("the system failed")]
+    System(#[source] io::Error),
+}

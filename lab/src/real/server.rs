@@ -1,0 +1,98 @@
+//! The server beside the relay, on a thread of its own.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::host;
+use super::sockets::KernelSockets;
+use crate::workload::{Lateness, Server};
+
+/// How long the thread waits when there is nothing to do.
+const LONG: Duration = Duration::from_secs(3_600);
+
+/// What the thread is asked for.
+enum Order {
+    /// How late the datagrams of streams came.
+    Late(Sender<Vec<Duration>>),
+    /// To forget streams.
+    Forget,
+}
+
+/// A server that runs. Dropping it ends it.
+#[derive(Debug)]
+pub(super) struct Serving {
+    orders: Option<Sender<Order>>,
+    woken: Arc<EventFd>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Serving {
+    /// Starts one. Its sockets are made now, in the network namespace of this thread, and never again.
+    ///
+    /// # Errors
+    /// When the system has no thread for it.
+    pub(super) fn start(mut server: Server, mut sockets: KernelSockets) -> io::Result<Self> {
+        host::act(&mut server, &mut sockets);
+        let woken = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
+        let (orders, asked) = channel();
+        let waker = Arc::clone(&woken);
+        let thread = Builder::new().name("server".into()).spawn(move || serve(server, sockets, &asked, &waker))?;
+        Ok(Self { orders: Some(orders), woken, thread: Some(thread) })
+    }
+
+    /// Returns how much later the datagrams of streams came than the quickest of theirs.
+    pub(super) fn late(&self) -> Vec<Duration> {
+        let (answer, answered) = channel();
+        self.ask(Order::Late(answer));
+        // Of one that has ended, nothing is known.
+        answered.recv().unwrap_or_default()
+    }
+
+    /// Has it forget the streams that it has had.
+    pub(super) fn forget_streams(&self) {
+        self.ask(Order::Forget);
+    }
+
+    fn ask(&self, order: Order) {
+        let _ = self.orders.as_ref().map(|orders| orders.send(order));
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // It fails when it would overflow, and then it is woken already.
+        let _ = self.woken.write(1);
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.orders = None;
+        self.wake();
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn serve(mut server: Server, mut sockets: KernelSockets, asked: &Receiver<Order>, woken: &EventFd) -> io::Result<()> {
+    loop {
+        host::act(&mut server, &mut sockets);
+        match asked.try_recv() {
+            Ok(Order::Late(answer)) => {
+                // Who asked waits for it.
+                let _ = answer.send(server.received().flat_map(Lateness::times).collect());
+            }
+            Ok(Order::Forget) => server.forget_streams(),
+            Err(TryRecvError::Disconnected) => return Ok(()),
+            Err(TryRecvError::Empty) => {
+                host::wait(&server, &mut sockets, Instant::now() + LONG, Some(woken.as_fd()))?;
+                // Nothing is in it most often.
+                let _ = woken.read();
+            }
+        }
+    }
+}
