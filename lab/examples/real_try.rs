@@ -21,6 +21,11 @@ fn main() {
         run.after = Duration::from_secs(1);
         run.defense = defense.both();
         let v = workload::run(Site::generate(site as u64).visit(1), &run);
+        if args.get(4).is_some() {
+            for (name, l) in [("real", load), ("virt", &v)] {
+                println!("{name}: {}", l.trace.iter().map(|p| format!("{}{}@{:.1}", if p.from == maybetun_lab::tunnels::client(0) {"+"} else {"-"}, p.size, p.at.as_secs_f64()*1e3)).collect::<Vec<_>>().join(" "));
+            }
+        }
         println!("{site}: real {:?} up {} down {} {:?} wake {} cpu {:?} | virtual {:?} up {} down {} {:?} wake {}", load.time, load.up, load.down, count(load), load.effort.wakeups, load.effort.cpu, v.time, v.up, v.down, count(&v), v.effort.wakeups);
     }
 }

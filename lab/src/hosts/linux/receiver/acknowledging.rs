@@ -2,11 +2,21 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::packet::Place;
+
 /// Segments that are acknowledged at once when a conversation begins (`TCP_MAX_QUICKACKS`).
 const QUICK: u32 = 16;
 
 /// The size of a full segment until one has arrived (`TCP_MSS_DEFAULT`).
 const FIRST_FULL: usize = 536;
+
+/// Acknowledgements of a gap that leave at once: they are duplicates by which the peer learns of it (`TCP_FASTRETRANS_THRESH`).
+const DUPLICATES: u32 = 3;
+
+/// How long what follows a gap waits for more after those, and how many segments at most (`tcp_comp_sack_delay_ns`, which counts where a
+/// round trip takes 20 ms or more, and `tcp_comp_sack_nr`).
+const COMPRESSED_AFTER: Duration = Duration::from_millis(1);
+const COMPRESSED: u32 = 44;
 
 #[derive(Debug, Clone)]
 pub(super) struct Acknowledging {
@@ -18,6 +28,10 @@ pub(super) struct Acknowledging {
     is_interactive: bool,
     full: usize,
     last: Option<Instant>,
+    /// Where a gap is, how many segments behind it were told of at once, and how many wait.
+    gap: Place,
+    duplicates: u32,
+    compressed: u32,
     due: Due,
 }
 
@@ -30,7 +44,17 @@ enum Due {
 
 impl Acknowledging {
     pub(super) fn new(after: Option<Duration>) -> Self {
-        Self { after, quick: 0, is_interactive: false, full: FIRST_FULL, last: None, due: Due::Nothing }
+        Self {
+            after,
+            quick: 0,
+            is_interactive: false,
+            full: FIRST_FULL,
+            last: None,
+            gap: 0,
+            duplicates: 0,
+            compressed: 0,
+            due: Due::Nothing,
+        }
     }
 
     /// Takes a segment in order, with which so many bytes are not acknowledged.
@@ -52,6 +76,28 @@ impl Acknowledging {
         }
     }
 
+    /// Takes a segment while something is missing at `gap`.
+    pub(super) fn take_behind(&mut self, gap: Place, now: Instant) {
+        if gap != self.gap {
+            (self.gap, self.duplicates) = (gap, 0);
+        }
+        let is_quick = self.quick > 0 && !self.is_interactive;
+        if is_quick || self.compressed >= COMPRESSED {
+            self.due = Due::Now;
+        } else if self.duplicates < DUPLICATES {
+            self.duplicates += 1;
+            self.due = Due::Now;
+        } else {
+            self.compressed += 1;
+            let by = now + COMPRESSED_AFTER;
+            self.due = match self.due {
+                Due::Nothing => Due::At(by),
+                Due::At(at) => Due::At(at.min(by)),
+                Due::Now => Due::Now,
+            };
+        }
+    }
+
     /// Has the next acknowledgement leave at once.
     pub(super) fn hurry(&mut self) {
         self.due = Due::Now;
@@ -70,6 +116,7 @@ impl Acknowledging {
             self.quick = self.quick.saturating_sub(1);
         }
         self.due = Due::Nothing;
+        self.compressed = 0;
         let is_answer = |last| Some(now.saturating_duration_since(last)) < self.after;
         if is_with_data && self.last.is_some_and(is_answer) {
             self.is_interactive = true;

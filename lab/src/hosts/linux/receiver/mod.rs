@@ -139,7 +139,7 @@ impl Receiver {
         }
         if start > self.next {
             self.store.put(start, Waiting { payload: payload(), is_last }, self.most);
-            self.acknowledging.alarm();
+            self.acknowledging.take_behind(self.next, now);
             return Verdict::Kept;
         }
         let is_gap_filled = !self.store.is_empty();
