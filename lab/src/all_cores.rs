@@ -9,6 +9,14 @@ use std::thread;
 /// # Panics
 /// Panics if `work` does.
 pub fn on_all_cores<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    on_threads(thread::available_parallelism().map_or(1, Into::into), count, work)
+}
+
+/// Does the same on so many threads, at least one.
+///
+/// # Panics
+/// Panics if `work` does.
+pub(crate) fn on_threads<T: Send>(threads: usize, count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let take = || {
         let mut done = Vec::new();
@@ -20,7 +28,7 @@ pub fn on_all_cores<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> 
             done.push((number, work(number)));
         }
     };
-    let threads = thread::available_parallelism().map_or(1, Into::into).min(count.max(1));
+    let threads = threads.min(count.max(1));
     let mut all: Vec<_> = thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(take)).collect();
         let own = take();
@@ -38,7 +46,11 @@ mod tests {
     #[test]
     fn each_piece_is_done_once_and_all_are_in_order() {
         for count in [0, 1, 2, 1_000] {
-            assert_eq!(on_all_cores(count, |number| number * number), (0..count).map(|n| n * n).collect::<Vec<_>>());
+            let squares: Vec<_> = (0..count).map(|n| n * n).collect();
+            assert_eq!(on_all_cores(count, |number| number * number), squares);
+            for threads in [0, 1, 7] {
+                assert_eq!(on_threads(threads, count, |number| number * number), squares);
+            }
         }
     }
 }

@@ -13,7 +13,7 @@
 //! - `tunnels` (feature `tunnels`): tunnels on it.
 //! - `hosts` (feature `workloads`): TCP/IP hosts on it, or inside tunnels.
 //! - `workload` (feature `workloads`): what they load, and what an observer sees of it.
-//! - `study` (feature `study`): what a defense hides, and what it costs.
+//! - `study` (feature `study`): what a defense hides, and what it costs; `defense`: those that it knows.
 //!
 //! In real time, by the system's network and the program itself:
 //! - `real` (feature `real`): the same loads between network namespaces.
@@ -26,7 +26,7 @@
 //! - `attack` (feature `attack`): how well he names the site, or what the user does.
 //! - `report` (feature `report`): results as JSON, and as a page; `plot`: what all plots have in common.
 //!
-//! But for `tunnels`, `devices`, `workload` and `study`, it knows nothing of maybetun: who runs it, in which process or thread, is the user's matter.
+//! But for `tunnels`, `devices`, `workload`, `defense`, `real` and `study`, it knows nothing of maybetun: who runs it, in which process or thread, is the user's matter.
 //! What needs Linux and namespaces is the feature `hosts`, which is on by default.
 
 mod all_cores;
@@ -37,6 +37,8 @@ pub mod capture;
 #[cfg(feature = "classifier")]
 pub mod classifier;
 pub mod datagram;
+#[cfg(feature = "study")]
+pub mod defense;
 #[cfg(feature = "devices")]
 pub mod devices;
 #[cfg(feature = "workloads")]

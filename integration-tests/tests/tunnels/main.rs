@@ -19,6 +19,7 @@ mod down;
 mod indistinguishable;
 mod key_memory;
 mod kill_switch;
+mod lab;
 mod largest;
 mod limits;
 mod moving;

@@ -2,15 +2,18 @@
 
 mod attack;
 mod convert;
+mod engine;
 mod network;
 mod results;
 mod shape;
 mod table;
 mod traces;
+mod validate;
 
 use clap::{Parser, Subcommand};
 
-/// Measures what defenses hide and what they cost: real tunnels and real TCP in virtual time, and an observer who learns.
+/// Measures what defenses hide and what they cost: real tunnels and real TCP, in virtual time or between network namespaces, and an
+/// observer who learns.
 #[derive(Debug, Parser)]
 #[command(name = "maybetun-lab", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -22,6 +25,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Compares defenses: how often an observer names the site, bytes, upload, load times, a download, a call.
     Table(table::Table),
+    /// Has the same loads made in virtual time and in real, and says how far they agree.
+    Validate(validate::Validate),
     /// Has an observer of the throughput name what the user does.
     Shape(shape::Shape),
     /// Writes what the observer sees of loads with a defense, for other programs.
@@ -36,6 +41,7 @@ impl Cli {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         match &self.command {
             Command::Table(table) => table.run(),
+            Command::Validate(validate) => validate.run(),
             Command::Shape(shape) => shape.run(),
             Command::Traces(traces) => traces.run(),
             Command::Attack(attack) => attack.run(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use maybetun_lab::attack;
-use maybetun_lab::study::Options;
+use maybetun_lab::study::{Engine, Options};
 use maybetun_lab::workload::{Access, RateChange};
 
 /// What is loaded, and through what.
@@ -93,16 +93,17 @@ impl Network {
 }
 
 impl Loads {
-    /// Returns the options of a study of them.
+    /// Returns the options of a study of them by an engine.
     ///
     /// # Errors
     /// When there is no such network.
-    pub(super) fn options(&self) -> anyhow::Result<Options> {
+    pub(super) fn options(&self, engine: Engine) -> anyhow::Result<Options> {
         let usual = Options::default();
         Ok(Options {
             sites: self.sites,
             visits: self.visits,
             session: self.session,
+            engine,
             seed: self.seed,
             reading: Duration::from_secs(self.reading),
             access: self.network.access()?,

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use maybetun_lab::attack;
-use maybetun_lab::study::{ACTIVITIES, Defense, Options, activities};
+use maybetun_lab::defense::Defense;
+use maybetun_lab::study::{ACTIVITIES, Options, activities};
 
+use super::engine::Time;
 use super::network::Network;
 
 #[derive(Debug, clap::Args)]
@@ -29,13 +31,17 @@ pub(super) struct Shape {
 
     #[command(flatten)]
     network: Network,
+
+    #[command(flatten)]
+    time: Time,
 }
 
 impl Shape {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let usual = Options::default();
         let attack = attack::Options { seed: self.seed, ..usual.attack };
-        let options = Options { seed: self.seed, access: self.network.access()?, attack, ..usual };
+        let engine = self.time.engine()?;
+        let options = Options { engine, seed: self.seed, access: self.network.access()?, attack, ..usual };
         let mut text = format!(
             "{} windows of {} s of each, seed {}.\n\n| defense | named (95 %) | {} |\n|---|---|{}\n",
             self.windows,

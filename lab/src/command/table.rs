@@ -4,8 +4,10 @@ use std::io::{self, Write as _};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use maybetun_lab::study::{Defense, Options, compare};
+use maybetun_lab::defense::Defense;
+use maybetun_lab::study::{Options, compare};
 
+use super::engine::Time;
 use super::network::Loads;
 use super::results::Files;
 
@@ -19,6 +21,9 @@ pub(super) struct Table {
     #[command(flatten)]
     loads: Loads,
 
+    #[command(flatten)]
+    time: Time,
+
     /// Tells how well the observer does with fewer loads, too.
     #[arg(long)]
     curve: bool,
@@ -29,7 +34,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let options = Options { curve: self.curve, ..self.loads.options()? };
+        let options = Options { curve: self.curve, ..self.loads.options(self.time.engine()?)? };
         let folds = options.attack.folds;
         ensure!(
             options.visits as usize >= folds,

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use maybetun_lab::study::{Defense, traces};
+use maybetun_lab::defense::Defense;
+use maybetun_lab::study::traces;
 use maybetun_lab::trace::file;
 
+use super::engine::Time;
 use super::network::Loads;
 
 #[derive(Debug, clap::Args)]
@@ -20,13 +22,17 @@ pub(super) struct Traces {
 
     #[command(flatten)]
     loads: Loads,
+
+    #[command(flatten)]
+    time: Time,
 }
 
 impl Traces {
     pub(super) fn run(&self) -> anyhow::Result<()> {
+        let options = self.loads.options(self.time.engine()?)?;
         // What cannot be written is told before the work.
         file::write(&self.file, &[]).context("cannot write the traces")?;
-        let loads = traces(&self.loads.options()?, &self.defense)?;
+        let loads = traces(&options, &self.defense)?;
         file::write(&self.file, &loads).context("cannot write the traces")
     }
 }

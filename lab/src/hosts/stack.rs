@@ -363,8 +363,7 @@ impl Sockets for Stack {
     fn send_to(&mut self, port: Datagrams, to: SocketAddr, bytes: &[u8]) -> bool {
         let IpAddr::V4(address) = to.ip() else { return false };
         let remote = IpEndpoint::new(IpAddress::Ipv4(address), to.port());
-        let is_sent =
-            bytes.len() <= self.largest_datagram() && self.port_mut(port).send_slice(bytes, remote).is_ok();
+        let is_sent = bytes.len() <= self.largest_datagram() && self.port_mut(port).send_slice(bytes, remote).is_ok();
         self.is_changed |= is_sent;
         is_sent
     }

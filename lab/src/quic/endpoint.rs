@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use quinn_proto::{ClientConfig, Connection, ConnectionHandle, DatagramEvent, VarInt};
 
 use super::settings;
-use crate::hosts::{Datagrams, Sockets, SocketError};
+use crate::hosts::{Datagrams, SocketError, Sockets};
 
 /// The most connections at once.
 const CONNECTIONS: usize = 64;

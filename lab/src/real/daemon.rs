@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::RealError;
-use crate::study::Defense;
+use crate::defense::Defense;
 
 /// How long a program has to end by itself.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,9 +48,7 @@ impl Config<'_> {
         let Self { key, address, mtu, peer, allowed_ips, endpoint, defense } = self;
         let (lines, defense) = match defense {
             Defense::None => (String::new(), None),
-            Defense::Named(defense) => {
-                (format!("Defense = {}\n", defense_file.display()), Some(defense.to_toml()))
-            }
+            Defense::Named(defense) => (format!("Defense = {}\n", defense_file.display()), Some(defense.to_toml())),
             Defense::Ephemeral(tier, strength) => (
                 format!(
                     "Defense = ephemeral\nDefenseTier = {tier}\nDefenseStrength = {strength}\nNegotiation = require\n"
@@ -97,7 +95,8 @@ impl<'a> Daemon<'a> {
         }
         let file = directory.join(format!("{interface}.conf"));
         write_secret(&file, &text).map_err(cannot)?;
-        let log = File::options().read(true).append(true).create_new(true).open(directory.join(format!("{interface}.log")));
+        let log =
+            File::options().read(true).append(true).create_new(true).open(directory.join(format!("{interface}.log")));
         let log = log.map_err(cannot)?;
         // It ends with the thread that started it, however that ends.
         let mut command = Command::new("setpriv");

@@ -21,8 +21,8 @@ use super::host;
 use super::server::Serving;
 use super::sockets::KernelSockets;
 use super::wire::{Plug, Wire};
+use crate::defense::Defense;
 use crate::namespace::{Kept, apart};
-use crate::study::Defense;
 use crate::tunnels::{inner_client, inner_relay};
 use crate::workload::{Access, Browser, Effort, Load, Plan, Server};
 
@@ -206,14 +206,16 @@ impl Networks {
     /// Returns this thread's network as the client's, and the relay's.
     fn new(relay: &Kept) -> Result<Self, RealError> {
         let open = |path: String| File::open(path).map_err(RealError::System);
-        Ok(Self { client: open("/proc/thread-self/ns/net".into())?, relay: open(format!("/proc/{}/ns/net", relay.id()))? })
+        Ok(Self {
+            client: open("/proc/thread-self/ns/net".into())?,
+            relay: open(format!("/proc/{}/ns/net", relay.id()))?,
+        })
     }
 
     /// Does `work` with this thread in the relay's network. What it starts ends with this thread, and not before.
     fn at_relay<T>(&self, work: impl FnOnce() -> Result<T, RealError>) -> Result<T, RealError> {
-        let enter = |network: &File| {
-            setns(network, CloneFlags::CLONE_NEWNET).map_err(|errno| RealError::System(errno.into()))
-        };
+        let enter =
+            |network: &File| setns(network, CloneFlags::CLONE_NEWNET).map_err(|errno| RealError::System(errno.into()));
         enter(&self.relay)?;
         let done = work();
         enter(&self.client)?;
@@ -224,7 +226,7 @@ impl Networks {
 /// Returns a name for an interface that no other has which is there now: in it is whose it is.
 fn interface() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("mb{}n{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed) % 100_000)
+    format!("ml{}n{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed) % 100_000)
 }
 
 /// Waits until a program has given its interface the address.
@@ -254,7 +256,10 @@ fn await_session(client: &mut Daemon<'_>, defense: &Defense) -> Result<Protectio
             return Ok(protection);
         }
         if Instant::now() >= deadline {
-            return Err(RealError::NotReady(format!("protection {}, {}", peer["protection"], peer["protection_cause"])));
+            return Err(RealError::NotReady(format!(
+                "protection {}, {}",
+                peer["protection"], peer["protection_cause"]
+            )));
         }
         thread::sleep(POLL);
     }

@@ -154,10 +154,8 @@ impl KernelSockets {
     }
 
     fn refusal(&self, to: SocketAddr, error: &io::Error) -> SocketError {
-        match error.kind() {
-            ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable | ErrorKind::InvalidInput => SocketError::Unusable(to),
-            kind => SocketError::System(kind),
-        }
+        const UNUSABLE: [ErrorKind; 3] = [ErrorKind::AddrInUse, ErrorKind::AddrNotAvailable, ErrorKind::InvalidInput];
+        if UNUSABLE.contains(&error.kind()) { SocketError::Unusable(to) } else { SocketError::System(error.kind()) }
     }
 }
 

@@ -58,8 +58,11 @@ pub struct Costs {
     pub times: Times,
     /// Times of loads where the link is full.
     pub bottleneck: Times,
-    /// How often a second the client's tunnel was woken by deadlines of its own, during loads and reading.
+    /// How often a second the client's tunnel was woken during loads and reading: in virtual time by deadlines of its own, in real time
+    /// for whatever reason.
     pub wakeups: f64,
+    /// The part of a processor that it took meanwhile; `None` in virtual time.
+    pub cpu: Option<f64>,
     /// A large download, and a call beside it.
     pub bulk: Bulk,
 }
@@ -160,6 +163,7 @@ pub(crate) mod tests {
                 times: Times { median: Some(1.5), p95: Some(2.5), unfinished: 0 },
                 bottleneck: Times { median: None, p95: None, unfinished: 5 },
                 wakeups: 8.0,
+                cpu: Some(0.0625),
                 bulk: Bulk { goodput: 64e6, call: [0.125, 0.25] },
             }),
         };

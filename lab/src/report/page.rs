@@ -70,6 +70,7 @@ const COLUMNS: &[Column] = &[
         of.costs.map(|costs| format!("{:.0}, {:.0} ms", 1e3 * costs.bulk.call[0], 1e3 * costs.bulk.call[1]))
     }),
     ("wakeups", |of| of.costs.map(|costs| format!("{:.0}/s", costs.wakeups))),
+    ("processor", |of| of.costs?.cpu.map(|cpu| format!("{:.2} %", 100.0 * cpu))),
 ];
 
 fn table(html: &mut String, outcomes: &[Outcome]) {

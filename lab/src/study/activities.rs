@@ -5,14 +5,13 @@ use std::time::Duration;
 use rand_core::{RngCore as _, SeedableRng as _};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use super::engine::Through;
 use super::loads::{observed, seed_of};
-use super::{Defense, Options, StudyError};
+use super::{Options, StudyError};
 use crate::attack::{Accuracy, shape};
-use crate::on_all_cores;
-use crate::trace::{Labelled, Passage, Trace, TraceError};
-use crate::workload::{
-    MAX_BYTES, Plan, Run, Session, Site, bulk_down, bulk_up, call, camera, chatter, messaging, video,
-};
+use crate::defense::Defense;
+use crate::trace::{Labelled, Passage, Trace};
+use crate::workload::{MAX_BYTES, Plan, Site, bulk_down, bulk_up, call, camera, chatter, messaging, video};
 
 /// What users do, in the order of labels.
 pub const ACTIVITIES: [&str; 8] = ["idle", "messaging", "browsing", "video", "call", "camera", "download", "upload"];
@@ -23,19 +22,20 @@ pub const ACTIVITIES: [&str; 8] = ["idle", "messaging", "browsing", "video", "ca
 /// # Errors
 /// When there are fewer windows than folds, or a trace would be too long.
 pub fn activities(options: &Options, defense: &Defense, windows: u32, time: Duration) -> Result<Accuracy, StudyError> {
-    let both = defense.both();
     let windows = windows as usize;
-    let traces = on_all_cores(ACTIVITIES.len() * windows, |number| {
-        let seed = seed_of(options.seed, number as u64);
-        let mut draws = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let activity = ACTIVITIES[number / windows];
+    let draws = |number| Xoshiro256PlusPlus::seed_from_u64(seed_of(options.seed, number));
+    let activity = |number: usize| ACTIVITIES[number / windows];
+    let through = |number| {
         // What comes after a plan that is done belongs to the window: nothing, but for the defense.
-        let after = if activity == "browsing" { Duration::from_secs(5 + draws.next_u64() % 20) } else { time };
-        let run = Run { longest: time, after, defense: both.clone(), ..Run::new(&options.access, None, seed) };
-        let mut session = Session::new(&run);
+        let reading = Duration::from_secs(5 + draws(number).next_u64() % 20);
+        let after = if activity(number) == "browsing" { reading } else { time };
+        Through { access: &options.access, defense, seed: options.seed, longest: time, after }
+    };
+    let traces = options.engine.each(ACTIVITIES.len() * windows, &through, |number, run| {
+        let mut draws = draws(number);
         let (mut passages, mut lasted) = (Vec::new(), Duration::ZERO);
         while lasted < time {
-            let load = session.load(plan(activity, time, draws.next_u64()));
+            let load = run(plan(activity(number), time, draws.next_u64()))?;
             let trace = observed(&load)?;
             passages.extend(trace.iter().map(|passage| Passage { at: passage.at + lasted, ..passage }));
             lasted += load.lasted;
@@ -43,9 +43,8 @@ pub fn activities(options: &Options, defense: &Defense, windows: u32, time: Dura
         passages.retain(|passage| passage.at < time);
         let (label, visit) = ((number / windows) as u32, (number % windows) as u32);
         let draw = defense.is_drawn().then_some(number as u64);
-        Ok::<_, TraceError>(Labelled { label, visit, draw, trace: Trace::sorted(passages)? })
-    });
-    let traces = traces.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(Labelled { label, visit, draw, trace: Trace::sorted(passages)? })
+    })?;
     Ok(shape::classify(&traces, &options.attack)?)
 }
 

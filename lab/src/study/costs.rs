@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::loads::seed_of;
-use super::{Defense, Options, at};
-use crate::on_all_cores;
+use super::engine::Through;
+use super::{Options, StudyError, at};
+use crate::defense::Defense;
 use crate::report::Bulk;
-use crate::workload::{MAX_BYTES, Run, bulk_down, call, run};
+use crate::workload::{MAX_BYTES, bulk_down, call};
 
 /// How long it goes on.
 const TIME: Duration = Duration::from_secs(10);
@@ -15,15 +15,17 @@ const TIME: Duration = Duration::from_secs(10);
 const RUNS: usize = 10;
 
 /// Measures them on the network on which the observer looks.
-pub(super) fn bulk(options: &Options, defense: &Defense) -> Bulk {
-    let both = defense.both();
+///
+/// # Errors
+/// When the engine fails.
+pub(super) fn bulk(options: &Options, defense: &Defense) -> Result<Bulk, StudyError> {
     let plan = call(TIME).with(&bulk_down(MAX_BYTES), Duration::ZERO).expect("a call and a download are a plan");
-    let runs = on_all_cores(RUNS, |number| {
-        let seed = seed_of(!options.seed, number as u64);
-        let run = Run { longest: TIME, defense: both.clone(), ..Run::new(&options.access, None, seed) };
-        let load = self::run(plan.clone(), &run);
-        (load.received, load.late)
-    });
+    let through =
+        Through { access: &options.access, defense, seed: !options.seed, longest: TIME, after: Duration::ZERO };
+    let runs = options.engine.each(RUNS, &|_| through, |_, run| {
+        let load = run(plan.clone())?;
+        Ok((load.received, load.late))
+    })?;
     let bits: f64 = runs.iter().map(|(received, _)| 8.0 * *received as f64).sum();
     let round_trip = options.access.round_trip.as_secs_f64();
     let late = [0, 1].map(|direction| {
@@ -34,5 +36,5 @@ pub(super) fn bulk(options: &Options, defense: &Defense) -> Bulk {
     });
     // Packets of the two directions are not each other's answers: what one is late, at such a share, the other is too.
     let call = [0.5, 0.95].map(|share| round_trip + late.iter().filter_map(|late| at(late, share)).sum::<f64>());
-    Bulk { goodput: bits / (RUNS as f64 * TIME.as_secs_f64()), call }
+    Ok(Bulk { goodput: bits / (RUNS as f64 * TIME.as_secs_f64()), call })
 }

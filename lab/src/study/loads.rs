@@ -1,14 +1,20 @@
 //! Loads of sites with a defense at both ends, on all cores.
 
+use std::time::Duration;
+
 use rand_core::SeedableRng as _;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use super::{Defense, Options};
+use super::engine::Through;
+use super::{Options, StudyError};
 use crate::attack::shuffle;
-use crate::on_all_cores;
+use crate::defense::Defense;
 use crate::trace::{Direction, Labelled, Passage, Trace, TraceError};
 use crate::tunnels::client;
-use crate::workload::{Access, Load, Run, Session, Site};
+use crate::workload::{Access, Load, Site};
+
+/// After so long a load is unfinished.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// A load, and of what.
 pub(super) struct Visit {
@@ -48,30 +54,36 @@ pub(super) fn sites(options: &Options) -> Vec<Site> {
 }
 
 /// Loads each site so often, in the order of sites and visits. Who loads several in a session, loads them in a random order.
-pub(super) fn load(options: &Options, sites: &[Site], defense: &Defense, access: &Access, visits: u32) -> Vec<Visit> {
-    let both = defense.both();
+///
+/// # Errors
+/// When the engine fails.
+pub(super) fn load(
+    options: &Options,
+    sites: &[Site],
+    defense: &Defense,
+    access: &Access,
+    visits: u32,
+) -> Result<Vec<Visit>, StudyError> {
     let mut order: Vec<usize> = (0..sites.len() * visits as usize).collect();
     if options.session > 1 {
         shuffle(&mut order, &mut Xoshiro256PlusPlus::seed_from_u64(options.seed));
     }
     let sessions: Vec<_> = order.chunks(options.session as usize).collect();
-    let loaded = on_all_cores(sessions.len(), |number| {
-        let seed = seed_of(options.seed, number as u64);
-        let run = Run { after: options.reading, defense: both.clone(), ..Run::new(access, None, seed) };
-        let mut session = Session::new(&run);
-        let visit = |&place: &usize| {
+    let through = Through { access, defense, seed: options.seed, longest: LONGEST, after: options.reading };
+    let loaded = options.engine.each(sessions.len(), &|_| through, |number, run| {
+        let mut visit = |&place: &usize| {
             let (site, visit) = (place / visits as usize, (place % visits as usize) as u32);
-            let load = session.load(sites[site].visit(visit.into()));
-            (place, Visit { site: site as u32, visit, session: number as u64, load })
+            let load = run(sites[site].visit(visit.into()))?;
+            Ok((place, Visit { site: site as u32, visit, session: number as u64, load }))
         };
-        sessions[number].iter().map(visit).collect::<Vec<_>>()
-    });
+        sessions[number].iter().map(&mut visit).collect::<Result<Vec<_>, StudyError>>()
+    })?;
     let mut loaded: Vec<_> = loaded.into_iter().flatten().collect();
     loaded.sort_by_key(|(place, _)| *place);
-    loaded.into_iter().map(|(_, visit)| visit).collect()
+    Ok(loaded.into_iter().map(|(_, visit)| visit).collect())
 }
 
 /// Returns what a session is drawn from: another for each.
-pub(super) fn seed_of(seed: u64, number: u64) -> u64 {
-    seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number).wrapping_add(1)
+pub(super) fn seed_of(seed: u64, number: usize) -> u64 {
+    seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number as u64).wrapping_add(1)
 }

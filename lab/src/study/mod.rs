@@ -6,21 +6,24 @@
 
 mod activities;
 mod costs;
-mod defense;
+mod engine;
 mod loads;
 mod table;
 #[cfg(test)]
 mod tests;
+mod validation;
 
 use std::time::Duration;
 
 use crate::attack::{self, Accuracy, AttackError, Point, closed_world, learning_curve};
+use crate::defense::Defense;
 use crate::report::{Costs, Example, Outcome, Report, Times};
 use crate::trace::{Labelled, Trace, TraceError};
 use crate::workload::{Access, Load, Site};
 pub use activities::{ACTIVITIES, activities};
-pub use defense::{Defense, UnknownDefense};
+pub use engine::Engine;
 use loads::Visit;
+pub use validation::{Measured, Validation, validate};
 
 /// What is compared, and how.
 #[derive(Debug, Clone)]
@@ -31,6 +34,8 @@ pub struct Options {
     pub visits: u32,
     /// Visits of each on the network where the link is full.
     pub bottleneck_visits: u32,
+    /// What runs the loads.
+    pub engine: Engine,
     /// What all draws come from.
     pub seed: u64,
     /// How long a page is read: the trace goes on for so long.
@@ -58,6 +63,7 @@ impl Default for Options {
             sites: 20,
             visits: 60,
             bottleneck_visits: 5,
+            engine: Engine::Virtual,
             seed: 1,
             reading: Duration::from_secs(10),
             access: Access::default(),
@@ -66,6 +72,17 @@ impl Default for Options {
             attack: attack::Options::default(),
             curve: false,
         }
+    }
+}
+
+impl Options {
+    /// Makes sure that there is something to compare.
+    fn check(&self) -> Result<(), StudyError> {
+        let Self { sites, visits, bottleneck_visits, session, .. } = *self;
+        if sites < 2 || visits < 1 || bottleneck_visits < 1 || session < 1 {
+            return Err(StudyError::TooFew { sites, visits, bottleneck_visits, session });
+        }
+        Ok(())
     }
 }
 
@@ -78,6 +95,8 @@ pub struct Study {
     pub visits: u32,
     /// What all was drawn from.
     pub seed: u64,
+    /// In which time.
+    pub engine: &'static str,
     /// A row for each defense.
     pub rows: Vec<Row>,
 }
@@ -118,10 +137,10 @@ impl Study {
             let step = (row.example.duration().as_millis() / 300).max(50);
             Example::of(row.defense.clone(), &row.example, u32::try_from(step).unwrap_or(u32::MAX))
         });
-        let Self { sites, visits, seed, .. } = self;
+        let Self { sites, visits, seed, engine, .. } = self;
         Report {
             title: "What defenses hide, and cost".to_owned(),
-            about: format!("{sites} sites, {visits} visits each, seed {seed}, in virtual time."),
+            about: format!("{sites} sites, {visits} visits each, seed {seed}, {engine}."),
             outcomes: outcomes.collect(),
             examples: examples.collect(),
         }
@@ -137,6 +156,10 @@ pub enum StudyError {
     /// A load was too long to be a trace.
     #[error(transparent)]
     Trace(#[from] TraceError),
+    /// Loads in real time failed.
+    #[cfg(feature = "real")]
+    #[error(transparent)]
+    Real(#[from] crate::real::RealError),
     /// There is nothing to compare.
     #[error(
         "{sites} sites, {visits} visits, {bottleneck_visits} where the link is full and {session} in a session: expected at least 2, 1, 1 and 1"
@@ -158,10 +181,8 @@ pub enum StudyError {
 /// # Errors
 /// When there is too little to compare, or to learn from.
 pub fn compare(options: &Options, defenses: &[Defense], mut told: impl FnMut(&Row)) -> Result<Study, StudyError> {
-    let Options { sites, visits, bottleneck_visits, session, seed, .. } = *options;
-    if sites < 2 || visits < 1 || bottleneck_visits < 1 || session < 1 {
-        return Err(StudyError::TooFew { sites, visits, bottleneck_visits, session });
-    }
+    options.check()?;
+    let Options { sites, visits, seed, .. } = *options;
     let drawn = loads::sites(options);
     let mut rows = Vec::new();
     for defense in defenses {
@@ -169,12 +190,12 @@ pub fn compare(options: &Options, defenses: &[Defense], mut told: impl FnMut(&Ro
         told(&row);
         rows.push(row);
     }
-    Ok(Study { sites, visits, seed, rows })
+    Ok(Study { sites, visits, seed, engine: options.engine.name(), rows })
 }
 
 fn row_of(options: &Options, sites: &[Site], defense: &Defense) -> Result<Row, StudyError> {
-    let loads = loads::load(options, sites, defense, &options.access, options.visits);
-    let narrow = loads::load(options, sites, defense, &options.bottleneck, options.bottleneck_visits);
+    let loads = loads::load(options, sites, defense, &options.access, options.visits)?;
+    let narrow = loads::load(options, sites, defense, &options.bottleneck, options.bottleneck_visits)?;
     let labelled = loads.iter().map(|load| load.labelled(defense)).collect::<Result<Vec<_>, _>>()?;
     let sum = |of: fn(&Load) -> f64| loads.iter().map(|one| of(&one.load)).sum::<f64>();
     let mean = |of| sum(of) / loads.len() as f64;
@@ -189,7 +210,8 @@ fn row_of(options: &Options, sites: &[Site], defense: &Defense) -> Result<Row, S
             times: times(&loads),
             bottleneck: times(&narrow),
             wakeups: sum(|load| load.effort.wakeups as f64) / sum(|load| load.lasted.as_secs_f64()),
-            bulk: costs::bulk(options, defense),
+            cpu: cpu(&loads),
+            bulk: costs::bulk(options, defense)?,
         },
         example: labelled.into_iter().next().map(|load| load.trace).unwrap_or_default(),
     })
@@ -207,10 +229,17 @@ fn curve(options: &Options, loads: &[Labelled], all: &Accuracy) -> Result<Vec<Po
 /// Returns the traces of a defense with their labels, as [`compare`] gives them to the observer.
 ///
 /// # Errors
-/// When a load is too long to be a trace.
-pub fn traces(options: &Options, defense: &Defense) -> Result<Vec<Labelled>, TraceError> {
-    let loads = loads::load(options, &loads::sites(options), defense, &options.access, options.visits);
-    loads.iter().map(|load| load.labelled(defense)).collect()
+/// When a load is too long to be a trace, or the engine fails.
+pub fn traces(options: &Options, defense: &Defense) -> Result<Vec<Labelled>, StudyError> {
+    let loads = loads::load(options, &loads::sites(options), defense, &options.access, options.visits)?;
+    Ok(loads.iter().map(|load| load.labelled(defense)).collect::<Result<_, _>>()?)
+}
+
+/// Returns the part of a processor that the client's tunnels took, if that is known.
+fn cpu(visits: &[Visit]) -> Option<f64> {
+    let times = visits.iter().map(|visit| Some(visit.load.effort.cpu?.as_secs_f64()));
+    let lasted: f64 = visits.iter().map(|visit| visit.load.lasted.as_secs_f64()).sum();
+    Some(times.sum::<Option<f64>>()? / lasted)
 }
 
 fn times(visits: &[Visit]) -> Times {

@@ -123,7 +123,9 @@ mod tests {
         assert!(with("0,1,0,,999999999999999999,up,9").starts_with("line 2: a datagram at 999999999.999999999s"));
         assert!(with("7,1,0,,5,up,9").starts_with("line 2: load is 7: expected 0"));
         let largest = usize::MAX;
-        assert!(with(&format!("0,1,0,,5,up,9\n{largest},1,0,,6,up,9")).starts_with(&format!("line 3: load is {largest}")));
+        assert!(
+            with(&format!("0,1,0,,5,up,9\n{largest},1,0,,6,up,9")).starts_with(&format!("line 3: load is {largest}"))
+        );
         assert!(with("0,1,0,,5,up,9\n0,2,0,,6,up,9").contains("load 0 are others"));
         assert_eq!(with(&"1".repeat(300)), "line 2: more than 256 bytes");
     }
