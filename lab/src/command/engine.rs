@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use maybetun_lab::study::Engine;
 
 /// In which time loads are made.
@@ -18,31 +19,49 @@ pub(super) struct Time {
 /// How loads are made in real time.
 #[derive(Debug, clap::Args)]
 pub(super) struct Real {
-    /// The program at both ends of a tunnel.
-    #[arg(long, value_name = "PATH", default_value = "target/release/maybetun", help_heading = "Real time")]
-    maybetun: PathBuf,
+    #[command(flatten)]
+    program: Program,
 
     /// Clients at once, in networks of their own.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=500), help_heading = "Real time")]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=500), help_heading = "Real time")]
     clients: u16,
 }
 
+/// The program that is measured.
+#[derive(Debug, clap::Args)]
+pub(super) struct Program {
+    /// The program at both ends of a tunnel.
+    #[arg(long, value_name = "PATH", default_value = "target/release/maybetun", help_heading = "Real time")]
+    maybetun: PathBuf,
+}
+
 impl Time {
+    /// Returns the engine.
+    ///
+    /// # Errors
+    /// When its program is not there.
     pub(super) fn engine(&self) -> anyhow::Result<Engine> {
         if self.real { self.engine.engine() } else { Ok(Engine::Virtual) }
     }
 }
 
 impl Real {
-    /// Returns it.
+    /// Returns the engine.
     ///
     /// # Errors
-    /// When the program is not there.
+    /// When its program is not there.
     pub(super) fn engine(&self) -> anyhow::Result<Engine> {
-        let program = self.maybetun.canonicalize();
-        let program = anyhow::Context::with_context(program, || {
-            format!("--maybetun {}: build it with `cargo build --release`", self.maybetun.display())
-        })?;
-        Ok(Engine::Real { program, clients: self.clients.into() })
+        Ok(Engine::Real { program: self.program.path()?, clients: self.clients.into() })
+    }
+}
+
+impl Program {
+    /// Returns where it is.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub(super) fn path(&self) -> anyhow::Result<PathBuf> {
+        let path = self.maybetun.canonicalize();
+        path.with_context(|| format!("--maybetun {}: build it with `cargo build --release`", self.maybetun.display()))
     }
 }

@@ -2,6 +2,7 @@
 
 mod attack;
 mod convert;
+mod delays;
 mod engine;
 mod network;
 mod results;
@@ -27,6 +28,8 @@ enum Command {
     Table(table::Table),
     /// Has the same loads made in virtual time and in real, and says how far they agree.
     Validate(validate::Validate),
+    /// Measures how late the program's actions and reports are, as Maybenot's simulator takes them.
+    Delays(delays::Measure),
     /// Has an observer of the throughput name what the user does.
     Shape(shape::Shape),
     /// Writes what the observer sees of loads with a defense, for other programs.
@@ -42,6 +45,7 @@ impl Cli {
         match &self.command {
             Command::Table(table) => table.run(),
             Command::Validate(validate) => validate.run(),
+            Command::Delays(delays) => delays.run(),
             Command::Shape(shape) => shape.run(),
             Command::Traces(traces) => traces.run(),
             Command::Attack(attack) => attack.run(),

@@ -16,7 +16,7 @@
 //! | losses | SACK (RFC 2018, 2883), RACK and probes of the tail (RFC 8985), PRR (RFC 6937); undone when time stamps tell that there was none (RFC 3522) |
 //! | timeout | a second at first, then the round trip and at least 200 ms; it doubles, to 120 s |
 //! | unused windows | shrink, and after silence are the first again |
-//! | acknowledgements | each segment at first, then each second, or after [`Settings::acknowledge_after`]; at once where there is a gap or was one |
+//! | acknowledgements | each segment at first, then each second, or after [`Settings::acknowledge_after`]; at once where a gap is filled; behind one three at once, then each millisecond |
 //! | time stamps | in each segment: a full one has 52 bytes of headers |
 //! | receive window | 64 KiB at first; grows with what is read, to [`Settings::receive_buffer`] |
 //! | send buffer | grows with the window, to [`Settings::send_buffer`] |
@@ -27,8 +27,8 @@
 //! | | here | Linux 6 |
 //! |---|---|---|
 //! | variance of round trips | RFC 6298's | the largest deviation of a round trip |
+//! | wait behind a gap | a millisecond | or 5 % of the round trip, if that is less |
 //! | acknowledgement of a single segment | after 40 ms | after 40 to 200 ms, by what came before |
-//! | acknowledgements in a row of a gap | each | some are left out (`tcp_comp_sack_nr`) |
 //! | offloads | none: each packet is sent and acknowledged by itself | one acknowledgement for several with receive offload |
 //! | receive window | grows at once | by each segment, and less if the segments are small |
 //! | late packets are told by | time stamps | also by duplicates, and F-RTO |

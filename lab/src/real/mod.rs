@@ -7,6 +7,7 @@
 //! It needs root, `/dev/net/tun`, and `setpriv` of util-linux.
 
 mod daemon;
+mod delays;
 mod host;
 mod server;
 mod session;
@@ -16,6 +17,7 @@ mod wire;
 use std::io;
 use std::path::PathBuf;
 
+pub use delays::Delays;
 pub use session::{Run, Session, session};
 
 use crate::namespace::NamespaceError;
@@ -46,6 +48,9 @@ pub enum RealError {
         /// The last that it said.
         said: String,
     },
+    /// A defense cannot be made.
+    #[error("the defense that is measured with cannot be made: {0}")]
+    Defense(String),
     /// The two ends do not agree, or have no session.
     #[error("the tunnel has no session, or no defense, after a minute: {0}")]
     NotReady(String),

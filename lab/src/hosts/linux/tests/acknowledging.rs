@@ -47,6 +47,20 @@ fn gaps_are_told_at_once_the_latest_first() {
 }
 
 #[test]
+fn what_follows_a_gap_is_told_three_times_at_once_and_then_each_millisecond() {
+    // A segment each 0.1 ms or so, long after a conversation's first acknowledgements.
+    let link = Link { rate: Some(12_500_000), ..half(20 * MS) };
+    let mut talk = Talk::new(&link, &segments(400), &[], once(&[200]));
+    talk.heard();
+    let acks = acknowledgements(&talk);
+    let told: Vec<_> = acks.iter().filter(|seen| seen.ack == 200 * FULL && !seen.blocks.is_empty()).collect();
+    let gaps: Vec<_> = told.windows(2).map(|pair| pair[1].at - pair[0].at).collect();
+    // What was under way when it was lost: later ones come when the peer has room again.
+    assert!(gaps.len() >= 12 && gaps[..2].iter().all(|gap| *gap < MS / 5), "{gaps:?}");
+    assert!(gaps[2..12].iter().all(|gap| *gap >= MS && *gap < 2 * MS), "{gaps:?}");
+}
+
+#[test]
 fn what_arrives_twice_is_told_once() {
     let mut is_first = true;
     let decide = move |seen: &Seen| {
