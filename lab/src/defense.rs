@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use maybetun::settings::{DefenseChange, DefenseSettings, EphemeralSettings, NegotiationPolicy, Role, Strength, Tier};
+use maybetun_machines::{Limits, Side};
 
 /// The most bytes of a file: one that is longer is refused by what reads it.
 const MAX_FILE: u64 = 2 << 20;
@@ -43,8 +44,9 @@ impl Defense {
         std::iter::once(Ok(Self::None)).chain(named).chain(drawn).collect()
     }
 
-    /// Finds a defense: `none`, the name of one in the catalogue, `TIER/STRENGTH` for one by agreement, or the path of a file,
-    /// which ends with `.toml`.
+    /// Finds a defense: `none`, the name of one in the catalogue, `TIER/STRENGTH` for one by agreement, or the path of a file: a
+    /// defense's, which ends with `.toml`, or one of machines as Maybenot writes them, which ends with `.machines`. That has a
+    /// machine in each line, behind `client` or `relay` and a space if only that end runs it.
     ///
     /// # Errors
     /// When it is none of them, or the file is wrong.
@@ -58,19 +60,26 @@ impl Defense {
             return Ok(Self::Ephemeral(tier, strength));
         }
         if text.ends_with(".toml") {
-            return Self::read(Path::new(text));
+            return Self::read(Path::new(text), |text| {
+                maybetun_machines::Defense::parse(text).map_err(|error| error.to_string())
+            });
+        }
+        if text.ends_with(".machines") {
+            return Self::read(Path::new(text), machines);
         }
         let found = maybetun_machines::find(text).ok_or_else(|| UnknownDefense::Name(text.to_owned()))?;
         Ok(Self::Named(Box::new(found.clone())))
     }
 
-    fn read(path: &Path) -> Result<Self, UnknownDefense> {
+    fn read(
+        path: &Path,
+        parse: impl Fn(&str) -> Result<maybetun_machines::Defense, String>,
+    ) -> Result<Self, UnknownDefense> {
         let wrong = |reason: String| UnknownDefense::File { path: path.to_owned(), reason };
         let mut text = String::new();
         let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
         read.map_err(|error| wrong(error.to_string()))?;
-        let defense = maybetun_machines::Defense::parse(&text).map_err(|error| wrong(error.to_string()))?;
-        Ok(Self::Named(Box::new(defense)))
+        Ok(Self::Named(Box::new(parse(&text).map_err(wrong)?)))
     }
 
     /// Returns its name in a table, which [`parse`](Self::parse) takes.
@@ -107,13 +116,35 @@ impl Defense {
     }
 }
 
+/// Reads machines, one in each line.
+fn machines(text: &str) -> Result<maybetun_machines::Defense, String> {
+    let mut sides = [Vec::new(), Vec::new()];
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let (ends, machine) = match line.trim().split_once(' ') {
+            None => (&[0, 1][..], line.trim()),
+            Some(("client", machine)) => (&[0][..], machine),
+            Some(("relay", machine)) => (&[1][..], machine),
+            Some((other, _)) => {
+                return Err(format!("line {}: {other:?}, expected client, relay, or a machine alone", number + 1));
+            }
+        };
+        let machine = machine.trim().to_owned();
+        Side::parse(&[&machine], Limits::default()).map_err(|error| format!("line {}: {error}", number + 1))?;
+        ends.iter().for_each(|end| sides[*end].push(machine.clone()));
+    }
+    let [client, relay] = sides.map(|machines| Side::parse(&machines, Limits::default()));
+    let side = |side: Result<Side, _>| side.map_err(|error: maybetun_machines::DefenseError| error.to_string());
+    maybetun_machines::Defense::from_machines("machines", side(client)?, side(relay)?)
+        .map_err(|error| error.to_string())
+}
+
 /// Why there is no such defense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownDefense {
     /// Nothing is called so.
     #[error(
         "no defense {0:?}: expected none, TIER/STRENGTH as in padding/medium, a name of `maybetun machines list`, or a file that \
-         ends with .toml"
+         ends with .toml or .machines"
     )]
     Name(String),
     /// A file cannot be read, or is wrong.
@@ -158,6 +189,27 @@ mod tests {
             assert!(Defense::parse(text).unwrap_err().to_string().starts_with(text));
         }
         assert!(Defense::parse("/nowhere/mine.toml").unwrap_err().to_string().starts_with("/nowhere/mine.toml: "));
+    }
+
+    #[test]
+    fn machines_are_read_as_maybenot_writes_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mine.machines");
+        let text = path.to_str().unwrap();
+        let front = maybetun_machines::find("front").unwrap();
+        let machine = front.client().texts().remove(0);
+        std::fs::write(&path, format!("{machine}\n\n  client {machine}\n")).unwrap();
+        let Defense::Named(defense) = Defense::parse(text).unwrap() else { panic!("it has machines") };
+        assert_eq!((defense.client().machines.len(), defense.relay().machines.len()), (2, 1));
+        for (wrong, expected) in [
+            (format!("{machine}\nserver {machine}"), "line 2: \"server\", expected client, relay"),
+            (format!("\n{}", &machine[..20]), "line 2: "),
+            ("02\n".to_owned(), "line 1: "),
+        ] {
+            std::fs::write(&path, wrong).unwrap();
+            let error = Defense::parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(text) && error.contains(expected), "{error}");
+        }
     }
 
     #[test]

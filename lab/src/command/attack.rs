@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use maybetun_lab::attack::{Accuracy, Features, Options, closed_world, learning_curve, shape};
+use maybetun_lab::report::VERSION;
 use maybetun_lab::trace::file;
+
+use super::results::Output;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Attack {
@@ -29,6 +32,10 @@ pub(super) struct Attack {
     #[arg(long)]
     confusion: bool,
 
+    /// Writes the results to this file, too, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
     /// What all draws come from.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -48,6 +55,7 @@ enum Kind {
 
 impl Attack {
     pub(super) fn run(&self) -> anyhow::Result<()> {
+        let json = self.json.as_deref().map(Output::open).transpose()?;
         let loads = file::read(&self.file).context("cannot read the traces")?;
         let features = match self.features {
             Kind::All | Kind::Shape => Features::All,
@@ -60,7 +68,8 @@ impl Attack {
             Kind::All | Kind::KFingerprinting | Kind::Matrix => closed_world(&loads, &options)?,
         };
         let mut text = format!("{} traces of {} labels\n{}\n", loads.len(), accuracy.labels.len(), line(&accuracy));
-        for point in learning_curve(&loads, &self.curve, &options)? {
+        let curve = learning_curve(&loads, &self.curve, &options)?;
+        for point in &curve {
             text += &format!("with {} of each label: {}\n", point.loads, line(&point.accuracy));
         }
         if self.confusion {
@@ -70,6 +79,10 @@ impl Attack {
                 let named: Vec<_> = named.map(|(label, count)| format!("{label} {count}")).collect();
                 text += &format!("{label}: {}\n", named.join(", "));
             }
+        }
+        if let Some(json) = json {
+            let results = serde_json::json!({"version": VERSION, "accuracy": accuracy, "curve": curve});
+            json.write(&format!("{results}\n"))?;
         }
         io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
     }

@@ -25,6 +25,10 @@ pub(super) struct Real {
     /// Clients at once, in networks of their own.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=500), help_heading = "Real time")]
     clients: u16,
+
+    /// A browser that loads the pages, in place of the lab's own: Chromium.
+    #[arg(long, value_name = "PATH", help_heading = "Real time")]
+    chromium: Option<PathBuf>,
 }
 
 /// The program that is measured.
@@ -51,7 +55,15 @@ impl Real {
     /// # Errors
     /// When its program is not there.
     pub(super) fn engine(&self) -> anyhow::Result<Engine> {
-        Ok(Engine::Real { program: self.program.path()?, clients: self.clients.into() })
+        let chromium = self
+            .chromium
+            .as_deref()
+            .map(|path| path.canonicalize().with_context(|| format!("--chromium {}: it is not there", path.display())));
+        Ok(Engine::Real {
+            program: self.program.path()?,
+            clients: self.clients.into(),
+            chromium: chromium.transpose()?,
+        })
     }
 }
 

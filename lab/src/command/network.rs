@@ -1,18 +1,27 @@
 //! The network that loads pass, and which loads.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::ensure;
 use maybetun_lab::attack;
 use maybetun_lab::study::{Engine, Options};
-use maybetun_lab::workload::{Access, RateChange};
+use maybetun_lab::workload::{Access, Plan, Protocol, RateChange};
 
 /// What is loaded, and through what.
 #[derive(Debug, clap::Args)]
 pub(super) struct Loads {
-    /// Sites.
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=1_000))]
-    sites: u32,
+    /// Sites; by default the files of --har if there are two or more, else 20.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000))]
+    sites: Option<u32>,
+
+    /// A page that a browser has exported (HAR), to load in place of a drawn one; may stand several times.
+    #[arg(long, value_name = "FILE")]
+    har: Vec<PathBuf>,
+
+    /// How requests share connections: h1, h2 or h3; without, as a page's file says, or h2.
+    #[arg(long, value_name = "PROTOCOL")]
+    protocol: Option<Protocol>,
 
     /// Visits of each site.
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -96,11 +105,15 @@ impl Loads {
     /// Returns the options of a study of them by an engine.
     ///
     /// # Errors
-    /// When there is no such network.
+    /// When there is no such network, or a page cannot be read.
     pub(super) fn options(&self, engine: Engine) -> anyhow::Result<Options> {
         let usual = Options::default();
+        let pages = self.har.iter().map(|path| Plan::read_har(path)).collect::<Result<Vec<_>, _>>()?;
+        let files = u32::try_from(pages.len()).unwrap_or(u32::MAX);
         Ok(Options {
-            sites: self.sites,
+            sites: self.sites.unwrap_or(if files < 2 { usual.sites } else { files }),
+            pages,
+            protocol: self.protocol,
             visits: self.visits,
             session: self.session,
             engine,

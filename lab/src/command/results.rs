@@ -25,7 +25,8 @@ pub(super) struct Results<'a> {
     html: Option<Output<'a>>,
 }
 
-struct Output<'a> {
+/// A file to write to.
+pub(super) struct Output<'a> {
     path: &'a Path,
     file: File,
 }
@@ -57,12 +58,20 @@ impl Results<'_> {
 }
 
 impl<'a> Output<'a> {
-    fn open(path: &'a Path) -> anyhow::Result<Self> {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn open(path: &'a Path) -> anyhow::Result<Self> {
         let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self { path, file })
     }
 
-    fn write(mut self, text: &str) -> anyhow::Result<()> {
+    /// Writes all that is in it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn write(mut self, text: &str) -> anyhow::Result<()> {
         self.file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", self.path.display()))
     }
 }

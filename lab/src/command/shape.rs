@@ -1,15 +1,18 @@
 //! `shape`: what the throughput tells of the user's activity.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use maybetun_lab::attack;
 use maybetun_lab::defense::Defense;
+use maybetun_lab::report::VERSION;
 use maybetun_lab::study::{ACTIVITIES, Options, activities};
 
 use super::engine::Time;
 use super::network::Network;
+use super::results::Output;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Shape {
@@ -25,6 +28,10 @@ pub(super) struct Shape {
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
 
+    /// Writes the results to this file, too, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
     /// What all draws come from.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -38,6 +45,7 @@ pub(super) struct Shape {
 
 impl Shape {
     pub(super) fn run(&self) -> anyhow::Result<()> {
+        let json = self.json.as_deref().map(Output::open).transpose()?;
         let usual = Options::default();
         let attack = attack::Options { seed: self.seed, ..usual.attack };
         let engine = self.time.engine()?;
@@ -51,6 +59,7 @@ impl Shape {
             "---|".repeat(ACTIVITIES.len())
         );
         let mut chance = 0.0;
+        let mut results = Vec::new();
         for defense in &self.defenses {
             let accuracy = activities(&options, defense, self.windows, Duration::from_secs(self.seconds))?;
             let _ = writeln!(io::stderr(), "{}: {:.1} %", defense.name(), 100.0 * accuracy.mean);
@@ -63,8 +72,13 @@ impl Shape {
             let (name, mean) = (defense.name(), 100.0 * accuracy.mean);
             text += &format!("| {name} | {mean:.1} % ({low:.1}–{high:.1}) | {} |\n", right.join(" | "));
             chance = accuracy.chance;
+            results.push(serde_json::json!({"defense": name, "accuracy": accuracy}));
         }
         text += &format!("| *random guess* | {:.1} % |{}\n", 100.0 * chance, " |".repeat(ACTIVITIES.len()));
+        if let Some(json) = json {
+            let results = serde_json::json!({"version": VERSION, "activities": ACTIVITIES, "outcomes": results});
+            json.write(&format!("{results}\n"))?;
+        }
         io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
     }
 }

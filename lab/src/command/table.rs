@@ -13,7 +13,8 @@ use super::results::Files;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Table {
-    /// The defenses: `none`, a name of `maybetun machines list`, TIER/STRENGTH of one by agreement, or a file (.toml); by default those of the
+    /// The defenses: `none`, a name of `maybetun machines list`, TIER/STRENGTH of one by agreement, or a file (.toml, or .machines with
+    /// one of Maybenot's in each line); by default those of the
     /// documents.
     #[arg(value_name = "DEFENSE", value_parser = Defense::parse)]
     defenses: Vec<Defense>,
@@ -28,13 +29,17 @@ pub(super) struct Table {
     #[arg(long)]
     curve: bool,
 
+    /// Has the observer of the throughput name what the user does, too, in so many windows of a minute of each activity: see `shape`.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    windows: u32,
+
     #[command(flatten)]
     files: Files,
 }
 
 impl Table {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let options = Options { curve: self.curve, ..self.loads.options(self.time.engine()?)? };
+        let options = Options { curve: self.curve, windows: self.windows, ..self.loads.options(self.time.engine()?)? };
         let folds = options.attack.folds;
         ensure!(
             options.visits as usize >= folds,

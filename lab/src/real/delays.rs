@@ -1,15 +1,15 @@
 //! How late a defense's actions are on the wire, and how late it hears of packets, in the form of Maybenot's simulator.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use enum_map::enum_map;
+use maybenot::Machine;
 use maybenot::action::Action;
 use maybenot::dist::{Dist, DistType};
 use maybenot::event::Event;
 use maybenot::state::{State, Trans};
-use maybenot::Machine;
+use maybetun_machines::{Limits, Side};
 use serde_json::{Map, Value, json};
 
 use super::{RealError, Run, session};
@@ -75,24 +75,17 @@ impl Delays {
 
 /// A defense whose client pads at once when it hears of a packet of the user's.
 fn answering() -> Result<Defense, RealError> {
-    let refused = |error: String| RealError::Defense(error);
+    let refused = RealError::Defense;
     let at_once = Dist { dist: DistType::Uniform { low: 0.0, high: 0.0 }, start: 0.0, max: 0.0 };
     let waiting = State::new(enum_map! { Event::NormalSent => vec![Trans(1, 1.0)], _ => vec![] });
     let mut padding = State::new(enum_map! { Event::PaddingSent => vec![Trans(0, 1.0)], _ => vec![] });
     padding.action = Some(Action::SendPadding { bypass: false, replace: false, timeout: at_once, limit: None });
     let machine = Machine::new(u64::MAX, 1.0, 0, 0.0, vec![waiting, padding]);
     let machine = machine.map_err(|error| refused(error.to_string()))?.serialize();
-    let side = |machines: &str| {
-        format!(
-            "machines = [{machines}]\n[{{}}.limits]\nmax_padding_frac = 0.0\nmax_blocking_frac = 0.0\nmax_actions_per_second = 100000.0\n"
-        )
-    };
-    let mut text = "name = \"answering\"\n".to_owned();
-    for (end, machines) in [("client", format!("\"{machine}\"")), ("relay", String::new())] {
-        let _ = write!(text, "[{end}]\n{}", side(&machines).replace("{}", end));
-    }
-    let defense = maybetun_machines::Defense::parse(&text).map_err(|error| refused(error.to_string()))?;
-    Ok(Defense::Named(Box::new(defense)))
+    let limits = Limits { max_actions_per_second: 100_000.0, ..Limits::default() };
+    let side = |machines: &[String]| Side::parse(machines, limits).map_err(|error| refused(error.to_string()));
+    let defense = maybetun_machines::Defense::from_machines("answering", side(&[machine])?, side(&[])?);
+    Ok(Defense::Named(Box::new(defense.map_err(|error| refused(error.to_string()))?)))
 }
 
 /// Returns when the client's packets passed.

@@ -4,14 +4,18 @@
 //! observer beside the client sees. In each namespace, what runs in virtual time on a stack without a clock, the browser and the server,
 //! runs on the kernel's sockets. Many [`session`]s may run at once, each with networks of its own; what is over takes all of it along.
 //!
+//! [`Session::browse`] has a browser that people use, Chromium, load the same page from a web server.
+//!
 //! It needs root, `/dev/net/tun`, and `setpriv` of util-linux.
 
+mod chromium;
 mod daemon;
 mod delays;
 mod host;
 mod server;
 mod session;
 mod sockets;
+mod web;
 mod wire;
 
 use std::io;
@@ -19,6 +23,7 @@ use std::path::PathBuf;
 
 pub use delays::Delays;
 pub use session::{Run, Session, session};
+pub use web::is_page;
 
 use crate::namespace::NamespaceError;
 

@@ -11,18 +11,13 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::host;
 use super::sockets::KernelSockets;
-use crate::workload::{Lateness, Server};
+use crate::workload::Server;
 
 /// How long the thread waits when there is nothing to do.
 const LONG: Duration = Duration::from_secs(3_600);
 
-/// What the thread is asked for.
-enum Order {
-    /// How late the datagrams of streams came.
-    Late(Sender<Vec<Duration>>),
-    /// To forget streams.
-    Forget,
-}
+/// What the thread is asked to do.
+type Order = Box<dyn FnOnce(&mut Server) + Send>;
 
 /// A server that runs. Dropping it ends it.
 #[derive(Debug)]
@@ -46,22 +41,16 @@ impl Serving {
         Ok(Self { orders: Some(orders), woken, thread: Some(thread) })
     }
 
-    /// Returns how much later the datagrams of streams came than the quickest of theirs.
-    pub(super) fn late(&self) -> Vec<Duration> {
+    /// Has something happen to the server, and returns what came of it; nothing if it has ended.
+    pub(super) fn ask<T: Send + 'static>(&self, act: impl FnOnce(&mut Server) -> T + Send + 'static) -> Option<T> {
         let (answer, answered) = channel();
-        self.ask(Order::Late(answer));
-        // Of one that has ended, nothing is known.
-        answered.recv().unwrap_or_default()
-    }
-
-    /// Has it forget the streams that it has had.
-    pub(super) fn forget_streams(&self) {
-        self.ask(Order::Forget);
-    }
-
-    fn ask(&self, order: Order) {
-        let _ = self.orders.as_ref().map(|orders| orders.send(order));
+        let order: Order = Box::new(move |server| {
+            // Who asked waits for it.
+            let _ = answer.send(act(server));
+        });
+        self.orders.as_ref()?.send(order).ok()?;
         self.wake();
+        answered.recv().ok()
     }
 
     fn wake(&self) {
@@ -82,11 +71,7 @@ fn serve(mut server: Server, mut sockets: KernelSockets, asked: &Receiver<Order>
     loop {
         host::act(&mut server, &mut sockets);
         match asked.try_recv() {
-            Ok(Order::Late(answer)) => {
-                // Who asked waits for it.
-                let _ = answer.send(server.received().flat_map(Lateness::times).collect());
-            }
-            Ok(Order::Forget) => server.forget_streams(),
+            Ok(order) => order(&mut server),
             Err(TryRecvError::Disconnected) => return Ok(()),
             Err(TryRecvError::Empty) => {
                 host::wait(&server, &mut sockets, Instant::now() + LONG, Some(woken.as_fd()))?;

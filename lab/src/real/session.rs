@@ -16,15 +16,18 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::RealError;
+use super::chromium::Chromium;
 use super::daemon::{Config, Daemon, PORT};
 use super::host;
 use super::server::Serving;
 use super::sockets::KernelSockets;
+use super::web::Web;
 use super::wire::{Plug, Wire};
 use crate::defense::Defense;
 use crate::namespace::{Kept, apart};
 use crate::tunnels::{inner_client, inner_relay};
-use crate::workload::{Access, Browser, Effort, Load, Plan, Server};
+use crate::virtual_network::Passed;
+use crate::workload::{Access, Browser, Effort, Lateness, Load, Plan, Server};
 
 /// MTU of the tunnel in bytes.
 const MTU: usize = 1_420;
@@ -76,6 +79,7 @@ pub struct Session<'a> {
     wire: Wire,
     /// When the wire's time began.
     start: Instant,
+    networks: Networks,
     _relay_network: Kept,
     _directory: TempDir,
 }
@@ -135,6 +139,7 @@ impl<'a> Session<'a> {
             _relay: relay,
             wire,
             start,
+            networks,
             _relay_network: relay_network,
             _directory: directory,
         })
@@ -148,9 +153,7 @@ impl<'a> Session<'a> {
         self.loads += 1;
         let run = self.run;
         let mut browser = Browser::new(plan, inner_relay(), run.seed ^ self.loads << 32);
-        let before = (self.client.wakeups()?, self.client.cpu()?);
-        drop(self.wire.take_passed());
-        let start = Instant::now();
+        let (start, before) = (self.begin()?, self.effort()?);
         let until = start + run.longest;
         let is_missing = |browser: &Browser| browser.time().is_none();
         if let Some((after, links)) = run.access.changed_links() {
@@ -162,18 +165,63 @@ impl<'a> Session<'a> {
         self.act(&mut browser, until, is_missing)?;
         self.act(&mut browser, Instant::now() + run.after, |_| true)?;
         let lasted = start.elapsed();
+        let effort = self.effort()?.since(before);
+        let load = Load::new(self.trace(start)?, Some(&browser), self.late(), lasted, effort, self.protection);
+        browser.leave();
+        self.act(&mut browser, Instant::now() + PATIENCE, |browser| !browser.has_left())?;
+        self.settle();
+        Ok(load)
+    }
 
-        let mut trace = self.wire.take_passed();
+    /// Has Chromium load a plan as a page: over HTTP/1.1 if the plan says so, else over HTTP/2. The time is the page's own, from its
+    /// navigation on; the trace begins when the browser is started. What the browser was when it had nothing to do is gone after it.
+    ///
+    /// # Errors
+    /// When the plan is no page, or the browser or a program of the tunnel cannot be had.
+    pub fn browse(&mut self, chromium: &Path, plan: Plan) -> Result<Load, RealError> {
+        let address = v4(inner_relay());
+        let web = self.networks.at_relay(|| Web::start(plan, address).map_err(RealError::System))?;
+        let (start, before) = (self.begin()?, self.effort()?);
+        let browser = Chromium::start(chromium, &web.url, &address.to_string())?;
+        let time = web.wait(start + self.run.longest);
+        thread::sleep(self.run.after);
+        let lasted = start.elapsed();
+        let effort = self.effort()?.since(before);
+        let trace = self.trace(start)?;
+        drop((browser, web));
+        self.settle();
+        // It takes a while until a browser asks for something.
+        let first = trace.first().map_or(Duration::ZERO, |passed| passed.at);
+        let trace = trace.into_iter().map(|passed| Passed { at: passed.at - first, ..passed }).collect();
+        let load = Load::new(trace, None, Vec::new(), lasted - first, effort, self.protection);
+        Ok(Load { time, ..load })
+    }
+
+    /// Begins a trace.
+    fn begin(&self) -> Result<Instant, RealError> {
+        drop(self.wire.take_passed());
+        if self.wire.is_broken() { Err(RealError::WireBroke) } else { Ok(Instant::now()) }
+    }
+
+    /// Returns what has passed since then, with times since then.
+    fn trace(&self, start: Instant) -> Result<Vec<Passed>, RealError> {
         let since = start - self.start;
+        let mut trace = self.wire.take_passed();
         trace.retain_mut(|passed| {
             let is_of_load = passed.at >= since;
             passed.at = passed.at.saturating_sub(since);
             is_of_load
         });
-        let effort = Effort { wakeups: self.client.wakeups()? - before.0, cpu: Some(self.client.cpu()? - before.1) };
-        let load = Load::new(trace, Some(&browser), self.server.late(), lasted, effort, self.protection);
-        self.leave(browser)?;
-        if self.wire.is_broken() { Err(RealError::WireBroke) } else { Ok(load) }
+        if self.wire.is_broken() { Err(RealError::WireBroke) } else { Ok(trace) }
+    }
+
+    /// Returns what the client's tunnel has cost.
+    fn effort(&self) -> Result<Effort, RealError> {
+        Ok(Effort { wakeups: self.client.wakeups()?, cpu: Some(self.client.cpu()?) })
+    }
+
+    fn late(&self) -> Vec<Duration> {
+        self.server.ask(|server| server.received().flat_map(Lateness::times).collect()).unwrap_or_default()
     }
 
     fn act(
@@ -185,14 +233,11 @@ impl<'a> Session<'a> {
         host::run(browser, &mut self.sockets, until, goes_on).map_err(RealError::System)
     }
 
-    /// Ends the connections, and waits until that is over.
-    fn leave(&mut self, mut browser: Browser) -> Result<(), RealError> {
-        browser.leave();
-        self.act(&mut browser, Instant::now() + PATIENCE, |browser| !browser.has_left())?;
+    /// Waits until connections that were ended have ended, and has the network as it was.
+    fn settle(&self) {
         thread::sleep(SETTLED + self.run.access.round_trip * 2);
-        self.server.forget_streams();
+        self.server.ask(Server::forget_streams);
         self.wire.set(self.run.access.links());
-        Ok(())
     }
 }
 

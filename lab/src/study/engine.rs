@@ -21,6 +21,8 @@ pub enum Engine {
         program: std::path::PathBuf,
         /// How many clients there are at once.
         clients: usize,
+        /// What loads pages; without, the lab's own browser does, and all that is no page.
+        chromium: Option<std::path::PathBuf>,
     },
 }
 
@@ -66,11 +68,16 @@ impl Engine {
                 work(number, &mut |plan| Ok(session.load(plan)))
             }),
             #[cfg(feature = "real")]
-            Self::Real { program, clients } => crate::all_cores::on_threads(*clients, count, |number| {
+            Self::Real { program, clients, chromium } => crate::all_cores::on_threads(*clients, count, |number| {
                 let Through { access, defense, seed, longest, after } = through(number);
                 let seed = seed_of(seed, number);
                 let run = crate::real::Run { program, access, defense, seed, longest, after };
-                crate::real::session(&run, |session| Ok(work(number, &mut |plan| Ok(session.load(plan)?))))?
+                crate::real::session(&run, |session| {
+                    Ok(work(number, &mut |plan| match chromium {
+                        Some(chromium) if crate::real::is_page(&plan) => Ok(session.browse(chromium, plan)?),
+                        _ => Ok(session.load(plan)?),
+                    }))
+                })?
             }),
         };
         done.into_iter().collect()

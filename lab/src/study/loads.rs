@@ -50,7 +50,16 @@ pub(super) fn observed(load: &Load) -> Result<Trace, TraceError> {
 
 /// Draws the sites.
 pub(super) fn sites(options: &Options) -> Vec<Site> {
-    (0..options.sites).map(|site| Site::generate(options.seed.wrapping_add(site.into()))).collect()
+    let site = |number: u32| {
+        let seed = options.seed.wrapping_add(number.into());
+        let page = options.pages.get(number as usize);
+        let site = page.map_or_else(|| Site::generate(seed), |page| Site::of(page, seed));
+        match options.protocol {
+            Some(protocol) => site.over(protocol),
+            None => site,
+        }
+    };
+    (0..options.sites).map(site).collect()
 }
 
 /// Loads each site so often, in the order of sites and visits. Who loads several in a session, loads them in a random order.

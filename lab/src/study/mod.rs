@@ -19,7 +19,7 @@ use crate::attack::{self, Accuracy, AttackError, Point, closed_world, learning_c
 use crate::defense::Defense;
 use crate::report::{Costs, Example, Outcome, Report, Times};
 use crate::trace::{Labelled, Trace, TraceError};
-use crate::workload::{Access, Load, Site};
+use crate::workload::{Access, Load, Plan, Protocol, Site};
 pub use activities::{ACTIVITIES, activities};
 pub use engine::Engine;
 use loads::Visit;
@@ -30,6 +30,12 @@ pub use validation::{Measured, Validation, validate};
 pub struct Options {
     /// Sites, at least 2.
     pub sites: u32,
+    /// Pages to load in place of drawn ones: the first so many as there are sites. Further sites are drawn.
+    pub pages: Vec<Plan>,
+    /// How requests share connections; without, as each page has it.
+    pub protocol: Option<Protocol>,
+    /// Windows of a minute of each activity in which the observer of the throughput names it; 0 is not at all.
+    pub windows: u32,
     /// Visits of each.
     pub visits: u32,
     /// Visits of each on the network where the link is full.
@@ -61,6 +67,9 @@ impl Default for Options {
             Access { down: 5_000_000, up: 1_000_000, round_trip: Duration::from_millis(60), ..Access::default() };
         Self {
             sites: 20,
+            pages: Vec::new(),
+            protocol: None,
+            windows: 0,
             visits: 60,
             bottleneck_visits: 5,
             engine: Engine::Virtual,
@@ -110,6 +119,8 @@ pub struct Row {
     pub accuracy: Accuracy,
     /// The same with fewer loads, if that was asked for.
     pub curve: Vec<Point>,
+    /// How often the observer of the throughput names the activity, if that was asked for.
+    pub activity: Option<Accuracy>,
     /// What it costs. Loads that have not ended after ten minutes are unfinished; the download is of the first ten seconds, the
     /// mean over ten runs.
     pub costs: Costs,
@@ -126,7 +137,7 @@ impl Study {
             defense: row.defense.clone(),
             accuracy: row.accuracy.clone(),
             curve: row.curve.clone(),
-            activity: None,
+            activity: row.activity.clone(),
             overhead: base.map_or(0.0, |base| total(row) / total(base) - 1.0),
             upload_ratio: row.costs.up_bytes / row.costs.down_bytes,
             load_seconds: row.costs.times.median.zip(row.costs.times.p95).map(|(median, p95)| [median, p95]),
@@ -204,6 +215,7 @@ fn row_of(options: &Options, sites: &[Site], defense: &Defense) -> Result<Row, S
         defense: defense.name(),
         curve: if options.curve { curve(options, &labelled, &accuracy)? } else { Vec::new() },
         accuracy,
+        activity: activity(options, defense)?,
         costs: Costs {
             up_bytes: mean(|load| load.up as f64),
             down_bytes: mean(|load| load.down as f64),
@@ -215,6 +227,12 @@ fn row_of(options: &Options, sites: &[Site], defense: &Defense) -> Result<Row, S
         },
         example: labelled.into_iter().next().map(|load| load.trace).unwrap_or_default(),
     })
+}
+
+/// Has the observer of the throughput name what the user does, if that was asked for.
+fn activity(options: &Options, defense: &Defense) -> Result<Option<Accuracy>, StudyError> {
+    let windows = options.windows;
+    (windows > 0).then(|| activities(options, defense, windows, Duration::from_secs(60))).transpose()
 }
 
 /// Tells how well he does with an eighth of the loads, a quarter, a half, and with all that a fold leaves.

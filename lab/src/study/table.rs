@@ -10,9 +10,9 @@ impl fmt::Display for Study {
         let Self { sites, visits, seed, engine, rows } = self;
         writeln!(f, "{sites} sites, {visits} visits each, seed {seed}, {engine}.\n")?;
         f.write_str(
-            "| defense | accuracy (95 %) | bytes | upload | up : down | load time, median | p95 | full link | bulk | call beside it, median, p95 | wakeups/s | CPU |\n",
+            "| defense | accuracy (95 %) | bytes | upload | up : down | load time, median | p95 | full link | bulk | call beside it, median, p95 | wakeups/s | CPU | activity named |\n",
         )?;
-        f.write_str("|---|---|---|---|---|---|---|---|---|---|---|---|\n")?;
+        f.write_str("|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")?;
         let base = rows.iter().find(|row| row.defense == "none");
         for row in rows {
             let [low, high] = row.accuracy.interval;
@@ -27,7 +27,7 @@ impl fmt::Display for Study {
             let note = if unfinished == 0 { String::new() } else { format!(" ({unfinished} unfinished)") };
             writeln!(
                 f,
-                "| {}{note} | {:.1} % ({:.1}–{:.1}) | {:.2} MB{} | {:.0} kB{} | {:.3} | {} | {} | {} | {:.1} Mbit/s | {:.0}, {:.0} ms | {:.0} | {} |",
+                "| {}{note} | {:.1} % ({:.1}–{:.1}) | {:.2} MB{} | {:.0} kB{} | {:.3} | {} | {} | {} | {:.1} Mbit/s | {:.0}, {:.0} ms | {:.0} | {} | {} |",
                 row.defense,
                 100.0 * row.accuracy.mean,
                 100.0 * low,
@@ -45,10 +45,11 @@ impl fmt::Display for Study {
                 1e3 * row.costs.bulk.call[1],
                 row.costs.wakeups,
                 row.costs.cpu.map_or_else(String::new, |cpu| format!("{:.2} %", 100.0 * cpu)),
+                row.activity.as_ref().map_or_else(String::new, |activity| format!("{:.1} %", 100.0 * activity.mean)),
             )?;
         }
         if let Some(row) = rows.first() {
-            writeln!(f, "| *random guess* | {:.1} % | | | | | | | | | | |", 100.0 * row.accuracy.chance)?;
+            writeln!(f, "| *random guess* | {:.1} % | | | | | | | | | | | |", 100.0 * row.accuracy.chance)?;
         }
         if rows.iter().any(|row| !row.curve.is_empty()) {
             f.write_str("\nWith fewer loads of each site to learn from:\n\n")?;

@@ -75,6 +75,15 @@ pub struct Effort {
     pub cpu: Option<Duration>,
 }
 
+impl Effort {
+    /// Returns what it has cost since it had cost `before`.
+    #[cfg(feature = "real")]
+    pub(crate) fn since(self, before: Self) -> Self {
+        let cpu = self.cpu.zip(before.cpu).map(|(now, before)| now.saturating_sub(before));
+        Self { wakeups: self.wakeups.saturating_sub(before.wakeups), cpu }
+    }
+}
+
 impl Load {
     /// Returns what came of a plan, of which a trace and a browser are left; `late_up` is what the server noted.
     pub(crate) fn new(

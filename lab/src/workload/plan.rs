@@ -114,7 +114,7 @@ pub struct Plan {
 
 impl Plan {
     /// The longest time in a plan.
-    const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+    pub(super) const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
     /// Returns a plan of requests and streams.
     ///

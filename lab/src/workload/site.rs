@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::draws::{Draws, at};
-use super::{Plan, Request};
+use super::{MAX_BYTES, Plan, Protocol, Request};
 
 /// Requests of a page: quantiles 0, 5, …, 100 %, of pages of the HTTP Archive, as EcoIndex has them
 /// (github.com/cnumr/ecoindex_reference, `ecoindex_reference.json`; median 78). The least is 2 here and the last, 3,920, is cut at 400.
@@ -75,6 +75,7 @@ pub struct Site {
     seed: u64,
     versions: usize,
     objects: Vec<Template>,
+    protocol: Protocol,
 }
 
 impl Site {
@@ -97,7 +98,22 @@ impl Site {
             objects.push(object(kind, size, vec![after], origin, &mut draws));
         }
         let objects = objects.into_iter().map(|(_, template)| template).collect();
-        Self { seed, versions, objects }
+        Self { seed, versions, objects, protocol: Protocol::default() }
+    }
+
+    /// Returns a site whose page is a plan's requests, as that of a page that a browser has exported: the same objects at each visit, but
+    /// for a few per cent of the first, some bytes of requests, and how busy server and browser are.
+    pub fn of(page: &Plan, seed: u64) -> Self {
+        let change = |number| if number == 0 { Change::Slightly } else { Change::Never };
+        let template =
+            |(number, request): (usize, &Request)| Template { change: change(number), request: request.clone() };
+        let objects = page.requests().iter().enumerate().map(template).collect();
+        Self { seed, versions: 1, objects, protocol: page.protocol() }
+    }
+
+    /// Returns the same over another protocol.
+    pub fn over(self, protocol: Protocol) -> Self {
+        Self { protocol, ..self }
     }
 
     /// Returns the page as it is at a visit: the same for the same number.
@@ -131,15 +147,22 @@ impl Site {
                 Change::News => at(&[0.25, 0.5, 0.8, 1.25, 2.0, 4.0], size),
                 Change::Advert => at(&SPREAD, size),
             };
-            let down = (f64::from(request.down) * factor) as u32;
+            let down = ((f64::from(request.down) * factor) as u32).min(MAX_BYTES);
             // Cookies and paths differ by some bytes.
-            let up = request.up + (up * 8.0) as u32;
-            let (delay, think) = (request.delay.mul_f64(browser), request.think.mul_f64(server));
+            let up = (request.up + (up * 8.0) as u32).min(MAX_BYTES);
+            let [delay, think] =
+                [(request.delay, browser), (request.think, server)].map(|(time, factor)| longest(time.mul_f64(factor)));
             places.push(requests.len());
             requests.push(Request { after, down, up, delay, think, ..request.clone() });
         }
-        Plan::new(requests, Vec::new()).expect("what is drawn is within what a plan may be")
+        let plan = Plan::new(requests, Vec::new()).expect("what is drawn is within what a plan may be");
+        plan.over(self.protocol)
     }
+}
+
+/// Returns a time, or the longest that a plan takes.
+fn longest(time: Duration) -> Duration {
+    time.min(Plan::LONGEST)
 }
 
 /// Draws kinds and sizes of a page's objects, so that they have so many bytes in all. Styles come first, then scripts, as they name others.

@@ -1,0 +1,58 @@
+//! A browser that people use.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::os::unix::process::CommandExt as _;
+use tempfile::TempDir;
+
+use super::RealError;
+
+/// What it is told: to show nothing, to ask nobody about anything, and to take the lab's names and certificates.
+const FLAGS: [&str; 13] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-extensions",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-features=OptimizationHints,MediaRouter,Translate",
+    "--remote-debugging-port=0",
+    "--ignore-certificate-errors",
+];
+
+/// A browser that loads a page. Dropping it ends it, with all of its processes.
+pub(super) struct Chromium {
+    child: Child,
+    _profile: TempDir,
+}
+
+impl Chromium {
+    /// Starts one, without anything that it remembers, in the network namespace of this thread. All names are `address`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(super) fn start(program: &Path, url: &str, address: &str) -> Result<Self, RealError> {
+        let profile = TempDir::with_prefix("maybetun-lab-").map_err(RealError::System)?;
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(FLAGS);
+        command.arg(format!("--host-resolver-rules=MAP * {address}"));
+        command.arg(format!("--user-data-dir={}", profile.path().display())).arg(url);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let child = command.spawn().map_err(|source| RealError::Start { program: program.to_owned(), source })?;
+        Ok(Self { child, _profile: profile })
+    }
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
+        let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
