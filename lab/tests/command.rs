@@ -53,6 +53,13 @@ fn what_no_network_is_and_what_is_too_little_is_told() {
         (&["table", "--change", "2:5"], 2, "expected SECONDS:DOWN:UP"),
         (&["table", "--visits", "9"], 1, "--visits 9: expected at least 10"),
         (&["table", "--sites", "1"], 2, "--sites"),
+        (&["table", "--protocol", "h9"], 2, "--protocol"),
+        (&["table", "--har", "nosuch.har"], 1, "nosuch.har: "),
+        (&["table", "nosuch.machines"], 2, "nosuch.machines: "),
+        (&["table", "--real", "--maybetun", "nosuch"], 1, "--maybetun nosuch: build it"),
+        (&["validate", "--maybetun", "/bin/false", "--chromium", "nosuch"], 1, "--chromium nosuch: it is not there"),
+        (&["delays", "--maybetun", "nosuch"], 1, "--maybetun nosuch: build it"),
+        (&["shape", "--json", "/nowhere/a.json"], 1, "/nowhere/a.json"),
     ] {
         let said = refused(arguments, at, code);
         assert!(said.contains(expected), "{arguments:?}: {said}");
@@ -62,7 +69,7 @@ fn what_no_network_is_and_what_is_too_little_is_told() {
 #[test]
 fn each_subcommand_has_one_screen_of_help() {
     let directory = tempfile::tempdir().unwrap();
-    for subcommand in ["table", "shape", "traces", "attack", "convert"] {
+    for subcommand in ["table", "validate", "delays", "shape", "traces", "attack", "convert"] {
         let help = lab(&[subcommand, "-h"], directory.path());
         let lines = String::from_utf8(help.stdout).unwrap().lines().count();
         assert!(help.status.success() && lines <= 48, "{subcommand}: {lines} lines");
@@ -82,7 +89,35 @@ fn a_set_goes_from_one_program_to_another() {
         let done = lab(&line.split(' ').collect::<Vec<_>>(), at);
         assert!(done.status.success(), "{line}: {done:?}");
     }
-    let attack = lab(&["attack", "a.npz", "--folds", "2", "--features", "shape", "--confusion"], at);
+    let attack =
+        lab(&["attack", "a.npz", "--folds", "2", "--features", "shape", "--confusion", "--json", "a.json"], at);
     let said = String::from_utf8(attack.stdout).unwrap();
     assert!(said.starts_with("8 traces of 2 labels\n") && said.contains("a guess 50.0 %"), "{said}");
+    let json = fs::read_to_string(at.join("a.json")).unwrap();
+    assert!(json.starts_with('{') && json.contains("\"chance\":0.5") && json.contains("\"version\":1"), "{json}");
+}
+
+#[test]
+fn pages_that_a_browser_has_exported_are_loaded_in_place_of_drawn_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    for (name, size) in [("small.har", 1_000), ("large.har", 300_000)] {
+        let entry = format!(
+            r#"{{"startedDateTime":"2026-11-27T10:00:00.000Z","time":50,"request":{{"url":"https://a.test/","headersSize":300,"bodySize":0}},
+            "response":{{"status":200,"httpVersion":"h2","headersSize":200,"bodySize":{size}}},"timings":{{}}}}"#
+        );
+        fs::write(at.join(name), format!(r#"{{"log":{{"entries":[{entry}]}}}}"#)).unwrap();
+    }
+    let line = "traces none a.csv --har small.har --har large.har --visits 2 --reading 0 --protocol h3";
+    let done = lab(&line.split(' ').collect::<Vec<_>>(), at);
+    assert!(done.status.success(), "{done:?}");
+    let traces = fs::read_to_string(at.join("a.csv")).unwrap();
+    let down = |label: &str| {
+        let lines = traces.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let sizes = lines.filter(|fields| fields[1] == label && fields[5] == "down").map(|fields| fields[6].to_owned());
+        sizes.map(|size| size.parse::<u64>().unwrap()).sum::<u64>()
+    };
+    assert!((2_000..60_000).contains(&down("0")), "{}", down("0"));
+    assert!((600_000..750_000).contains(&down("1")), "{}", down("1"));
+    assert_eq!(traces.lines().last().unwrap().split(',').nth(1), Some("1"), "two sites");
 }
