@@ -10,6 +10,10 @@ use crate::plot::{
 /// Room for names at the right end, in units of the plot.
 const NAMES: f64 = 120.0;
 
+/// Height of a name, and about how wide one of its letters is, in units of the plot.
+const LINE: f64 = 12.0;
+const LETTER: f64 = 6.2;
+
 /// Colours of lines, as classes of the page's style.
 const COLOURS: [&str; 3] = ["up", "down", "key"];
 
@@ -29,6 +33,7 @@ pub(super) fn frontier(outcomes: &[Outcome]) -> String {
         let _ = if path.is_empty() { write!(path, "M{x:.1} {y:.1}") } else { write!(path, "H{x:.1}V{y:.1}") };
     }
     let _ = write!(svg, "<path class=\"line frontier\" d=\"{path}\"/>");
+    let mut names = Vec::new();
     for outcome in outcomes.iter().filter(|outcome| outcome.overhead.is_finite()) {
         let (x, y) = (across.at(percent(outcome)), up.at(100.0 * outcome.accuracy.mean));
         let [low, high] = outcome.accuracy.interval.map(|end| up.at(100.0 * end.clamp(0.0, 1.0)));
@@ -36,13 +41,13 @@ pub(super) fn frontier(outcomes: &[Outcome]) -> String {
         let _ = write!(
             svg,
             "<path class=\"stroke up\" d=\"M{x:.1} {low:.1}V{high:.1}\"/><circle class=\"bar up\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\">\
-             <title>{name}: {:.1} % for {:.0} % more bytes</title></circle><text x=\"{:.1}\" y=\"{:.1}\">{name}</text>",
+             <title>{name}: {:.1} % for {:.0} % more bytes</title></circle>",
             100.0 * outcome.accuracy.mean,
             percent(outcome),
-            x + 8.0,
-            y + 4.0,
         );
+        names.push((x + 8.0, y + 4.0, &outcome.defense));
     }
+    write_names(&mut svg, names);
     axis_line(&mut svg, BOTTOM);
     close(svg, "accuracy, %")
 }
@@ -56,6 +61,7 @@ pub(super) fn curves(outcomes: &[Outcome]) -> String {
     column_axis(&mut svg, &across, &ticks(most, 10), "loads of each site to learn from");
     chance(&mut svg, outcomes, &up);
     let with_curve = outcomes.iter().filter(|outcome| !outcome.curve.is_empty());
+    let mut names = Vec::new();
     for (outcome, colour) in with_curve.zip(COLOURS.into_iter().cycle()) {
         let mut path = String::new();
         let mut end = (LEFT, BOTTOM);
@@ -63,13 +69,30 @@ pub(super) fn curves(outcomes: &[Outcome]) -> String {
             end = (across.at(point.loads as f64), up.at(100.0 * point.accuracy.mean));
             let _ = write!(path, "{}{:.1} {:.1}", if path.is_empty() { 'M' } else { 'L' }, end.0, end.1);
         }
-        let (x, y) = (end.0 + 8.0, end.1 + 4.0);
-        let name = escape(&outcome.defense);
-        let _ =
-            write!(svg, "<path class=\"line {colour}\" d=\"{path}\"/><text x=\"{x:.1}\" y=\"{y:.1}\">{name}</text>");
+        let _ = write!(svg, "<path class=\"line {colour}\" d=\"{path}\"/>");
+        names.push((end.0 + 8.0, end.1 + 4.0, &outcome.defense));
     }
+    write_names(&mut svg, names);
     axis_line(&mut svg, BOTTOM);
     close(svg, "accuracy, %")
+}
+
+/// Writes names at their places, the highest first: one that would lie on another is put below it.
+fn write_names(svg: &mut String, mut names: Vec<(f64, f64, &String)>) {
+    names.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let mut placed: Vec<(f64, f64, f64)> = Vec::new();
+    for (x, mut y, name) in names {
+        let end = x + LETTER * name.chars().count() as f64;
+        for (from, to, of_other) in &placed {
+            // The others are in order: whoever is passed stays above.
+            if x < *to && *from < end && (y - of_other).abs() < LINE {
+                y = of_other + LINE;
+            }
+        }
+        placed.push((x, end, y));
+        placed.sort_by(|a, b| a.2.total_cmp(&b.2));
+        let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escape(name));
+    }
 }
 
 /// The throughput of a load in both directions.
@@ -138,6 +161,17 @@ mod tests {
         let names: Vec<_> = on_frontier(&outcomes).into_iter().map(|outcome| &outcome.defense[..]).collect();
         assert_eq!(names, ["none", "<front>", "tamaraw"]);
         assert_eq!(frontier(&outcomes).matches("<circle").count(), 4);
+    }
+
+    #[test]
+    fn no_name_lies_on_another() {
+        let names = ["one", "another", "third", "apart"].map(str::to_owned);
+        let places = [(10.0, 50.0), (20.0, 50.0), (10.0, 55.0), (300.0, 50.0)];
+        let mut svg = String::new();
+        write_names(&mut svg, places.iter().zip(&names).map(|((x, y), name)| (*x, *y, name)).collect());
+        let heights: Vec<f64> =
+            svg.split("y=\"").skip(1).map(|rest| rest.split('"').next().unwrap().parse().unwrap()).collect();
+        assert_eq!(heights, [50.0, 62.0, 50.0, 74.0]);
     }
 
     #[test]
