@@ -29,7 +29,7 @@
 //! | variance of round trips | RFC 6298's | the largest deviation of a round trip |
 //! | wait behind a gap | a millisecond | or 5 % of the round trip, if that is less |
 //! | acknowledgement of a single segment | after 40 ms | after 40 to 200 ms, by what came before |
-//! | offloads | none: each packet is sent and acknowledged by itself | one acknowledgement for several with receive offload |
+//! | offloads | none: each packet is sent by itself; what has arrived when the host comes to it ([`Settings::wakeup`]) is acknowledged once | what arrives together is joined, and acknowledged once |
 //! | receive window | grows at once | by each segment, and less if the segments are small |
 //! | late packets are told by | time stamps | also by duplicates, and F-RTO |
 //! | window after a lost SYN | ten segments | one |

@@ -39,6 +39,9 @@ pub struct Settings {
     pub nagle: bool,
     /// The most connections at once, those that end counted. Each has both buffers.
     pub max_connections: usize,
+    /// How long it takes until the host is at what has arrived: drawn each time, this long on average, up to five times as long now and then.
+    /// What arrives meanwhile is taken with it, and acknowledged once. 0 is at once.
+    pub wakeup: Duration,
 }
 
 impl Default for Settings {
@@ -52,6 +55,7 @@ impl Default for Settings {
             congestion: Congestion::Cubic,
             nagle: false,
             max_connections: 64,
+            wakeup: Duration::ZERO,
         }
     }
 }
@@ -199,6 +203,12 @@ impl Stack {
 
     /// Takes in what has arrived, and makes the packets that leave.
     pub(super) fn poll(&mut self, now: Instant, out: &mut Outbox) {
+        self.take_in(now, out);
+        self.linux.flush(now);
+    }
+
+    /// Takes in what has arrived: what comes of it waits for [`poll`](Self::poll).
+    pub(super) fn take_in(&mut self, now: Instant, out: &mut Outbox) {
         let time = self.time(now);
         self.packets.refill(|| out.buffer());
         self.interface.poll(time, &mut self.packets, &mut self.sockets);
@@ -206,7 +216,6 @@ impl Stack {
         if self.linux.take_is_less() {
             self.forget();
         }
-        self.linux.flush(now);
         if let Some((port, connection)) = self.listener
             && !matches!(self.socket(connection).state(), tcp::State::Listen)
         {

@@ -240,3 +240,24 @@ proptest! {
         network.run_for(Duration::from_secs(5));
     }
 }
+
+#[test]
+fn who_comes_to_it_later_takes_all_that_has_arrived_and_acknowledges_once() {
+    let link = Link { rate: Some(12_500_000), ..link(10 * MS) };
+    let run = |wakeup, seed| {
+        let settings = Settings { wakeup, ..Settings::default() };
+        let (mut network, client, server) = hosts(seed, &link, &settings, Sender::client(1, 2_000_000));
+        network.run_for(Duration::from_secs(10));
+        let application = &network.host(server).application;
+        assert_eq!((application.received, application.ended), (2_000_000, 1));
+        let passed = &network.tap.passed;
+        let acknowledgements = passed.iter().filter(|passed| passed.from == server).count();
+        let end = passed.iter().rfind(|passed| passed.from == client).unwrap().at;
+        (acknowledgements, end, passed.clone())
+    };
+    let [at_once, soon, late] = [Duration::ZERO, MS / 5, MS].map(|wakeup| run(wakeup, 1));
+    assert!(at_once.0 > soon.0 && soon.0 > late.0 && late.0 > 50, "{} {} {}", at_once.0, soon.0, late.0);
+    assert!(at_once.1 < late.1 && late.1 < at_once.1 * 2);
+    assert_eq!(run(MS, 1).2, late.2);
+    assert_ne!(run(MS, 2).2, late.2);
+}

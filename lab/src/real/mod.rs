@@ -31,8 +31,13 @@ use crate::namespace::NamespaceError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RealError {
+    /// This user is not the one who may.
+    #[error(
+        "loads in real time need root: they make network namespaces and TUN devices, and the program keeps its files in /run"
+    )]
+    NotRoot,
     /// There is no network namespace.
-    #[error("{0}")]
+    #[error(transparent)]
     Namespace(#[from] NamespaceError),
     /// A device cannot be made.
     #[error("cannot make a TUN device: the lab needs root and /dev/net/tun")]

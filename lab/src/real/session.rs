@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use maybetun::keys::PrivateKey;
 use maybetun::settings::{Cause, Protection};
 use nix::sched::{CloneFlags, setns};
+use nix::unistd::geteuid;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -81,7 +82,6 @@ pub struct Session<'a> {
     start: Instant,
     networks: Networks,
     _relay_network: Kept,
-    _directory: TempDir,
 }
 
 /// Makes a tunnel between networks of its own, and does `work` with it, on a thread of its own.
@@ -92,6 +92,9 @@ pub fn session<T: Send>(
     run: &Run<'_>,
     work: impl FnOnce(&mut Session<'_>) -> Result<T, RealError> + Send,
 ) -> Result<T, RealError> {
+    if !geteuid().is_root() {
+        return Err(RealError::NotRoot);
+    }
     apart(|| work(&mut Session::new(run)?))?
 }
 
@@ -128,6 +131,8 @@ impl<'a> Session<'a> {
         let mut client = start_end(true)?;
         await_address(&mut client, inner_client)?;
         let protection = await_session(&mut client, run.defense)?;
+        // Both have read their files: nothing of them is left behind, however this process ends.
+        drop(directory);
         thread::sleep(SETTLED + run.access.round_trip * 2);
         Ok(Self {
             run,
@@ -141,7 +146,6 @@ impl<'a> Session<'a> {
             start,
             networks,
             _relay_network: relay_network,
-            _directory: directory,
         })
     }
 

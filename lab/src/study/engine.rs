@@ -5,8 +5,13 @@ use std::time::Duration;
 use super::StudyError;
 use super::loads::seed_of;
 use crate::defense::Defense;
+use crate::hosts::Settings;
 use crate::on_all_cores;
 use crate::workload::{Access, Load, Plan, Run, Session};
+
+/// How long it takes in virtual time until a browser or a server is at what has arrived, on average: so long that they acknowledge with as
+/// many packets as in real time (`validate`).
+const WAKEUP: Duration = Duration::from_micros(60);
 
 /// What runs plans.
 #[derive(Debug, Clone, Default)]
@@ -62,8 +67,9 @@ impl Engine {
         let done = match self {
             Self::Virtual => on_all_cores(count, |number| {
                 let Through { access, defense, seed, longest, after } = through(number);
-                let run =
-                    Run { longest, after, defense: defense.both(), ..Run::new(access, None, seed_of(seed, number)) };
+                let tcp = Settings { wakeup: WAKEUP, ..Settings::default() };
+                let usual = Run::new(access, None, seed_of(seed, number));
+                let run = Run { longest, after, tcp, defense: defense.both(), ..usual };
                 let mut session = Session::new(&run);
                 work(number, &mut |plan| Ok(session.load(plan)))
             }),
