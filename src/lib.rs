@@ -8,6 +8,7 @@
 //! - [`seed`]: the seed that both peers share, and its streams of random numbers.
 //! - [`negotiation`]: how both ends agree on a defense that only they know.
 //! - [`config`]: wg-quick files.
+//! - [`masking`]: what the throughput of a tunnel says of the user's activity.
 //! - [`traffic`]: what passes through a tunnel, told once as it happens.
 //! - [`settings`] and [`keys`]: what the layers tell each other.
 //!
@@ -21,6 +22,7 @@ pub mod defense;
 #[cfg(test)]
 mod documents;
 pub mod keys;
+pub mod masking;
 pub mod negotiation;
 mod secret;
 pub mod seed;
