@@ -8,6 +8,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use maybetun::uapi::DIRECTORY;
 use nix::sys::socket::getsockopt;
@@ -21,6 +23,9 @@ const PREFIX: &str = "netns-";
 
 /// How often a file is tried for whose directory another process took away at that moment: it was empty.
 const ATTEMPTS: u32 = 100;
+
+/// How long to wait before the next time.
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// Returns the directory of this network namespace, which need not be there.
 pub(crate) fn directory() -> PathBuf {
@@ -43,7 +48,7 @@ pub(crate) fn open(directory: &Path, file: &str, options: &OpenOptions) -> io::R
     loop {
         attempt += 1;
         match make(directory).and_then(|()| options.open(directory.join(file))) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => thread::sleep(PAUSE),
             opened => return opened,
         }
     }
@@ -140,7 +145,6 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::thread;
 
     fn writing() -> OpenOptions {
         File::options().write(true).create(true).truncate(false).clone()
@@ -168,6 +172,8 @@ mod tests {
             scope.spawn(|| {
                 while !is_done.load(Ordering::Relaxed) {
                     leave(&own);
+                    // As nobody does who only ends: but again and again.
+                    thread::sleep(Duration::from_micros(20));
                 }
             });
             let opened = (0..20_000).try_for_each(|_| {

@@ -51,6 +51,8 @@ fn what_no_network_is_and_what_is_too_little_is_told() {
         (&["table", "--down", "1e9"], 1, "1000000000 Mbit/s: expected 0.01 to 100000"),
         (&["table", "--loss", "1"], 1, "--loss 1: expected 0 to less than 1"),
         (&["table", "--change", "2:5"], 2, "expected SECONDS:DOWN:UP"),
+        (&["table", "--windows", "9"], 1, "--windows 9: expected 0, or at least 10"),
+        (&["table", "--chromium", "/bin/false"], 1, "with --real"),
         (&["table", "--visits", "9"], 1, "--visits 9: expected at least 10"),
         (&["table", "--sites", "1"], 2, "--sites"),
         (&["table", "--protocol", "h9"], 2, "--protocol"),

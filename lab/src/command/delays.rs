@@ -11,7 +11,7 @@ use super::engine::Program;
 #[derive(Debug, clap::Args)]
 pub(super) struct Measure {
     /// Seconds for which each is measured.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=100))]
     seconds: u64,
 
     #[command(flatten)]

@@ -45,6 +45,10 @@ impl Time {
     /// # Errors
     /// When its program is not there.
     pub(super) fn engine(&self) -> anyhow::Result<Engine> {
+        anyhow::ensure!(
+            self.real || self.engine.chromium.is_none(),
+            "--chromium: it loads pages in real time only, with --real"
+        );
         if self.real { self.engine.engine() } else { Ok(Engine::Virtual) }
     }
 }

@@ -46,6 +46,8 @@ impl Table {
             "--visits {}: expected at least {folds}, one for each fold",
             options.visits
         );
+        let windows = self.windows;
+        ensure!(windows == 0 || windows as usize >= folds, "--windows {windows}: expected 0, or at least {folds}");
         let defenses = if self.defenses.is_empty() { Defense::usual()? } else { self.defenses.clone() };
         let results = self.files.open()?;
         let start = Instant::now();

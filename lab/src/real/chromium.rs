@@ -1,7 +1,8 @@
 //! A browser that people use.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -9,6 +10,10 @@ use std::os::unix::process::CommandExt as _;
 use tempfile::TempDir;
 
 use super::RealError;
+
+/// How long its processes have to end, and how often to look.
+const PATIENCE: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(10);
 
 /// What it is told: to show nothing, to ask nobody about anything, and to take the lab's names and certificates.
 const FLAGS: [&str; 13] = [
@@ -29,8 +34,9 @@ const FLAGS: [&str; 13] = [
 
 /// A browser that loads a page. Dropping it ends it, with all of its processes.
 pub(super) struct Chromium {
+    program: PathBuf,
     child: Child,
-    _profile: TempDir,
+    profile: Option<TempDir>,
 }
 
 impl Chromium {
@@ -46,7 +52,16 @@ impl Chromium {
         command.arg(format!("--user-data-dir={}", profile.path().display())).arg(url);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let child = command.spawn().map_err(|source| RealError::Start { program: program.to_owned(), source })?;
-        Ok(Self { child, _profile: profile })
+        Ok(Self { program: program.to_owned(), child, profile: Some(profile) })
+    }
+
+    /// Makes sure that it has not ended.
+    ///
+    /// # Errors
+    /// When it has.
+    pub(super) fn check(&mut self) -> Result<(), RealError> {
+        let Some(status) = self.child.try_wait().map_err(RealError::System)? else { return Ok(()) };
+        Err(RealError::Ended { program: self.program.clone(), said: status.to_string() })
     }
 }
 
@@ -54,5 +69,11 @@ impl Drop for Chromium {
     fn drop(&mut self) {
         let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
         let _ = self.child.wait();
+        // Its other processes end by themselves, and write until then.
+        let deadline = Instant::now() + PATIENCE;
+        while killpg(Pid::from_raw(self.child.id().cast_signed()), None).is_ok() && Instant::now() < deadline {
+            std::thread::sleep(POLL);
+        }
+        let _ = self.profile.take().map(TempDir::close);
     }
 }

@@ -91,17 +91,17 @@ impl<'a> Daemon<'a> {
         let defense_file = directory.join(format!("{interface}.toml"));
         let (text, defense) = config.text(&defense_file);
         if let Some(defense) = defense {
-            fs::write(defense_file, defense).map_err(cannot)?;
+            fs::write(defense_file, defense).map_err(RealError::System)?;
         }
         let file = directory.join(format!("{interface}.conf"));
-        write_secret(&file, &text).map_err(cannot)?;
+        write_secret(&file, &text).map_err(RealError::System)?;
         let log =
             File::options().read(true).append(true).create_new(true).open(directory.join(format!("{interface}.log")));
-        let log = log.map_err(cannot)?;
+        let log = log.map_err(RealError::System)?;
         // It ends with the thread that started it, however that ends.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(program).arg("up").arg(&file).env_remove("MAYBETUN_LOG");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone().map_err(cannot)?);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone().map_err(RealError::System)?);
         let child = command.spawn().map_err(cannot)?;
         Ok(Self { program, interface, child, log })
     }
@@ -126,10 +126,15 @@ impl<'a> Daemon<'a> {
     }
 
     fn ended(&mut self) -> RealError {
+        RealError::Ended { program: self.program.to_owned(), said: self.said() }
+    }
+
+    /// Returns what it has said so far.
+    pub(super) fn said(&mut self) -> String {
         let mut said = String::new();
         let log = &mut self.log;
         let _ = log.rewind().and_then(|()| log.take(MOST_SAID).read_to_string(&mut said));
-        RealError::Ended { program: self.program.to_owned(), said: said.trim().to_owned() }
+        said.trim().to_owned()
     }
 
     /// Returns the time of processors that it has had.

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use super::{RealError, Run, session};
 use crate::defense::Defense;
 use crate::tunnels::client;
+use crate::virtual_network::Passed;
 use crate::workload::{Access, Load, Plan, Stream};
 
 /// Bins of a distribution: each has as many of what was measured.
@@ -40,7 +41,8 @@ pub struct Delays {
 }
 
 impl Delays {
-    /// Measures them for so long each, with nothing else going on.
+    /// Measures them for so long each, with nothing else going on: up to 100 s, after which a beat is no beat any more, as the session is
+    /// made anew.
     ///
     /// # Errors
     /// When there is no tunnel.
@@ -90,7 +92,10 @@ fn answering() -> Result<Defense, RealError> {
 
 /// Returns when the client's packets passed.
 fn times(load: &Load) -> Vec<Duration> {
-    load.trace.iter().filter(|passed| passed.from == client(0)).map(|passed| passed.at).collect()
+    // A handshake is smaller than all else, which has one size.
+    let size = load.trace.iter().map(|passed| passed.size).max();
+    let of_client = |passed: &&Passed| passed.from == client(0) && Some(passed.size) == size;
+    load.trace.iter().filter(of_client).map(|passed| passed.at).collect()
 }
 
 /// Returns how much later each packet of a beat is than if all were as little late as the least late.

@@ -6,7 +6,8 @@
 //!
 //! [`Session::browse`] has a browser that people use, Chromium, load the same page from a web server.
 //!
-//! It needs root, `/dev/net/tun`, and `setpriv` of util-linux.
+//! It needs root, `/dev/net/tun`, and `setpriv` of util-linux. Buffers and all else of the kernel's TCP are as the system has them, but for
+//! Cubic. A connection that is closed with something unread is reset, where in virtual time it ends in order.
 
 mod chromium;
 mod daemon;
@@ -23,7 +24,7 @@ use std::path::PathBuf;
 
 pub use delays::Delays;
 pub use session::{Run, Session, session};
-pub use web::is_page;
+pub use web::{MAX_DOCUMENT, is_page};
 
 use crate::namespace::NamespaceError;
 
@@ -66,7 +67,13 @@ pub enum RealError {
     NotReady(String),
     /// The thread between the namespaces failed.
     #[error("what carries packets between client and relay broke off")]
-    WireBroke,
+    WireBroke(#[source] io::Error),
+    /// The server's thread ended.
+    #[error("the server beside the relay ended")]
+    ServerEnded,
+    /// A plan is no page, which a browser could load.
+    #[error("the plan is no page: its requests are streams, too large, or come before the document")]
+    NoPage,
     /// The system failed otherwise.
     #[error("the system failed")]
     System(#[source] io::Error),

@@ -41,6 +41,11 @@ impl Serving {
         Ok(Self { orders: Some(orders), woken, thread: Some(thread) })
     }
 
+    /// Tells whether it goes on.
+    pub(super) fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Has something happen to the server, and returns what came of it; nothing if it has ended.
     pub(super) fn ask<T: Send + 'static>(&self, act: impl FnOnce(&mut Server) -> T + Send + 'static) -> Option<T> {
         let (answer, answered) = channel();

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use maybetun::keys::PrivateKey;
 use maybetun::settings::{Cause, Protection};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::geteuid;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -22,7 +23,7 @@ use super::daemon::{Config, Daemon, PORT};
 use super::host;
 use super::server::Serving;
 use super::sockets::KernelSockets;
-use super::web::Web;
+use super::web::{Web, is_page};
 use super::wire::{Plug, Wire};
 use crate::defense::Defense;
 use crate::namespace::{Kept, apart};
@@ -45,6 +46,9 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// How long a tunnel is left alone before the start, so that nothing of its handshake is in the trace.
 const SETTLED: Duration = Duration::from_secs(1);
+
+/// How often to look whether all goes on that a load takes.
+const CHECK: Duration = Duration::from_secs(1);
 
 /// A port of the relay's at which nobody listens (RFC 863).
 const DISCARD: u16 = 9;
@@ -76,7 +80,7 @@ pub struct Session<'a> {
     // In the order in which they end.
     server: Serving,
     client: Daemon<'a>,
-    _relay: Daemon<'a>,
+    relay: Daemon<'a>,
     wire: Wire,
     /// When the wire's time began.
     start: Instant,
@@ -95,6 +99,9 @@ pub fn session<T: Send>(
     if !geteuid().is_root() {
         return Err(RealError::NotRoot);
     }
+    // Both ends of each connection are this process's.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|errno| RealError::System(errno.into()))?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(|errno| RealError::System(errno.into()))?;
     apart(|| work(&mut Session::new(run)?))?
 }
 
@@ -141,7 +148,7 @@ impl<'a> Session<'a> {
             protection,
             server,
             client,
-            _relay: relay,
+            relay,
             wire,
             start,
             networks,
@@ -157,7 +164,8 @@ impl<'a> Session<'a> {
         self.loads += 1;
         let run = self.run;
         let mut browser = Browser::new(plan, inner_relay(), run.seed ^ self.loads << 32);
-        let (start, before) = (self.begin()?, self.effort()?);
+        let before = self.effort()?;
+        let start = self.begin()?;
         let until = start + run.longest;
         let is_missing = |browser: &Browser| browser.time().is_none();
         if let Some((after, links)) = run.access.changed_links() {
@@ -168,55 +176,89 @@ impl<'a> Session<'a> {
         }
         self.act(&mut browser, until, is_missing)?;
         self.act(&mut browser, Instant::now() + run.after, |_| true)?;
-        let lasted = start.elapsed();
+        let end = Instant::now();
         let effort = self.effort()?.since(before);
-        let load = Load::new(self.trace(start)?, Some(&browser), self.late(), lasted, effort, self.protection);
+        let trace = self.trace(start, end)?;
+        let load = Load::new(trace, Some(&browser), self.late(), end - start, effort, self.protection);
         browser.leave();
         self.act(&mut browser, Instant::now() + PATIENCE, |browser| !browser.has_left())?;
+        // What has not ended by then, does now.
+        self.sockets.give_up();
         self.settle();
         Ok(load)
     }
 
     /// Has Chromium load a plan as a page: over HTTP/1.1 if the plan says so, else over HTTP/2. The time is the page's own, from its
-    /// navigation on; the trace begins when the browser is started. What the browser was when it had nothing to do is gone after it.
+    /// navigation on; the trace begins a round trip and a half before the server has a connection, when the browser asks for one.
     ///
     /// # Errors
     /// When the plan is no page, or the browser or a program of the tunnel cannot be had.
     pub fn browse(&mut self, chromium: &Path, plan: Plan) -> Result<Load, RealError> {
+        if !is_page(&plan) {
+            return Err(RealError::NoPage);
+        }
         let address = v4(inner_relay());
         let web = self.networks.at_relay(|| Web::start(plan, address).map_err(RealError::System))?;
-        let (start, before) = (self.begin()?, self.effort()?);
-        let browser = Chromium::start(chromium, &web.url, &address.to_string())?;
-        let time = web.wait(start + self.run.longest);
+        let begun = self.begin()?;
+        let until = begun + self.run.longest;
+        let mut browser = Chromium::start(chromium, &web.url, &address.to_string())?;
+        let first = self.watch(&mut browser, until, |until| web.wait_for_first(until))?;
+        let start = first.map_or(begun, |first| (first - self.run.access.round_trip * 3 / 2).max(begun));
+        let before = self.effort()?;
+        let time = self.watch(&mut browser, until, |until| web.wait(until))?;
         thread::sleep(self.run.after);
-        let lasted = start.elapsed();
+        let end = Instant::now();
         let effort = self.effort()?.since(before);
-        let trace = self.trace(start)?;
+        let trace = self.trace(start, end)?;
         drop((browser, web));
         self.settle();
-        // It takes a while until a browser asks for something.
-        let first = trace.first().map_or(Duration::ZERO, |passed| passed.at);
-        let trace = trace.into_iter().map(|passed| Passed { at: passed.at - first, ..passed }).collect();
-        let load = Load::new(trace, None, Vec::new(), lasted - first, effort, self.protection);
-        Ok(Load { time, ..load })
+        Ok(Load { time, ..Load::new(trace, None, Vec::new(), end - start, effort, self.protection) })
+    }
+
+    /// Waits for something of a browser's page, as long as all goes on that it takes.
+    fn watch<T>(
+        &mut self,
+        browser: &mut Chromium,
+        until: Instant,
+        wait: impl Fn(Instant) -> Option<T>,
+    ) -> Result<Option<T>, RealError> {
+        loop {
+            let slice = until.min(Instant::now() + CHECK);
+            let found = wait(slice);
+            if found.is_some() || Instant::now() >= until {
+                return Ok(found);
+            }
+            browser.check()?;
+            self.check()?;
+        }
+    }
+
+    /// Makes sure that all goes on that a load takes.
+    fn check(&mut self) -> Result<(), RealError> {
+        self.client.check()?;
+        self.relay.check()?;
+        self.wire.check().map_err(RealError::WireBroke)?;
+        if self.server.is_running() { Ok(()) } else { Err(RealError::ServerEnded) }
     }
 
     /// Begins a trace.
-    fn begin(&self) -> Result<Instant, RealError> {
+    fn begin(&mut self) -> Result<Instant, RealError> {
+        self.check()?;
         drop(self.wire.take_passed());
-        if self.wire.is_broken() { Err(RealError::WireBroke) } else { Ok(Instant::now()) }
+        Ok(Instant::now())
     }
 
-    /// Returns what has passed since then, with times since then.
-    fn trace(&self, start: Instant) -> Result<Vec<Passed>, RealError> {
-        let since = start - self.start;
+    /// Returns what has passed from one instant to another, with times since the first.
+    fn trace(&mut self, start: Instant, end: Instant) -> Result<Vec<Passed>, RealError> {
+        self.check()?;
+        let [since, until] = [start, end].map(|instant| instant - self.start);
         let mut trace = self.wire.take_passed();
         trace.retain_mut(|passed| {
-            let is_of_load = passed.at >= since;
+            let is_of_load = (since..=until).contains(&passed.at);
             passed.at = passed.at.saturating_sub(since);
             is_of_load
         });
-        if self.wire.is_broken() { Err(RealError::WireBroke) } else { Ok(trace) }
+        Ok(trace)
     }
 
     /// Returns what the client's tunnel has cost.
@@ -228,13 +270,21 @@ impl<'a> Session<'a> {
         self.server.ask(|server| server.received().flat_map(Lateness::times).collect()).unwrap_or_default()
     }
 
+    /// Has the browser act until an instant, or as long as it is to go on.
     fn act(
         &mut self,
         browser: &mut Browser,
         until: Instant,
         goes_on: impl Fn(&Browser) -> bool,
     ) -> Result<(), RealError> {
-        host::run(browser, &mut self.sockets, until, goes_on).map_err(RealError::System)
+        loop {
+            let slice = until.min(Instant::now() + CHECK);
+            host::run(browser, &mut self.sockets, slice, &goes_on).map_err(RealError::System)?;
+            if !goes_on(browser) || Instant::now() >= until {
+                return Ok(());
+            }
+            self.check()?;
+        }
     }
 
     /// Waits until connections that were ended have ended, and has the network as it was.
@@ -295,19 +345,24 @@ fn await_address(daemon: &mut Daemon<'_>, address: Ipv4Addr) -> Result<(), RealE
 fn await_session(client: &mut Daemon<'_>, defense: &Defense) -> Result<Protection, RealError> {
     let deadline = Instant::now() + PATIENCE;
     let knock = || UdpSocket::bind((v4(inner_client(0)), 0))?.send_to(&[0; 4], (v4(inner_relay()), DISCARD));
-    // A refusal of what is not ready yet comes again or not.
-    let _: io::Result<usize> = knock();
+    let mut knocked: io::Result<usize> = knock();
+    let mut last = Instant::now();
     loop {
         let peer = client.peer()?.unwrap_or_default();
-        if !peer["last_handshake"].is_null()
-            && let Some(protection) = protection(&peer, defense)
-        {
+        if peer["last_handshake"].is_null() {
+            // The way to the relay may not have been there.
+            if last.elapsed() >= CHECK {
+                (knocked, last) = (knock(), Instant::now());
+            }
+        } else if let Some(protection) = protection(&peer, defense) {
             return Ok(protection);
         }
         if Instant::now() >= deadline {
+            let (protection, cause) = (&peer["protection"], &peer["protection_cause"]);
+            let sent = knocked.map_or_else(|error| error.to_string(), |_| "sent".to_owned());
+            let said = client.said();
             return Err(RealError::NotReady(format!(
-                "protection {}, {}",
-                peer["protection"], peer["protection_cause"]
+                "protection {protection}, {cause}; a packet: {sent}; it said: {said}"
             )));
         }
         thread::sleep(POLL);

@@ -23,7 +23,7 @@ const CHUNK: usize = 64 << 10;
 const DATAGRAM_BYTES: usize = 1 << 20;
 
 /// How a sender finds its rate: what the lab's own TCP does. A kernel without it keeps its own.
-const CONGESTION: &[u8] = b"cubic";
+pub(super) const CONGESTION: &[u8] = b"cubic";
 
 /// The sockets of one host in one network namespace: each is made in that of the thread which asks for it.
 #[derive(Debug)]
@@ -106,6 +106,12 @@ impl KernelSockets {
         }
     }
 
+    /// Gives up all connections and ports that somebody has still.
+    pub(super) fn give_up(&mut self) {
+        self.connections.clear();
+        self.ports.clear();
+    }
+
     fn keep(&mut self, stream: TcpStream, state: State) -> io::Result<Connection> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
@@ -175,12 +181,10 @@ impl Line {
     fn note(&mut self, events: EpollFlags) {
         if events.contains(EpollFlags::EPOLLOUT) {
             self.is_full = false;
-            if self.state == State::Connecting {
-                self.state = State::Open;
-            }
         }
-        if events.contains(EpollFlags::EPOLLERR) {
-            self.state = State::Over;
+        if self.state == State::Connecting && events.intersects(EpollFlags::EPOLLOUT | EpollFlags::EPOLLERR) {
+            // What has gone wrong later is found by reading, after all that has come.
+            self.state = if events.contains(EpollFlags::EPOLLERR) { State::Over } else { State::Open };
         }
     }
 }
@@ -208,8 +212,14 @@ impl Sockets for KernelSockets {
     }
 
     fn accept(&mut self) -> Option<Connection> {
-        let (stream, _) = self.listener.as_ref()?.accept().ok()?;
-        self.keep(stream, State::Open).ok()
+        loop {
+            match self.listener.as_ref()?.accept() {
+                Ok((stream, _)) => return self.keep(stream, State::Open).ok(),
+                // Somebody gave up before, or a signal came: the next may be there all the same.
+                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+                Err(_) => return None,
+            }
+        }
     }
 
     fn may_receive(&self, connection: Connection) -> bool {

@@ -17,11 +17,13 @@ use hyper::service::service_fn;
 use hyper::{Request as Asked, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use socket2::SockRef;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
-use crate::workload::{Plan, Protocol};
+use super::sockets::CONGESTION;
+use crate::workload::{Plan, Protocol, Request};
 
 /// The port of the server.
 const PORT: u16 = 8_443;
@@ -31,6 +33,9 @@ const DONE: &str = "/done";
 
 /// Bytes of a request that a browser makes by itself; the rest of what the plan says is in its address.
 const HEADERS: u32 = 400;
+
+/// The most bytes of a document.
+pub const MAX_DOCUMENT: u32 = 16 << 20;
 
 /// The most bytes that fill an address.
 const MAX_FILL: u32 = 4_000;
@@ -52,6 +57,7 @@ const SCRIPT: &str = "const c=P.map(()=>[]),w=P.map(p=>p[0].length);let left=P.l
 pub(super) struct Web {
     /// Where the page is.
     pub(super) url: String,
+    first: Receiver<Instant>,
     done: Receiver<Duration>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -61,6 +67,7 @@ pub(super) struct Web {
 struct Site {
     plan: Plan,
     page: Bytes,
+    first: Sender<Instant>,
     done: Sender<Duration>,
 }
 
@@ -74,9 +81,10 @@ impl Web {
         let listener = TcpListener::bind((address, PORT))?;
         listener.set_nonblocking(true)?;
         let acceptor = acceptor(plan.protocol())?;
+        let (called, first) = channel();
         let (told, done) = channel();
         let (stop, stopped) = tokio::sync::oneshot::channel();
-        let site = Arc::new(Site { plan, page: page.into(), done: told });
+        let site = Arc::new(Site { plan, page: page.into(), first: called, done: told });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = Builder::new().name("web".into()).spawn(move || {
             runtime.block_on(async {
@@ -87,7 +95,12 @@ impl Web {
                 }
             });
         })?;
-        Ok(Self { url: format!("https://o0.test:{PORT}/"), done, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { url: format!("https://o0.test:{PORT}/"), first, done, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Waits until somebody has connected, and returns when that was; `None` if nobody does in time.
+    pub(super) fn wait_for_first(&self, until: Instant) -> Option<Instant> {
+        self.first.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
     }
 
     /// Waits until the page says that all is there, and returns how long it says that took; `None` if it does not in time.
@@ -103,9 +116,13 @@ impl Drop for Web {
     }
 }
 
-/// Tells whether a web page can be what a plan is: requests alone, the first of them the page's, and none larger than an address.
+/// Tells whether a web page can be what a plan is: requests alone, none larger than an address, the first of them the document's, which is
+/// asked for at once and has at most [`MAX_DOCUMENT`] bytes.
 pub fn is_page(plan: &Plan) -> bool {
-    let is_first = plan.requests().first().is_some_and(|document| document.origin == 0);
+    let is_document = |request: &Request| {
+        request.origin == 0 && request.delay.is_zero() && request.not_before.is_zero() && request.down <= MAX_DOCUMENT
+    };
+    let is_first = plan.requests().first().is_some_and(is_document);
     is_first && plan.streams().is_empty() && plan.requests().iter().all(|request| request.up <= HEADERS + MAX_FILL)
 }
 
@@ -141,7 +158,10 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, site: Arc<Site>) ->
     let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
         let (stream, _) = listener.accept().await?;
+        // Who waited for the first hears of no other.
+        let _ = site.first.send(Instant::now());
         stream.set_nodelay(true)?;
+        let _ = SockRef::from(&stream).set_tcp_congestion(CONGESTION);
         let (acceptor, site) = (acceptor.clone(), Arc::clone(&site));
         tokio::spawn(async move {
             // A browser opens connections that it gives up.

@@ -111,9 +111,17 @@ impl Wire {
         std::mem::take(&mut self.shared.lock().passed)
     }
 
-    /// Tells whether it has broken.
-    pub(super) fn is_broken(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    /// Makes sure that it has not broken.
+    ///
+    /// # Errors
+    /// When it has, or had before.
+    pub(super) fn check(&mut self) -> io::Result<()> {
+        let Some(ended) = self.thread.take_if(|thread| thread.is_finished()) else {
+            return if self.thread.is_some() { Ok(()) } else { Err(ErrorKind::BrokenPipe.into()) };
+        };
+        // It ends by itself only when it fails.
+        let ended = ended.join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+        Err(ended.err().unwrap_or_else(|| ErrorKind::BrokenPipe.into()))
     }
 
     fn wake(&self) {

@@ -29,7 +29,7 @@ pub fn activities(options: &Options, defense: &Defense, windows: u32, time: Dura
         // What comes after a plan that is done belongs to the window: nothing, but for the defense.
         let reading = Duration::from_secs(5 + draws(number).next_u64() % 20);
         let after = if activity(number) == "browsing" { reading } else { time };
-        Through { access: &options.access, defense, seed: options.seed, longest: time, after }
+        Through { access: &options.access, defense, seed: options.seed, longest: time, after, is_pages: false }
     };
     let traces = options.engine.each(ACTIVITIES.len() * windows, &through, |number, run| {
         let mut draws = draws(number);

@@ -20,9 +20,15 @@ const RUNS: usize = 10;
 /// When the engine fails.
 pub(super) fn bulk(options: &Options, defense: &Defense) -> Result<Bulk, StudyError> {
     let plan = call(TIME).with(&bulk_down(MAX_BYTES), Duration::ZERO).expect("a call and a download are a plan");
-    let through =
-        Through { access: &options.access, defense, seed: !options.seed, longest: TIME, after: Duration::ZERO };
-    let runs = options.engine.each(RUNS, &|_| through, |_, run| {
+    let through = Through {
+        access: &options.access,
+        defense,
+        seed: !options.seed,
+        longest: TIME,
+        after: Duration::ZERO,
+        is_pages: false,
+    };
+    let runs = options.engine.alone().each(RUNS, &|_| through, |_, run| {
         let load = run(plan.clone())?;
         Ok((load.received, load.late))
     })?;

@@ -1,5 +1,7 @@
 //! In which time plans are run: virtual, or real.
 
+#[cfg(feature = "real")]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::StudyError;
@@ -42,12 +44,25 @@ pub(super) struct Through<'a> {
     pub(super) longest: Duration,
     /// How long its trace goes on when it is done.
     pub(super) after: Duration,
+    /// Whether plans are pages, which a browser may load that is not the lab's.
+    pub(super) is_pages: bool,
 }
 
 /// Runs a plan through a tunnel.
 pub(super) type Runner<'a> = &'a mut dyn FnMut(Plan) -> Result<Load, StudyError>;
 
 impl Engine {
+    /// Returns the same with one client at a time: what fills a processor is measured by itself.
+    pub(super) fn alone(&self) -> Self {
+        match self {
+            Self::Virtual => Self::Virtual,
+            #[cfg(feature = "real")]
+            Self::Real { program, chromium, .. } => {
+                Self::Real { program: program.clone(), clients: 1, chromium: chromium.clone() }
+            }
+        }
+    }
+
     /// Says in which time it runs plans.
     pub(super) fn name(&self) -> &'static str {
         match self {
@@ -66,7 +81,7 @@ impl Engine {
     ) -> Result<Vec<T>, StudyError> {
         let done = match self {
             Self::Virtual => on_all_cores(count, |number| {
-                let Through { access, defense, seed, longest, after } = through(number);
+                let Through { access, defense, seed, longest, after, .. } = through(number);
                 let tcp = Settings { wakeup: WAKEUP, ..Settings::default() };
                 let usual = Run::new(access, None, seed_of(seed, number));
                 let run = Run { longest, after, tcp, defense: defense.both(), ..usual };
@@ -74,17 +89,29 @@ impl Engine {
                 work(number, &mut |plan| Ok(session.load(plan)))
             }),
             #[cfg(feature = "real")]
-            Self::Real { program, clients, chromium } => crate::all_cores::on_threads(*clients, count, |number| {
-                let Through { access, defense, seed, longest, after } = through(number);
-                let seed = seed_of(seed, number);
-                let run = crate::real::Run { program, access, defense, seed, longest, after };
-                crate::real::session(&run, |session| {
-                    Ok(work(number, &mut |plan| match chromium {
-                        Some(chromium) if crate::real::is_page(&plan) => Ok(session.browse(chromium, plan)?),
-                        _ => Ok(session.load(plan)?),
-                    }))
-                })?
-            }),
+            Self::Real { program, clients, chromium } => {
+                // One that fails ends all: the next would most often fail, too.
+                let has_failed = AtomicBool::new(false);
+                let done = crate::all_cores::on_threads(*clients, count, |number| {
+                    if has_failed.load(Ordering::Relaxed) {
+                        return None;
+                    }
+                    let Through { access, defense, seed, longest, after, is_pages } = through(number);
+                    let chromium = chromium.as_ref().filter(|_| is_pages);
+                    let run =
+                        crate::real::Run { program, access, defense, seed: seed_of(seed, number), longest, after };
+                    let done = crate::real::session(&run, |session| {
+                        Ok(work(number, &mut |plan| match chromium {
+                            Some(chromium) => Ok(session.browse(chromium, plan)?),
+                            None => Ok(session.load(plan)?),
+                        }))
+                    });
+                    let done = done.map_err(StudyError::from).and_then(std::convert::identity);
+                    has_failed.fetch_or(done.is_err(), Ordering::Relaxed);
+                    Some(done)
+                });
+                done.into_iter().flatten().collect()
+            }
         };
         done.into_iter().collect()
     }

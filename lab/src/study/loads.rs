@@ -78,7 +78,8 @@ pub(super) fn load(
         shuffle(&mut order, &mut Xoshiro256PlusPlus::seed_from_u64(options.seed));
     }
     let sessions: Vec<_> = order.chunks(options.session as usize).collect();
-    let through = Through { access, defense, seed: options.seed, longest: LONGEST, after: options.reading };
+    let through =
+        Through { access, defense, seed: options.seed, longest: LONGEST, after: options.reading, is_pages: true };
     let loaded = options.engine.each(sessions.len(), &|_| through, |number, run| {
         let mut visit = |&place: &usize| {
             let (site, visit) = (place / visits as usize, (place % visits as usize) as u32);

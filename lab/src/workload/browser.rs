@@ -311,7 +311,7 @@ impl Application for Browser {
         let Some(start) = self.start.filter(|_| !self.is_leaving) else { return http3 };
         let streams = self.streams.iter().zip(self.plan.streams());
         let streams = streams
-            .filter(|(sending, stream)| sending.sent < stream.count)
+            .filter(|(sending, stream)| sending.port.is_some() && sending.sent < stream.count)
             .map(|(sending, stream)| start + stream.start + stream.every * sending.sent);
         streams.chain(self.due.first().map(|(at, _)| *at)).chain(http3).min()
     }

@@ -126,8 +126,19 @@ impl Line {
     }
 
     fn act(&mut self, now: Instant, sockets: &mut dyn Sockets) {
+        // Who has as many as it may have reads on when some are gone: nobody says a second time that something has come.
+        while !self.take_and_answer(now, sockets) && self.has_room() {}
+    }
+
+    fn has_room(&self) -> bool {
+        self.thinking.len() + self.answers.len() < MAX_ANSWERS
+    }
+
+    /// Reads requests, if there is room for some, and answers what is due; tells whether it read.
+    fn take_and_answer(&mut self, now: Instant, sockets: &mut dyn Sockets) -> bool {
+        let reads = self.has_room();
         let Self { connection, incoming, thinking, answers, out } = self;
-        if thinking.len() + answers.len() < MAX_ANSWERS {
+        if reads {
             sockets.receive(*connection, &mut |bytes| {
                 let body = |head: &[u8; REQUEST]| Ask::parse(head).body();
                 incoming.take(bytes, body, |head| {
@@ -145,9 +156,9 @@ impl Line {
         loop {
             out.flush(|bytes| sockets.send(*connection, bytes));
             if !out.is_empty() || sockets.room(*connection) == 0 {
-                return;
+                return reads;
             }
-            let Some((id, left)) = answers.pop_front() else { return };
+            let Some((id, left)) = answers.pop_front() else { return reads };
             let length = left.min(MAX_PART);
             let is_last = length == left;
             out.push(Part { id, length, is_last }.head(), length);
