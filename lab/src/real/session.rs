@@ -47,6 +47,9 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long a tunnel is left alone before the start, so that nothing of its handshake is in the trace.
 const SETTLED: Duration = Duration::from_secs(1);
 
+/// How late a server may be at a browser's first connection, so that nothing of it is cut off.
+const LATE: Duration = Duration::from_millis(20);
+
 /// How often to look whether all goes on that a load takes.
 const CHECK: Duration = Duration::from_secs(1);
 
@@ -189,7 +192,7 @@ impl<'a> Session<'a> {
     }
 
     /// Has Chromium load a plan as a page: over HTTP/1.1 if the plan says so, else over HTTP/2. The time is the page's own, from its
-    /// navigation on; the trace begins a round trip and a half before the server has a connection, when the browser asks for one.
+    /// navigation on; the trace begins a round trip and a half before the server has a connection, when the browser asked for one, and 20 ms for its being late.
     ///
     /// # Errors
     /// When the plan is no page, or the browser or a program of the tunnel cannot be had.
@@ -203,7 +206,7 @@ impl<'a> Session<'a> {
         let until = begun + self.run.longest;
         let mut browser = Chromium::start(chromium, &web.url, &address.to_string())?;
         let first = self.watch(&mut browser, until, |until| web.wait_for_first(until))?;
-        let start = first.map_or(begun, |first| (first - self.run.access.round_trip * 3 / 2).max(begun));
+        let start = first.map_or(begun, |first| (first - self.run.access.round_trip * 3 / 2 - LATE).max(begun));
         let before = self.effort()?;
         let time = self.watch(&mut browser, until, |until| web.wait(until))?;
         thread::sleep(self.run.after);
