@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use maybetun_integration_tests::maybetun_program;
+use maybetun_integration_tests::{alone, maybetun_program};
 use maybetun_lab::defense::Defense;
 use maybetun_lab::real::{RealError, Run, Session, session};
 use maybetun_lab::tunnels::client;
@@ -21,6 +21,17 @@ fn access() -> Access {
 
 /// Does `work` with a tunnel between networks of its own.
 fn with<T: Send>(
+    access: &Access,
+    defense: &str,
+    after: Duration,
+    work: impl FnOnce(&mut Session<'_>) -> Result<T, RealError> + Send,
+) -> T {
+    let _heavy = alone();
+    session_of(access, defense, after, work)
+}
+
+/// Does the same, whoever runs beside it.
+fn session_of<T: Send>(
     access: &Access,
     defense: &str,
     after: Duration,
@@ -103,8 +114,9 @@ fn a_call_goes_both_ways_and_a_network_that_changes_loses_and_is_slow_lets_a_pag
 #[test]
 fn many_run_at_once() {
     let site = Site::generate(5);
+    let _heavy = alone();
     std::thread::scope(|scope| {
-        let one = || with(&access(), "padding/medium", Duration::ZERO, |session| session.load(site.visit(1)));
+        let one = || session_of(&access(), "padding/medium", Duration::ZERO, |session| session.load(site.visit(1)));
         let all: Vec<_> = (0..4).map(|_| scope.spawn(one)).collect();
         let loads: Vec<_> = all.into_iter().map(|one| one.join().unwrap()).collect();
         assert!(loads.iter().all(|load| load.time.is_some()));
