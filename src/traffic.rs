@@ -10,6 +10,10 @@ use std::time::Instant;
 /// Bytes that sealing adds to a plaintext: type, receiver, counter (16) and tag (16).
 pub const DATA_OVERHEAD: usize = 32;
 
+/// Bytes of the headers around a datagram: IPv4 or IPv6 (without options), and UDP.
+pub(crate) const V4_HEADERS: usize = 20 + 8;
+pub(crate) const V6_HEADERS: usize = 40 + 8;
+
 /// Where in the tunnel something passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layer {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::traffic::{Direction, Kind, Layer, Traffic};
+use crate::traffic::{Direction, Kind, Layer, Traffic, V4_HEADERS, V6_HEADERS};
 
 /// The shortest step.
 pub const MIN_STEP: Duration = Duration::from_millis(50);
@@ -13,10 +13,6 @@ pub const MAX_STEP: Duration = Duration::from_millis(100);
 
 /// How long steps are kept.
 pub const HISTORY: Duration = Duration::from_secs(60);
-
-/// Bytes of the headers of UDP and IP around a datagram.
-const V4_HEADERS: u64 = 28;
-const V6_HEADERS: u64 = 48;
 
 /// What has passed one way. Sums stay at the largest number rather than overflow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,7 +52,7 @@ pub struct Step {
 #[derive(Debug, Clone)]
 pub struct Monitor {
     step: Duration,
-    headers: u64,
+    headers: usize,
     /// When the step began that is being filled.
     began: Instant,
     current: Step,
@@ -97,7 +93,7 @@ impl Monitor {
             Direction::Received => &mut self.current.received,
             Direction::Dropped(_) => return,
         };
-        let bytes = (traffic.bytes as u64).saturating_add(self.headers);
+        let bytes = traffic.bytes.saturating_add(self.headers) as u64;
         let is_padding = match traffic.kind {
             Kind::Padding | Kind::Keepalive => true,
             Kind::Normal | Kind::Control | Kind::Handshake | Kind::Unknown => false,

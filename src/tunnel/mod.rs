@@ -99,10 +99,6 @@ use sessions::Sessions;
 use talk::Talk;
 use timers::{Timer, Timers};
 
-/// Bytes of the headers around a datagram: IPv4 or IPv6 (without options), and UDP.
-pub(crate) const V4_HEADERS: usize = 20 + 8;
-pub(crate) const V6_HEADERS: usize = 40 + 8;
-
 /// Largest datagram that a tunnel makes, in bytes: one that carries the largest IP packet.
 pub const MAX_DATAGRAM: usize = u16::MAX as usize + DATA_OVERHEAD;
 

@@ -10,9 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::timers::MAX_SILENCE;
-use super::{V4_HEADERS, V6_HEADERS};
 use crate::settings::{Fraction, Limits};
-use crate::traffic::Drop;
+use crate::traffic::{Drop, V4_HEADERS, V6_HEADERS};
 
 /// What an address that has not shown that it receives may be sent, as a multiple of what came from it: that of QUIC (RFC
 /// 9000, section 8.1).

@@ -8,9 +8,9 @@ use std::time::Instant;
 use super::departure::Class;
 use super::frame::{Frame, FrameKind};
 use super::path_size::{ECHO, PathFrame};
-use super::{DATA_OVERHEAD, DatagramBatch, Event, Tunnel, V4_HEADERS, V6_HEADERS};
+use super::{DATA_OVERHEAD, DatagramBatch, Event, Tunnel};
 use crate::negotiation::Capabilities;
-use crate::traffic::{Drop, Kind};
+use crate::traffic::{Drop, Kind, V4_HEADERS, V6_HEADERS};
 
 /// The least that a path is taken to carry, in bytes of an IP packet: what IPv6 promises (RFC 8200, section 5).
 const MIN_PATH: usize = 1_280;

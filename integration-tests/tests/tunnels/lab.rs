@@ -26,17 +26,6 @@ fn with<T: Send>(
     after: Duration,
     work: impl FnOnce(&mut Session<'_>) -> Result<T, RealError> + Send,
 ) -> T {
-    let _heavy = alone();
-    session_of(access, defense, after, work)
-}
-
-/// Does the same, whoever runs beside it.
-fn session_of<T: Send>(
-    access: &Access,
-    defense: &str,
-    after: Duration,
-    work: impl FnOnce(&mut Session<'_>) -> Result<T, RealError> + Send,
-) -> T {
     let (program, defense) = (maybetun_program(), Defense::parse(defense).unwrap());
     let program = Path::new(&program);
     let run = Run { program, access, defense: &defense, seed: 1, longest: Duration::from_secs(60), after };
@@ -49,6 +38,7 @@ fn sizes(load: &Load, is_up: bool) -> Vec<usize> {
 
 #[test]
 fn pages_come_whole_one_after_another_by_each_protocol() {
+    let _heavy = alone();
     let site = Site::generate(3);
     let loads = with(&access(), "none", Duration::ZERO, |session| {
         let protocols = [Protocol::Http1, Protocol::Http2, Protocol::Http3];
@@ -66,6 +56,7 @@ fn pages_come_whole_one_after_another_by_each_protocol() {
 
 #[test]
 fn a_request_takes_the_round_trips_and_the_time_that_it_is_to_take() {
+    let _heavy = alone();
     let access = Access { round_trip: Duration::from_millis(100), ..Access::default() };
     let think = Duration::from_millis(200);
     let request = Request { up: 300, down: 1_000, think, ..Request::default() };
@@ -81,6 +72,7 @@ fn a_request_takes_the_round_trips_and_the_time_that_it_is_to_take() {
 
 #[test]
 fn both_ends_run_the_defense_and_the_trace_goes_on_while_a_page_is_read() {
+    let _heavy = alone();
     let site = Site::generate(1);
     let reading = Duration::from_secs(2);
     for (defense, is_one_size) in [("padding/low", true), ("front", true), ("none", false)] {
@@ -95,6 +87,7 @@ fn both_ends_run_the_defense_and_the_trace_goes_on_while_a_page_is_read() {
 
 #[test]
 fn a_call_goes_both_ways_and_a_network_that_changes_loses_and_is_slow_lets_a_page_through() {
+    let _heavy = alone();
     let change = RateChange { after: Duration::from_millis(300), down: 3_000_000, up: 1_000_000 };
     let access = Access { loss: 0.02, change: Some(change), ..access() };
     let plan = Site::generate(2).visit(1).with(&call(Duration::from_secs(2)), Duration::ZERO).unwrap();
@@ -116,7 +109,7 @@ fn many_run_at_once() {
     let site = Site::generate(5);
     let _heavy = alone();
     std::thread::scope(|scope| {
-        let one = || session_of(&access(), "padding/medium", Duration::ZERO, |session| session.load(site.visit(1)));
+        let one = || with(&access(), "padding/medium", Duration::ZERO, |session| session.load(site.visit(1)));
         let all: Vec<_> = (0..4).map(|_| scope.spawn(one)).collect();
         let loads: Vec<_> = all.into_iter().map(|one| one.join().unwrap()).collect();
         assert!(loads.iter().all(|load| load.time.is_some()));

@@ -102,6 +102,17 @@ impl Network {
 }
 
 impl Loads {
+    /// Returns the options of a study in which an observer learns from them.
+    ///
+    /// # Errors
+    /// When there are too few, and as [`options`](Self::options).
+    pub(super) fn options_to_attack(&self, engine: Engine) -> anyhow::Result<Options> {
+        let options = self.options(engine)?;
+        let (visits, folds) = (options.visits, options.attack.folds);
+        ensure!(visits as usize >= folds, "--visits {visits}: expected at least {folds}, one for each fold");
+        Ok(options)
+    }
+
     /// Returns the options of a study of them by an engine.
     ///
     /// # Errors

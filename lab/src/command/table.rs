@@ -39,13 +39,9 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let options = Options { curve: self.curve, windows: self.windows, ..self.loads.options(self.time.engine()?)? };
+        let options =
+            Options { curve: self.curve, windows: self.windows, ..self.loads.options_to_attack(self.time.engine()?)? };
         let folds = options.attack.folds;
-        ensure!(
-            options.visits as usize >= folds,
-            "--visits {}: expected at least {folds}, one for each fold",
-            options.visits
-        );
         let windows = self.windows;
         ensure!(windows == 0 || windows as usize >= folds, "--windows {windows}: expected 0, or at least {folds}");
         let defenses = if self.defenses.is_empty() { Defense::usual()? } else { self.defenses.clone() };

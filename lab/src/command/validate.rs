@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use maybetun_lab::defense::Defense;
 use maybetun_lab::study::{Engine, Options, Validation, validate};
 
@@ -24,13 +24,7 @@ pub(super) struct Validate {
 
 impl Validate {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let options = self.loads.options(Engine::Virtual)?;
-        let folds = options.attack.folds;
-        ensure!(
-            options.visits as usize >= folds,
-            "--visits {}: expected at least {folds}, one for each fold",
-            options.visits
-        );
+        let options = self.loads.options_to_attack(Engine::Virtual)?;
         let Options { sites, visits, seed, .. } = options;
         let mut text = format!("{sites} sites, {visits} visits each, seed {seed}.\n\n{}", Validation::head());
         let rows = validate(&options, [&Engine::Virtual, &self.engine.engine()?], &self.defenses, |row| {

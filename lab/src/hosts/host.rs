@@ -7,7 +7,7 @@ use rand_core::{RngCore as _, SeedableRng as _};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::{Settings, Sockets, Stack};
-use crate::virtual_network::{Host, Outbox, Packet};
+use crate::virtual_network::{Host, Outbox, Packet, fraction};
 
 /// The longest mean time until a host is at what has arrived.
 const LONGEST_WAKEUP: Duration = Duration::from_secs(1);
@@ -85,8 +85,8 @@ impl<A: Application> TcpHost<A> {
 impl<A> TcpHost<A> {
     /// Draws how long it takes until the host is at something: most often less than the mean, up to five times that now and then.
     fn draw_wakeup(&mut self) -> Duration {
-        let mut fraction = || (self.draws.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        let (often, rarely) = (fraction(), fraction().powi(8));
+        let [often, rarely] = [(); 2].map(|()| fraction(self.draws.next_u64()));
+        let rarely = rarely.powi(8);
         self.wakeup.mul_f64((often + 4.5 * rarely).min(5.0))
     }
 }

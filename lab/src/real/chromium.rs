@@ -1,15 +1,14 @@
 //! A browser that people use.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use std::os::unix::process::CommandExt as _;
 use tempfile::TempDir;
 
-use super::RealError;
+use super::{RealError, process};
 
 /// How long its processes have to end, and how often to look.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -45,13 +44,12 @@ impl Chromium {
     /// # Errors
     /// When it cannot be started.
     pub(super) fn start(program: &Path, url: &str, address: &str) -> Result<Self, RealError> {
-        let profile = TempDir::with_prefix("maybetun-lab-").map_err(RealError::System)?;
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(FLAGS);
+        let profile = TempDir::with_prefix("maybetun-lab-")?;
+        let mut command = process::tied(program);
+        command.args(FLAGS).process_group(0);
         command.arg(format!("--host-resolver-rules=MAP * {address}"));
         command.arg(format!("--user-data-dir={}", profile.path().display())).arg(url);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        let child = command.spawn().map_err(|source| RealError::Start { program: program.to_owned(), source })?;
+        let child = process::start(program, &mut command)?;
         Ok(Self { program: program.to_owned(), child, profile: Some(profile) })
     }
 
@@ -60,18 +58,19 @@ impl Chromium {
     /// # Errors
     /// When it has.
     pub(super) fn check(&mut self) -> Result<(), RealError> {
-        let Some(status) = self.child.try_wait().map_err(RealError::System)? else { return Ok(()) };
+        let Some(status) = self.child.try_wait()? else { return Ok(()) };
         Err(RealError::Ended { program: self.program.clone(), said: status.to_string() })
     }
 }
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
+        let group = process::id(&self.child);
+        let _ = killpg(group, Signal::SIGKILL);
         let _ = self.child.wait();
         // Its other processes end by themselves, and write until then.
         let deadline = Instant::now() + PATIENCE;
-        while killpg(Pid::from_raw(self.child.id().cast_signed()), None).is_ok() && Instant::now() < deadline {
+        while killpg(group, None).is_ok() && Instant::now() < deadline {
             std::thread::sleep(POLL);
         }
         let _ = self.profile.take().map(TempDir::close);

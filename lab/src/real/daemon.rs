@@ -5,16 +5,15 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use maybetun::keys::{PrivateKey, PublicKey};
 use nix::sys::signal::{Signal, kill};
 use nix::time::clock_getcpuclockid;
-use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::RealError;
+use super::{RealError, process};
 use crate::defense::Defense;
 
 /// How long a program has to end by itself.
@@ -87,22 +86,21 @@ impl<'a> Daemon<'a> {
         config: &Config<'_>,
         directory: &Path,
     ) -> Result<Self, RealError> {
-        let cannot = |source| RealError::Start { program: program.to_owned(), source };
         let defense_file = directory.join(format!("{interface}.toml"));
         let (text, defense) = config.text(&defense_file);
         if let Some(defense) = defense {
-            fs::write(defense_file, defense).map_err(RealError::System)?;
+            fs::write(defense_file, defense)?;
         }
         let file = directory.join(format!("{interface}.conf"));
-        write_secret(&file, &text).map_err(RealError::System)?;
-        let log =
-            File::options().read(true).append(true).create_new(true).open(directory.join(format!("{interface}.log")));
-        let log = log.map_err(RealError::System)?;
-        // It ends with the thread that started it, however that ends.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program).arg("up").arg(&file).env_remove("MAYBETUN_LOG");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone().map_err(RealError::System)?);
-        let child = command.spawn().map_err(cannot)?;
+        write_secret(&file, &text)?;
+        let log = File::options()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .open(directory.join(format!("{interface}.log")))?;
+        let mut command = process::tied(program);
+        command.arg("up").arg(&file).env_remove("MAYBETUN_LOG").stderr(log.try_clone()?);
+        let child = process::start(program, &mut command)?;
         Ok(Self { program, interface, child, log })
     }
 
@@ -113,7 +111,7 @@ impl<'a> Daemon<'a> {
     pub(super) fn peer(&mut self) -> Result<Option<Value>, RealError> {
         self.check()?;
         let output = Command::new(self.program).args(["status", &self.interface, "--json"]).output();
-        let said = serde_json::from_slice::<Value>(&output.map_err(RealError::System)?.stdout);
+        let said = serde_json::from_slice::<Value>(&output?.stdout);
         Ok(said.ok().map(|mut status| status["interfaces"][0]["peers"][0].take()).filter(|peer| !peer.is_null()))
     }
 
@@ -122,7 +120,7 @@ impl<'a> Daemon<'a> {
     /// # Errors
     /// When it has.
     pub(super) fn check(&mut self) -> Result<(), RealError> {
-        if self.child.try_wait().map_err(RealError::System)?.is_some() { Err(self.ended()) } else { Ok(()) }
+        if self.child.try_wait()?.is_some() { Err(self.ended()) } else { Ok(()) }
     }
 
     fn ended(&mut self) -> RealError {
@@ -142,8 +140,8 @@ impl<'a> Daemon<'a> {
     /// # Errors
     /// When it has ended.
     pub(super) fn cpu(&self) -> Result<Duration, RealError> {
-        let clock = clock_getcpuclockid(self.pid()).map_err(|errno| RealError::System(errno.into()))?;
-        Ok(clock.now().map_err(|errno| RealError::System(errno.into()))?.into())
+        let clock = clock_getcpuclockid(process::id(&self.child)).map_err(io::Error::from)?;
+        Ok(clock.now().map_err(io::Error::from)?.into())
     }
 
     /// Returns how often one of its threads has waited, and so been woken.
@@ -151,7 +149,7 @@ impl<'a> Daemon<'a> {
     /// # Errors
     /// When it has ended.
     pub(super) fn wakeups(&self) -> Result<u64, RealError> {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).map_err(RealError::System)?;
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()))?;
         let count = |status: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
             line.and_then(|count| count.trim().parse::<u64>().ok())
@@ -160,17 +158,14 @@ impl<'a> Daemon<'a> {
         let counts = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok());
         Ok(counts.filter_map(|status| count(&status)).sum())
     }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
-    }
 }
 
 impl Drop for Daemon<'_> {
     fn drop(&mut self) {
         // By itself, it takes its files away.
         let deadline = Instant::now() + PATIENCE;
-        let is_asked = matches!(self.child.try_wait(), Ok(None)) && kill(self.pid(), Signal::SIGTERM).is_ok();
+        let is_asked =
+            matches!(self.child.try_wait(), Ok(None)) && kill(process::id(&self.child), Signal::SIGTERM).is_ok();
         while is_asked && Instant::now() < deadline {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;

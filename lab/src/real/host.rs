@@ -2,13 +2,10 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::sockets::KernelSockets;
 use crate::hosts::Application;
-
-/// The longest that is waited for what never happens.
-const LONGEST: Duration = Duration::from_secs(3_600);
 
 /// Has an application act now and whenever something has happened to its sockets or time has come: until an instant, or until it need
 /// not go on, which is asked after each time.
@@ -26,7 +23,7 @@ pub(super) fn run<A: Application>(
         if !goes_on(application) || Instant::now() >= until {
             return Ok(());
         }
-        wait(application, sockets, until, None)?;
+        wait(application, sockets, Some(until), None)?;
     }
 }
 
@@ -43,9 +40,8 @@ pub(super) fn act(application: &mut impl Application, sockets: &mut KernelSocket
 pub(super) fn wait(
     application: &impl Application,
     sockets: &mut KernelSockets,
-    until: Instant,
+    until: Option<Instant>,
     other: Option<BorrowedFd<'_>>,
 ) -> io::Result<()> {
-    let due = application.next_timeout().unwrap_or_else(|| Instant::now() + LONGEST);
-    sockets.wait(due.min(until), other)
+    sockets.wait([application.next_timeout(), until].into_iter().flatten().min(), other)
 }

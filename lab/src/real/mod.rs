@@ -13,6 +13,7 @@ mod chromium;
 mod daemon;
 mod delays;
 mod host;
+mod process;
 mod server;
 mod session;
 mod sockets;
@@ -24,7 +25,6 @@ use std::path::PathBuf;
 
 pub use delays::Delays;
 pub use session::{Run, Session, session};
-pub use web::{MAX_DOCUMENT, is_page};
 
 use crate::namespace::NamespaceError;
 
@@ -76,5 +76,5 @@ pub enum RealError {
     NoPage,
     /// The system failed otherwise.
     #[error("the system failed")]
-    System(#[source] io::Error),
+    System(#[from] io::Error),
 }

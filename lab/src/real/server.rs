@@ -5,16 +5,12 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::host;
 use super::sockets::KernelSockets;
 use crate::workload::Server;
-
-/// How long the thread waits when there is nothing to do.
-const LONG: Duration = Duration::from_secs(3_600);
 
 /// What the thread is asked to do.
 type Order = Box<dyn FnOnce(&mut Server) + Send>;
@@ -79,7 +75,7 @@ fn serve(mut server: Server, mut sockets: KernelSockets, asked: &Receiver<Order>
             Ok(order) => order(&mut server),
             Err(TryRecvError::Disconnected) => return Ok(()),
             Err(TryRecvError::Empty) => {
-                host::wait(&server, &mut sockets, Instant::now() + LONG, Some(woken.as_fd()))?;
+                host::wait(&server, &mut sockets, None, Some(woken.as_fd()))?;
                 // Nothing is in it most often.
                 let _ = woken.read();
             }

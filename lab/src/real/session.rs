@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,13 +23,13 @@ use super::daemon::{Config, Daemon, PORT};
 use super::host;
 use super::server::Serving;
 use super::sockets::KernelSockets;
-use super::web::{Web, is_page};
+use super::web::Web;
 use super::wire::{Plug, Wire};
 use crate::defense::Defense;
 use crate::namespace::{Kept, apart};
-use crate::tunnels::{inner_client, inner_relay};
+use crate::tunnels::{inner_client, inner_relay, v4};
 use crate::virtual_network::Passed;
-use crate::workload::{Access, Browser, Effort, Lateness, Load, Plan, Server};
+use crate::workload::{Access, Browser, Effort, Load, Plan, Server};
 
 /// MTU of the tunnel in bytes.
 const MTU: usize = 1_420;
@@ -103,8 +103,8 @@ pub fn session<T: Send>(
         return Err(RealError::NotRoot);
     }
     // Both ends of each connection are this process's.
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|errno| RealError::System(errno.into()))?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(|errno| RealError::System(errno.into()))?;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(io::Error::from)?;
     apart(|| work(&mut Session::new(run)?))?
 }
 
@@ -112,7 +112,7 @@ impl<'a> Session<'a> {
     /// Makes one. This thread is in the client's network.
     fn new(run: &'a Run<'a>) -> Result<Self, RealError> {
         let [client_key, relay_key] = [(); 2].map(|()| PrivateKey::generate_from_os());
-        let directory = TempDir::with_prefix("maybetun-lab-").map_err(RealError::System)?;
+        let directory = TempDir::with_prefix("maybetun-lab-")?;
         let relay_network = Kept::new()?;
         let networks = Networks::new(&relay_network)?;
         let [inner_client, inner_relay] = [v4(inner_client(0)), v4(inner_relay())];
@@ -131,13 +131,13 @@ impl<'a> Session<'a> {
             let plug = Plug::new("wire0", RELAY).map_err(RealError::Device)?;
             let mut relay = start_end(false)?;
             await_address(&mut relay, inner_relay)?;
-            let sockets = KernelSockets::new(inner_relay, MTU).map_err(RealError::System)?;
-            let server = Serving::start(Server::new(run.seed ^ 1 << 62), sockets).map_err(RealError::System)?;
+            let sockets = KernelSockets::new(inner_relay, MTU)?;
+            let server = Serving::start(Server::new(run.seed ^ 1 << 62), sockets)?;
             Ok((relay, plug, server))
         })?;
         let plug = Plug::new("wire0", CLIENT).map_err(RealError::Device)?;
         let start = Instant::now();
-        let wire = Wire::start([plug, relay_plug], run.access.links(), run.seed, start).map_err(RealError::System)?;
+        let wire = Wire::start([plug, relay_plug], run.access.links(), run.seed, start)?;
         let mut client = start_end(true)?;
         await_address(&mut client, inner_client)?;
         let protection = await_session(&mut client, run.defense)?;
@@ -147,7 +147,7 @@ impl<'a> Session<'a> {
         Ok(Self {
             run,
             loads: 0,
-            sockets: KernelSockets::new(inner_client, MTU).map_err(RealError::System)?,
+            sockets: KernelSockets::new(inner_client, MTU)?,
             protection,
             server,
             client,
@@ -197,11 +197,8 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When the plan is no page, or the browser or a program of the tunnel cannot be had.
     pub fn browse(&mut self, chromium: &Path, plan: Plan) -> Result<Load, RealError> {
-        if !is_page(&plan) {
-            return Err(RealError::NoPage);
-        }
         let address = v4(inner_relay());
-        let web = self.networks.at_relay(|| Web::start(plan, address).map_err(RealError::System))?;
+        let web = self.networks.at_relay(|| Web::start(plan, address))?;
         let begun = self.begin()?;
         let until = begun + self.run.longest;
         let mut browser = Chromium::start(chromium, &web.url, &address.to_string())?;
@@ -270,7 +267,7 @@ impl<'a> Session<'a> {
     }
 
     fn late(&self) -> Vec<Duration> {
-        self.server.ask(|server| server.received().flat_map(Lateness::times).collect()).unwrap_or_default()
+        self.server.ask(|server| server.late()).unwrap_or_default()
     }
 
     /// Has the browser act until an instant, or as long as it is to go on.
@@ -282,7 +279,7 @@ impl<'a> Session<'a> {
     ) -> Result<(), RealError> {
         loop {
             let slice = until.min(Instant::now() + CHECK);
-            host::run(browser, &mut self.sockets, slice, &goes_on).map_err(RealError::System)?;
+            host::run(browser, &mut self.sockets, slice, &goes_on)?;
             if !goes_on(browser) || Instant::now() >= until {
                 return Ok(());
             }
@@ -307,7 +304,7 @@ struct Networks {
 impl Networks {
     /// Returns this thread's network as the client's, and the relay's.
     fn new(relay: &Kept) -> Result<Self, RealError> {
-        let open = |path: String| File::open(path).map_err(RealError::System);
+        let open = |path: String| File::open(path);
         Ok(Self {
             client: open("/proc/thread-self/ns/net".into())?,
             relay: open(format!("/proc/{}/ns/net", relay.id()))?,
@@ -316,8 +313,7 @@ impl Networks {
 
     /// Does `work` with this thread in the relay's network. What it starts ends with this thread, and not before.
     fn at_relay<T>(&self, work: impl FnOnce() -> Result<T, RealError>) -> Result<T, RealError> {
-        let enter =
-            |network: &File| setns(network, CloneFlags::CLONE_NEWNET).map_err(|errno| RealError::System(errno.into()));
+        let enter = |network: &File| setns(network, CloneFlags::CLONE_NEWNET).map_err(io::Error::from);
         enter(&self.relay)?;
         let done = work();
         enter(&self.client)?;
@@ -379,12 +375,5 @@ fn protection(peer: &Value, defense: &Defense) -> Option<Protection> {
         (Defense::Named(_), "one-sided") => Some(Protection::OneSided(Cause::NotNegotiated)),
         (Defense::Ephemeral(..), "protected") => Some(Protection::Protected),
         _ => None,
-    }
-}
-
-fn v4(address: IpAddr) -> Ipv4Addr {
-    match address {
-        IpAddr::V4(address) => address,
-        IpAddr::V6(_) => unreachable!("addresses inside a star are IPv4's"),
     }
 }

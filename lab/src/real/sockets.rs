@@ -78,11 +78,11 @@ impl KernelSockets {
     ///
     /// # Errors
     /// When the kernel cannot wait.
-    pub(super) fn wait(&mut self, until: Instant, other: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    pub(super) fn wait(&mut self, until: Option<Instant>, other: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let own = self.epoll.0.as_fd();
         let mut watched = vec![PollFd::new(own, PollFlags::POLLIN)];
         watched.extend(other.map(|other| PollFd::new(other, PollFlags::POLLIN)));
-        wait(&mut watched, Some(until))?;
+        wait(&mut watched, until)?;
         let mut events = [EpollEvent::empty(); 64];
         loop {
             let count = self.epoll.wait(&mut events, EpollTimeout::ZERO)?;

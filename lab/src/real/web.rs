@@ -12,7 +12,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE};
+use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request as Asked, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
+use super::RealError;
 use super::sockets::CONGESTION;
 use crate::workload::{Plan, Protocol, Request};
 
@@ -35,7 +36,7 @@ const DONE: &str = "/done";
 const HEADERS: u32 = 400;
 
 /// The most bytes of a document.
-pub const MAX_DOCUMENT: u32 = 16 << 20;
+const MAX_DOCUMENT: u32 = 16 << 20;
 
 /// The most bytes that fill an address.
 const MAX_FILL: u32 = 4_000;
@@ -76,8 +77,8 @@ impl Web {
     ///
     /// # Errors
     /// When the plan is no page ([`is_page`]), or the system refuses.
-    pub(super) fn start(plan: Plan, address: Ipv4Addr) -> io::Result<Self> {
-        let page = page(&plan).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the plan is no page"))?;
+    pub(super) fn start(plan: Plan, address: Ipv4Addr) -> Result<Self, RealError> {
+        let page = page(&plan).ok_or(RealError::NoPage)?;
         let listener = TcpListener::bind((address, PORT))?;
         listener.set_nonblocking(true)?;
         let acceptor = acceptor(plan.protocol())?;
@@ -118,7 +119,7 @@ impl Drop for Web {
 
 /// Tells whether a web page can be what a plan is: requests alone, none larger than an address, the first of them the document's, which is
 /// asked for at once and has at most [`MAX_DOCUMENT`] bytes.
-pub fn is_page(plan: &Plan) -> bool {
+fn is_page(plan: &Plan) -> bool {
     let is_document = |request: &Request| {
         request.origin == 0 && request.delay.is_zero() && request.not_before.is_zero() && request.down <= MAX_DOCUMENT
     };
@@ -176,8 +177,8 @@ async fn answer(asked: Asked<Incoming>, site: Arc<Site>) -> Result<Response<Answ
     let uri = asked.uri();
     let mut response = Response::new(Answer { left: 0, page: None });
     let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, hyper::header::HeaderValue::from_static("*"));
-    headers.insert(CACHE_CONTROL, hyper::header::HeaderValue::from_static("no-store"));
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if uri.path() == DONE {
         let took = uri.query().and_then(|query| query.parse::<f64>().ok());
         let took = took.and_then(|took| Duration::try_from_secs_f64(took / 1e3).ok());
@@ -192,7 +193,7 @@ async fn answer(asked: Asked<Incoming>, site: Arc<Site>) -> Result<Response<Answ
         Some((number, request)) => {
             tokio::time::sleep(request.think).await;
             if number == 0 {
-                headers_of_page(&mut response);
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
                 *response.body_mut() = Answer { left: 0, page: Some(site.page.clone()) };
             } else {
                 response.body_mut().left = request.down as usize;
@@ -200,10 +201,6 @@ async fn answer(asked: Asked<Incoming>, site: Arc<Site>) -> Result<Response<Answ
         }
     }
     Ok(response)
-}
-
-fn headers_of_page(response: &mut Response<Answer>) {
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("text/html"));
 }
 
 /// The body of an answer: the page, or zeros.

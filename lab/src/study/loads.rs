@@ -27,11 +27,19 @@ pub(super) struct Visit {
 
 impl Visit {
     /// Returns what the observer has of it.
-    pub(super) fn labelled(&self, defense: &Defense) -> Result<Labelled, TraceError> {
+    fn labelled(&self, defense: &Defense) -> Result<Labelled, TraceError> {
         let trace = observed(&self.load)?;
         let draw = defense.is_drawn().then_some(self.session);
         Ok(Labelled { label: self.site, visit: self.visit, draw, trace })
     }
+}
+
+/// Returns what the observer has of loads.
+///
+/// # Errors
+/// When one is too long to be a trace.
+pub(super) fn labelled(visits: &[Visit], defense: &Defense) -> Result<Vec<Labelled>, TraceError> {
+    visits.iter().map(|visit| visit.labelled(defense)).collect()
 }
 
 /// Returns the trace of a load.

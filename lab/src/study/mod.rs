@@ -207,7 +207,7 @@ pub fn compare(options: &Options, defenses: &[Defense], mut told: impl FnMut(&Ro
 fn row_of(options: &Options, sites: &[Site], defense: &Defense) -> Result<Row, StudyError> {
     let loads = loads::load(options, sites, defense, &options.access, options.visits)?;
     let narrow = loads::load(options, sites, defense, &options.bottleneck, options.bottleneck_visits)?;
-    let labelled = loads.iter().map(|load| load.labelled(defense)).collect::<Result<Vec<_>, _>>()?;
+    let labelled = loads::labelled(&loads, defense)?;
     let sum = |of: fn(&Load) -> f64| loads.iter().map(|one| of(&one.load)).sum::<f64>();
     let mean = |of| sum(of) / loads.len() as f64;
     let accuracy = closed_world(&labelled, &options.attack)?;
@@ -250,7 +250,7 @@ fn curve(options: &Options, loads: &[Labelled], all: &Accuracy) -> Result<Vec<Po
 /// When a load is too long to be a trace, or the engine fails.
 pub fn traces(options: &Options, defense: &Defense) -> Result<Vec<Labelled>, StudyError> {
     let loads = loads::load(options, &loads::sites(options), defense, &options.access, options.visits)?;
-    Ok(loads.iter().map(|load| load.labelled(defense)).collect::<Result<_, _>>()?)
+    Ok(loads::labelled(&loads, defense)?)
 }
 
 /// Returns the part of a processor that the client's tunnels took, if that is known.

@@ -51,7 +51,7 @@ pub fn validate(
         for engine in engines {
             let options = Options { engine: engine.clone(), ..options.clone() };
             let visits = loads::load(&options, &sites, defense, &options.access, options.visits)?;
-            let labelled = visits.iter().map(|visit| visit.labelled(defense)).collect::<Result<Vec<_>, _>>()?;
+            let labelled = loads::labelled(&visits, defense)?;
             let mean = |is_up: bool, of: fn(usize) -> f64| {
                 let passed = visits.iter().flat_map(|visit| &visit.load.trace);
                 let sum: f64 = passed.filter(|one| (one.from == client(0)) == is_up).map(|one| of(one.size)).sum();

@@ -19,6 +19,8 @@ pub use clock::Clocks;
 pub use end::End;
 pub use packets::{LEAST, address, address_on, inner_address, inner_packet, number, packet};
 pub use pair::Pair;
+#[cfg(feature = "workloads")]
+pub(crate) use star::v4;
 pub use star::{RELAY, Star, client, inner_client, inner_relay};
 pub use two_ends::{DELAY, Sighting, TwoEnds, renew};
 

@@ -85,6 +85,15 @@ pub const fn inner_client(number: usize) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 1, high, low))
 }
 
+/// Returns an address inside tunnels as what it is.
+#[cfg(feature = "workloads")]
+pub(crate) fn v4(address: IpAddr) -> Ipv4Addr {
+    match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(_) => unreachable!("addresses inside a star are IPv4's"),
+    }
+}
+
 /// Returns where a node is outside tunnels: in networks that are for benchmarks (RFC 2544).
 fn outer(node: Node) -> SocketAddr {
     let number = u16::try_from(node.0).expect("a star has at most 65,535 clients");

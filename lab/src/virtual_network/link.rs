@@ -160,7 +160,7 @@ impl Lane {
 }
 
 /// Returns a number from 0 to less than 1, which is the same on every machine.
-fn fraction(draw: u64) -> f64 {
+pub(crate) fn fraction(draw: u64) -> f64 {
     (draw >> 11) as f64 / (1u64 << 53) as f64
 }
 

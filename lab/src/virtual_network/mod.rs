@@ -55,6 +55,8 @@ pub use behind::Behind;
 pub use host::{Host, Outbox, Packet};
 #[cfg(feature = "real")]
 pub(crate) use link::Lane;
+#[cfg(feature = "workloads")]
+pub(crate) use link::fraction;
 pub use link::{Link, MAX_QUEUE, UDP_V4_HEADERS};
 pub use network::Network;
 pub use tap::{Fate, Loss, Passed, Passing, Tap, Trace};

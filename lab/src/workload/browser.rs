@@ -105,9 +105,9 @@ impl Browser {
         Some(self.answered? - self.start?)
     }
 
-    /// Returns when the datagrams of each stream came.
-    pub fn received(&self) -> impl Iterator<Item = &Lateness> {
-        self.streams.iter().map(|stream| &stream.received)
+    /// Returns how much later the datagrams of each stream came than the quickest of theirs.
+    pub fn late(&self) -> Vec<Duration> {
+        self.streams.iter().flat_map(|stream| stream.received.times()).collect()
     }
 
     /// Returns the bytes that have come on connections.

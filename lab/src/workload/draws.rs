@@ -5,6 +5,8 @@ use std::time::Duration;
 use rand_core::{RngCore as _, SeedableRng as _};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use crate::virtual_network::fraction;
+
 /// A stream of draws.
 #[derive(Debug, Clone)]
 pub(super) struct Draws(Xoshiro256PlusPlus);
@@ -19,7 +21,7 @@ impl Draws {
 
     /// Returns a number from 0 to less than 1.
     pub(super) fn fraction(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+        fraction(self.0.next_u64())
     }
 
     pub(super) fn happens(&mut self, probability: f64) -> bool {

@@ -1,13 +1,12 @@
 //! A plan through real tunnels in virtual time.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use maybetun::settings::{DefenseChange, Protection, Role};
 
-use super::{Access, Browser, Lateness, Plan, Server, Site};
+use super::{Access, Browser, Plan, Server, Site};
 use crate::hosts::{Application, Settings, Sockets, TcpHost};
-use crate::tunnels::{RELAY, Star, client, inner_client, inner_packet, inner_relay};
+use crate::tunnels::{RELAY, Star, client, inner_client, inner_packet, inner_relay, v4};
 use crate::virtual_network::{Link, Passed, Trace};
 
 /// How long both ends have to agree on a defense.
@@ -99,7 +98,7 @@ impl Load {
             sizes.map(|passed| passed.size as u64).sum()
         };
         let (up, down) = (bytes(true), bytes(false));
-        let late_down = browser.map_or_else(Vec::new, |browser| browser.received().flat_map(Lateness::times).collect());
+        let late_down = browser.map_or_else(Vec::new, |browser| browser.late());
         Self {
             time: browser.and_then(Browser::time),
             lasted,
@@ -226,7 +225,7 @@ impl<'a> Session<'a> {
         trace.iter_mut().for_each(|passed| passed.at -= start);
         let (end, relay) = (star.network.host(client(0)), star.network.host(RELAY));
         let late_up = match &relay.inside.application {
-            Inside::Server(server) => server.received().flat_map(Lateness::times).collect(),
+            Inside::Server(server) => server.late(),
             Inside::Browser(_) => Vec::new(),
         };
         let effort = Effort { wakeups: end.wakeups() - before, cpu: None };
@@ -263,11 +262,4 @@ impl<'a> Session<'a> {
 fn set_links(star: &mut Star<TcpHost<Inside>, Trace>, [down, up]: [Link; 2]) {
     star.network.link(RELAY, client(0), down);
     star.network.link(client(0), RELAY, up);
-}
-
-fn v4(address: IpAddr) -> Ipv4Addr {
-    match address {
-        IpAddr::V4(address) => address,
-        IpAddr::V6(_) => unreachable!("addresses inside a star are IPv4's"),
-    }
 }

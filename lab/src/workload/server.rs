@@ -113,9 +113,9 @@ impl Server {
         self.streams.clear();
     }
 
-    /// Returns when the datagrams of each stream came, the last 16.
-    pub fn received(&self) -> impl Iterator<Item = &Lateness> {
-        self.streams.iter().map(|stream| &stream.received)
+    /// Returns how much later the datagrams of each of the last 16 streams came than the quickest of theirs.
+    pub fn late(&self) -> Vec<Duration> {
+        self.streams.iter().flat_map(|stream| stream.received.times()).collect()
     }
 }
 

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use rand_core::RngCore;
 
-use super::{DATA_OVERHEAD, V6_HEADERS};
+use crate::traffic::{DATA_OVERHEAD, V6_HEADERS};
 
 /// Bytes of a frame's body.
 pub(super) const BODY: usize = 11;

@@ -65,9 +65,8 @@ impl Acknowledging {
             self.quick = QUICK;
         }
         self.last = Some(now);
-        let is_quick = self.quick > 0 && !self.is_interactive;
         match self.after {
-            Some(after) if !is_quick && open <= self.full as u64 => {
+            Some(after) if !self.is_quick() && open <= self.full as u64 => {
                 if self.due == Due::Nothing {
                     self.due = Due::At(now + after);
                 }
@@ -76,13 +75,17 @@ impl Acknowledging {
         }
     }
 
+    /// Tells whether each segment is acknowledged at once.
+    fn is_quick(&self) -> bool {
+        self.quick > 0 && !self.is_interactive
+    }
+
     /// Takes a segment while something is missing at `gap`.
     pub(super) fn take_behind(&mut self, gap: Place, now: Instant) {
         if gap != self.gap {
             (self.gap, self.duplicates) = (gap, 0);
         }
-        let is_quick = self.quick > 0 && !self.is_interactive;
-        if is_quick || self.compressed >= COMPRESSED {
+        if self.is_quick() || self.compressed >= COMPRESSED {
             self.due = Due::Now;
         } else if self.duplicates < DUPLICATES {
             self.duplicates += 1;
