@@ -23,6 +23,8 @@
 //! comes from elsewhere. All give a
 //! defense whose machines are valid and within the bounds of [`machine`] and [`Defense`]; nothing here runs one.
 //!
+//! [`profile`] has traffic profiles: what kinds of use look like, which padding may follow.
+//!
 //! ```
 //! use maybetun_machines::{Role, find};
 //!
@@ -40,6 +42,7 @@ mod error;
 mod limits;
 pub mod machine;
 mod pool;
+pub mod profile;
 mod side;
 mod text;
 

@@ -56,10 +56,10 @@ impl Strength {
     pub const ALL: [Self; 3] = [Self::Low, Self::Medium, Self::High];
 }
 
-/// Says that a text names no tier or strength.
+/// Says that a text names no tier, strength or profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected {0}")]
-pub struct UnknownName(&'static str);
+pub struct UnknownName(pub(crate) &'static str);
 
 impl fmt::Display for Tier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -88,12 +88,16 @@ impl FromStr for Defense {
 
 /// Returns the error of the TOML parser with its place: the key, and the line.
 fn of_toml(key: &str, error: &toml::de::Error, text: &str) -> DefenseError {
+    DefenseError::new(key.replace(char::is_control, " "), toml_message(error, text))
+}
+
+/// Returns the message of the TOML parser with the line, if it is known.
+pub(crate) fn toml_message(error: &toml::de::Error, text: &str) -> String {
     let message = error.message().replace(char::is_control, " ");
-    let key = key.replace(char::is_control, " ");
     let before = error.span().and_then(|span| text.as_bytes().get(..span.start));
     match before.map(|before| 1 + before.iter().filter(|&&byte| byte == b'\n').count()) {
-        Some(line) => DefenseError::new(key, format_args!("line {line}: {message}")),
-        None => DefenseError::new(key, message),
+        Some(line) => format!("line {line}: {message}"),
+        None => message,
     }
 }
 
