@@ -84,6 +84,12 @@ pub enum Drop {
     Unproven,
     /// The peer is silent.
     Silent,
+    /// Padding of machines would take the upload ratio out of its band, or makes what passes no more plausible.
+    Suppressed,
+    /// Padding of masking would be more than its budget.
+    OverMaskingBudget,
+    /// Padding would be more than the budget of all padding.
+    OverPaddingBudget,
 }
 
 /// Something that passes.

@@ -184,7 +184,8 @@ impl Peer {
         }
         let found = find(defense).map_err(|source| DefenseNotFound { public_key: self.public_key, source })?;
         let settings = DefenseSettings::of(&found, self.role());
-        Ok(Some(DefenseChange::On(settings.limited(self.defense_options.limits()))))
+        let options = &self.defense_options;
+        Ok(Some(DefenseChange::On(settings.limited(options.limits()).masked(options.masking()))))
     }
 
     /// Returns which end we are.

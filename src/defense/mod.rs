@@ -20,7 +20,6 @@ mod lateness;
 mod plan;
 
 pub use blocking::Gate;
-pub(crate) use controller::Controllers;
 pub use controller::{Bypass, Controller, Effect, Replace};
 pub use maybenot::{Machine, TriggerEvent as Event};
 pub use plan::{DEFAULT_ACTIONS_PER_SECOND, MAX_MACHINES, Plan, PlanError};

@@ -1,9 +1,11 @@
 //! What an observer of the outer flow sees of a tunnel's traffic, and what the user does: on this, padding that knows the traffic is
-//! steered. It has no clock and sends nothing.
+//! steered. Nothing here has a clock, or sends.
 //!
 //! - [`Monitor`] is told of all [`Traffic`](crate::traffic::Traffic), and has the throughput of the last minute, both ways, the user's and
 //!   the padding apart.
 //! - [`Classifier`] names the user's [`Activity`] by it.
+//! - [`Masking`] is the controller: by [`Terms`] it asks for padding that the sum lacks, and says what is to be kept from leaving.
+//! - [`Budget`] has the books of what that may cost.
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -26,7 +28,15 @@
 //! ```
 
 mod activity;
+mod budget;
+mod control;
 mod monitor;
+mod status;
+mod terms;
 
 pub use activity::{Activity, Classifier};
-pub use monitor::{Flow, HISTORY, MAX_STEP, MIN_STEP, Monitor, Step, Window};
+pub use budget::{Budget, Purpose};
+pub use control::{Asker, MAX_GATHERING, Masking};
+pub use monitor::{Flow, HISTORY, MAX_STEP, MIN_STEP, Monitor, RECENT, Step, Window};
+pub use status::{MaskingStatus, Shortfall};
+pub use terms::{Allowance, Band, MaskingMode, Terms, Unreadable};

@@ -14,6 +14,9 @@ pub const MAX_STEP: Duration = Duration::from_millis(100);
 /// How long steps are kept.
 pub const HISTORY: Duration = Duration::from_secs(60);
 
+/// The time whose sums are always at hand: what an observer is taken to look at.
+pub const RECENT: Duration = Duration::from_secs(10);
+
 /// What has passed one way. Sums stay at the largest number rather than overflow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Flow {
@@ -30,12 +33,20 @@ pub struct Flow {
 }
 
 impl Flow {
+    fn each(&mut self, other: &Self, change: impl Fn(u64, u64) -> u64) {
+        self.datagrams = change(self.datagrams, other.datagrams);
+        self.bytes = change(self.bytes, other.bytes);
+        self.user_packets = change(self.user_packets, other.user_packets);
+        self.user_bytes = change(self.user_bytes, other.user_bytes);
+        self.padding_bytes = change(self.padding_bytes, other.padding_bytes);
+    }
+
     fn add(&mut self, other: &Self) {
-        self.datagrams = self.datagrams.saturating_add(other.datagrams);
-        self.bytes = self.bytes.saturating_add(other.bytes);
-        self.user_packets = self.user_packets.saturating_add(other.user_packets);
-        self.user_bytes = self.user_bytes.saturating_add(other.user_bytes);
-        self.padding_bytes = self.padding_bytes.saturating_add(other.padding_bytes);
+        self.each(other, u64::saturating_add);
+    }
+
+    fn take_away(&mut self, other: &Self) {
+        self.each(other, u64::saturating_sub);
     }
 }
 
@@ -58,6 +69,8 @@ pub struct Monitor {
     current: Step,
     /// Those that are over, the newest last: at most [`HISTORY`] of them.
     steps: VecDeque<Step>,
+    /// The sum of the newest of them, as many as [`RECENT`] has.
+    recent: Step,
 }
 
 impl Monitor {
@@ -69,7 +82,14 @@ impl Monitor {
     /// Returns one with other steps, from [`MIN_STEP`] to [`MAX_STEP`]; others are taken for the nearest.
     pub fn with_step(step: Duration, now: Instant) -> Self {
         let step = step.clamp(MIN_STEP, MAX_STEP);
-        Self { step, headers: V4_HEADERS, began: now, current: Step::default(), steps: VecDeque::new() }
+        Self {
+            step,
+            headers: V4_HEADERS,
+            began: now,
+            current: Step::default(),
+            steps: VecDeque::new(),
+            recent: Step::default(),
+        }
     }
 
     /// Says over which IP version datagrams go from now on; IPv4 at first.
@@ -125,10 +145,33 @@ impl Monitor {
     }
 
     fn push(&mut self, step: Step, most: usize) {
+        let recent = (RECENT.as_nanos() / self.step.as_nanos()) as usize;
+        if let Some(past) = self.steps.len().checked_sub(recent).and_then(|at| self.steps.get(at)) {
+            self.recent.sent.take_away(&past.sent);
+            self.recent.received.take_away(&past.received);
+        }
+        self.recent.sent.add(&step.sent);
+        self.recent.received.add(&step.received);
         if self.steps.len() >= most {
             self.steps.pop_front();
         }
         self.steps.push_back(step);
+    }
+
+    /// Returns what has passed in the last step that is over, and in the one that is not.
+    pub fn latest(&self) -> Step {
+        let mut latest = self.steps.back().copied().unwrap_or_default();
+        latest.sent.add(&self.current.sent);
+        latest.received.add(&self.current.received);
+        latest
+    }
+
+    /// Returns what has passed in the last [`RECENT`], and in the step that is not over.
+    pub fn recent(&self) -> Step {
+        let mut recent = self.recent;
+        recent.sent.add(&self.current.sent);
+        recent.received.add(&self.current.received);
+        recent
     }
 
     fn most_steps(&self) -> usize {
@@ -285,6 +328,8 @@ mod tests {
             let window = monitor.window(HISTORY);
             prop_assert_eq!(window.sent.bytes + window.received.bytes, bytes);
             prop_assert_eq!(window.sent.padding_bytes + window.received.padding_bytes, bytes);
+            let (recent, window) = (monitor.recent(), monitor.window(RECENT));
+            prop_assert_eq!((recent.sent, recent.received), (window.sent, window.received));
         }
     }
 }

@@ -30,6 +30,8 @@ capabilities! {
     RENEWAL = 8,
     /// A probe of the path's size is answered by an echo of the same size, and both ends use what both found.
     SIZES = 16,
+    /// The relay pads the download as the client asks for, so that the sum of both directions looks like one client.
+    MASKING = 32,
 }
 
 impl Capabilities {

@@ -135,6 +135,7 @@ impl Client {
             capabilities: common.config.capabilities,
             choice: common.config.choice,
             mtu: Some(common.config.mtu),
+            masking: common.config.masking,
         };
         self.try_first(Attempt::Calling(hello), common, now, rng);
     }
@@ -184,7 +185,7 @@ impl Client {
             // A relay that would have us run less than we asked for, or something that we cannot draw.
             Err(Reason::Choice)
         } else {
-            let other = Other { capabilities: answer.capabilities, mtu: answer.mtu };
+            let other = Other { capabilities: answer.capabilities, mtu: answer.mtu, masking: hello.masking };
             common.agree(answer.epoch, nonces, hello.choice, other)
         };
         match agreed {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::message::{Message, Stop};
 use super::{Agreed, Capabilities, Choice, Config, Epoch, Event, Reason};
+use crate::masking::Terms;
 use crate::seed::{Nonces, Seed};
 
 /// How often the other end may have a seed derived and a defense drawn.
@@ -93,14 +94,15 @@ impl Common {
         let seed = Seed::derive(*role, private_key, peer, preshared_key.as_ref(), &nonces);
         let defense = draw(&seed, choice).ok_or(Reason::Choice)?;
         let fingerprint = seed.fingerprint();
-        let Other { capabilities: theirs, mtu } = other;
-        Ok(Agreed { epoch, seed, fingerprint, choice, defense, capabilities: capabilities.and(theirs), mtu })
+        let Other { capabilities: theirs, mtu, masking } = other;
+        Ok(Agreed { epoch, seed, fingerprint, choice, defense, capabilities: capabilities.and(theirs), mtu, masking })
     }
 }
 
-/// What the other end says of itself.
+/// What the other end says of itself, and what the client asks for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Other {
     pub(super) capabilities: Capabilities,
     pub(super) mtu: Option<u16>,
+    pub(super) masking: Option<Terms>,
 }

@@ -53,6 +53,7 @@ use maybetun_machines::{Defense, Role};
 use rand_core::CryptoRng;
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
+use crate::masking::Terms;
 use crate::seed::{Fingerprint, Seed};
 pub use capabilities::Capabilities;
 use client::Client;
@@ -90,6 +91,8 @@ pub struct Config {
     pub mtu: u16,
     /// What the client asks for; the relay's own is not asked about.
     pub choice: Choice,
+    /// What the client would have the traffic look like; the relay's own is not asked about.
+    pub masking: Option<Terms>,
     /// How long an epoch lasts, a quarter more or less.
     pub renewal: Duration,
     /// Draws the defense.
@@ -122,6 +125,8 @@ pub struct Agreed {
     pub capabilities: Capabilities,
     /// The other end's MTU inside the tunnel, in bytes; `None` if it did not say.
     pub mtu: Option<u16>,
+    /// What the client asked the traffic to look like.
+    pub masking: Option<Terms>,
 }
 
 impl Agreed {
@@ -382,6 +387,24 @@ impl Negotiation {
             End::Client(client) => client.keys_changed(&mut self.common, now, rng),
             End::Relay(relay) => relay.keys_changed(&mut self.common),
         }
+    }
+
+    /// Changes what is asked of the other end, or offered to it, with the next exchange: what the traffic is to look like, and what this
+    /// end can do.
+    pub fn set_masking(&mut self, masking: Option<Terms>, capabilities: Capabilities) {
+        (self.common.config.masking, self.common.config.capabilities) = (masking, capabilities);
+    }
+
+    /// Tells whether what was agreed on is what is asked for, and offered, at present.
+    pub fn is_masking_agreed(&self) -> bool {
+        let Config { role, masking, capabilities, .. } = &self.common.config;
+        self.agreed().is_none_or(|agreed| {
+            let is_offered = capabilities.contains(Capabilities::MASKING);
+            match role {
+                Role::Client => agreed.masking == *masking,
+                Role::Relay => is_offered || !agreed.capabilities.contains(Capabilities::MASKING),
+            }
+        })
     }
 
     /// Changes the MTU that the other end is told with the next exchange, in bytes.

@@ -160,7 +160,7 @@ impl Relay {
         }
         let nonce = Nonces::draw(rng);
         let nonces = Nonces { client: hello.nonce, relay: nonce };
-        let other = Other { capabilities: hello.capabilities, mtu: hello.mtu };
+        let other = Other { capabilities: hello.capabilities, mtu: hello.mtu, masking: hello.masking };
         let mut agreed = common.agree(hello.epoch, nonces, hello.choice, other);
         if matches!(agreed, Err(Reason::Choice)) && common.config.sends_machines {
             // The client has another pool: what we draw from ours, it can fetch.

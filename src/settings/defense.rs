@@ -6,7 +6,7 @@ use std::str::FromStr;
 pub use maybetun_machines::Role;
 use maybetun_machines::Side;
 
-use super::{DefenseStatistics, EphemeralSettings, Limits};
+use super::{DefenseOptions, DefenseStatistics, EphemeralSettings, Limits, MaskingSettings};
 use crate::defense::Plan;
 
 /// Longest name of a defense, in bytes.
@@ -37,6 +37,8 @@ pub struct DefenseSettings {
     pub plan: Plan,
     /// The user's limits.
     pub limits: Limits,
+    /// How the traffic is masked.
+    pub masking: MaskingSettings,
 }
 
 impl DefenseSettings {
@@ -47,13 +49,35 @@ impl DefenseSettings {
         let actions = limits.max_actions_per_second.ceil() as u32;
         let plan = Plan::new(machines).and_then(|plan| plan.limited(limits.max_padding_frac, limits.max_blocking_frac));
         let plan = plan.expect("a defense was validated, by the same rules and narrower bounds").capped(actions);
-        Self { name: defense.name().to_owned(), role: Some(role), plan, limits: Limits::default() }
+        Self {
+            name: defense.name().to_owned(),
+            role: Some(role),
+            plan,
+            limits: Limits::default(),
+            masking: MaskingSettings::default(),
+        }
     }
 
     /// Sets the user's limits.
     #[must_use]
     pub fn limited(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// Sets how the traffic is masked.
+    #[must_use]
+    pub fn masked(self, masking: MaskingSettings) -> Self {
+        Self { masking, ..self }
+    }
+
+    /// Returns what is said beside the defense.
+    pub fn options(&self) -> DefenseOptions {
+        DefenseOptions::of(self.role, self.limits, self.masking)
+    }
+
+    /// Tells whether it differs from `other` in nothing but how the traffic is masked.
+    pub fn is_but_for_masking(&self, other: &Self) -> bool {
+        self.clone().masked(other.masking) == *other
     }
 }
 

@@ -18,10 +18,14 @@ pub use ephemeral::{
     Cause, EpochStatus, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy, NegotiationStatus, Protection, Strength, Tier,
     UnknownWord,
 };
-pub use options::{DEFAULT_MAX_PADDING_RATE, DefenseOptions, EphemeralSettings, Limits, Scope, Setting, SettingTold};
+pub use options::{
+    DEFAULT_MAX_PADDING_RATE, DefenseOptions, EphemeralSettings, Limits, MaskingSettings, Scope, Setting, SettingTold,
+};
 pub use statistics::{DefenseStatistics, DeviceDrops, Drops, HandshakeLoad, PaddingDrops, Statistics};
 pub use status::{PeerStatus, Status};
 pub use value::{Spelling, Value};
+
+pub use crate::masking::{Allowance, Band, MaskingMode, MaskingStatus};
 
 use std::net::SocketAddr;
 

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::value::{BYTE_RATE, FRACTION, POLICY, RENEWAL, ROLE, STRENGTH, SWITCH, Spelling, TIER, Value};
+use super::value::{
+    ALLOWANCE, BAND, BYTE_RATE, FRACTION, MASKING, POLICY, RENEWAL, ROLE, STRENGTH, SWITCH, Spelling, TIER, Value,
+};
 use super::{Fraction, NegotiationPolicy, Role, Strength, Tier};
+use crate::masking::{Allowance, Band, MaskingMode, Terms};
 use crate::negotiation::DEFAULT_RENEWAL;
 
 /// Bytes a second that padding to one peer may take, unless the user says otherwise: IP packets with all their headers.
@@ -59,6 +62,8 @@ pub enum Scope {
     Any,
     /// Every one: it is a limit of the user's.
     Limit,
+    /// Every one: it is about masking.
+    Masking,
     /// Those that both ends draw by agreement.
     Ephemeral,
 }
@@ -100,12 +105,14 @@ macro_rules! settings {
     (
         role { $($role_row:tt)* }
         limits { $($(#[$limit_about:meta])* $limit:ident: $limit_type:ty as $limit_kind:ident = $limit_default:expr, { $($limit_row:tt)* })* }
+        masking { $($(#[$masking_about:meta])* $masking:ident: $masking_type:ty as $masking_kind:ident = $masking_default:expr, { $($masking_row:tt)* })* }
         ephemeral { $($(#[$about:meta])* $field:ident: $type:ty as $kind:ident = $default:expr, { $($row:tt)* })* }
     ) => {
         /// What is said of a defense beside which it is; each setting if it is said.
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
         pub struct DefenseOptions {
             $($(#[$limit_about])* pub $limit: Option<$limit_type>,)*
+            $($(#[$masking_about])* pub $masking: Option<$masking_type>,)*
             /// Which end we are.
             pub role: Option<Role>,
             $($(#[$about])* pub $field: Option<$type>,)*
@@ -120,6 +127,12 @@ macro_rules! settings {
             $($(#[$limit_about])* pub $limit: Option<$limit_type>,)*
         }
 
+        /// What the traffic is to look like, and what that may cost: each if it is said.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct MaskingSettings {
+            $($(#[$masking_about])* pub $masking: Option<$masking_type>,)*
+        }
+
         /// A defense drawn anew for each connection, by agreement with the peer.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct EphemeralSettings {
@@ -129,11 +142,13 @@ macro_rules! settings {
             $($(#[$about])* pub $field: $type,)*
             /// The user's limits.
             pub limits: Limits,
+            /// How the traffic is masked.
+            pub masking: MaskingSettings,
         }
 
         impl Default for EphemeralSettings {
             fn default() -> Self {
-                Self { role: None, $($field: $default,)* limits: Limits::default() }
+                Self { role: None, $($field: $default,)* limits: Limits::default(), masking: MaskingSettings::default() }
             }
         }
 
@@ -141,6 +156,7 @@ macro_rules! settings {
             /// Every setting.
             pub const SETTINGS: &'static [Setting] = &[
                 $(settings!(@row $limit, $limit_kind, Scope::Limit, Some(|| ($limit_kind.value)(&$limit_default)), $($limit_row)*),)*
+                $(settings!(@row $masking, $masking_kind, Scope::Masking, Some(|| ($masking_kind.value)(&$masking_default)), $($masking_row)*),)*
                 settings!(@row role, ROLE, Scope::Any, None, $($role_row)*),
                 $(settings!(@row $field, $kind, Scope::Ephemeral, Some(|| ($kind.value)(&$default)), $($row)*),)*
             ];
@@ -150,19 +166,30 @@ macro_rules! settings {
                 Limits { $($limit: self.$limit,)* }
             }
 
+            /// Returns how the traffic is masked.
+            pub fn masking(&self) -> MaskingSettings {
+                MaskingSettings { $($masking: self.$masking,)* }
+            }
+
+            /// Returns what is said of every defense.
+            pub fn of(role: Option<Role>, limits: Limits, masking: MaskingSettings) -> Self {
+                Self { role, $($limit: limits.$limit,)* $($masking: masking.$masking,)* ..Self::default() }
+            }
+
             /// Returns what a defense by agreement is; what is not said is as usual.
             pub fn ephemeral(&self) -> EphemeralSettings {
                 EphemeralSettings {
                     role: self.role,
                     $($field: self.$field.unwrap_or($default),)*
                     limits: self.limits(),
+                    masking: self.masking(),
                 }
             }
 
             /// Returns what is said of every defense.
             #[must_use]
             pub fn of_any_defense(&self) -> Self {
-                Self { role: self.role, ..Self::from(self.limits()) }
+                Self::of(self.role, self.limits(), self.masking())
             }
 
             /// Returns what is said in the place of this, if `now` holds and without a word `usual` does: what was said
@@ -174,21 +201,19 @@ macro_rules! settings {
                 }
                 Self {
                     $($limit: said(self.$limit, now.$limit, usual.$limit),)*
+                    $($masking: said(self.$masking, now.$masking, usual.$masking),)*
                     role: said(self.role, now.role, usual.role),
                     $($field: said(self.$field, now.$field, usual.$field),)*
                 }
             }
         }
 
-        impl From<Limits> for DefenseOptions {
-            fn from(limits: Limits) -> Self {
-                Self { $($limit: limits.$limit,)* ..Self::default() }
-            }
-        }
-
         impl From<&EphemeralSettings> for DefenseOptions {
             fn from(settings: &EphemeralSettings) -> Self {
-                Self { role: settings.role, $($field: Some(settings.$field),)* ..Self::from(settings.limits) }
+                Self {
+                    $($field: Some(settings.$field),)*
+                    ..Self::of(settings.role, settings.limits, settings.masking)
+                }
             }
         }
     };
@@ -265,6 +290,88 @@ settings! {
             told: SettingTold::Limit("padding", "{}/s"),
         }
     }
+    masking {
+        /// What the traffic is to look like. A relay does what its client asks for, unless it says `off`.
+        mode: MaskingMode as MASKING = MaskingMode::Off, {
+            key: "Masking",
+            named_key: Some("maybetun_defense_masking"),
+            ephemeral_key: "maybetun_ephemeral_masking",
+            member: "masking",
+            flag: "masking",
+            about: "padding that follows your traffic. `adaptive`: the ratio of upload to download is kept in its band, and a call \
+                    is made to look like a video; a profile (`web`, `video`, `voice`, `gaming`, `download`, `mixed`): all is made to \
+                    look like that. A relay does what its client asks for, unless it says `off` itself",
+            more: Some("At one end alone it does that end's part: the client's bounds the upload, the relay's pads the download."),
+            without: "`off`",
+            told: SettingTold::Elsewhere,
+        }
+        /// The band that outer bytes up over outer bytes down are kept in.
+        upload_ratio: Band as BAND = Band::USUAL, {
+            key: "UploadRatio",
+            named_key: Some("maybetun_defense_upload_ratio"),
+            ephemeral_key: "maybetun_ephemeral_upload_ratio",
+            member: "upload_ratio",
+            flag: "upload-ratio",
+            about: "the band that bytes up over bytes down are kept in, in percent; with `voice` and `gaming` it is those' own unless \
+                    you say another",
+            more: None,
+            without: "`3-8%`",
+            told: SettingTold::Elsewhere,
+        }
+        /// What masking's own padding may cost, of both ends together: a tenth of it is the client's, the rest the relay's. At a relay it is
+        /// what the operator allows whoever asks.
+        masking_budget: Allowance as ALLOWANCE = Allowance::MASKING, {
+            key: "MaskingBudget",
+            named_key: Some("maybetun_defense_masking_budget"),
+            ephemeral_key: "maybetun_ephemeral_masking_budget",
+            member: "masking_budget",
+            flag: "masking-budget",
+            about: "what masking's own padding may cost: terms by commas, of which all hold. `30%`: of your bytes; `200MB/d`, \
+                    `20MB/h`, `1MB/s`: in any day, hour, second; `10%link`: of the fastest second of the last hour; `off`: no bound",
+            more: None,
+            without: "`30%,200MB/d`",
+            told: SettingTold::Elsewhere,
+        }
+        /// What everything that is not the user's may cost, both ways together: the padding of machines and what one size adds, too.
+        /// What cannot be left out goes over it.
+        padding_budget: Allowance as ALLOWANCE = Allowance::NONE, {
+            key: "PaddingBudget",
+            named_key: Some("maybetun_defense_padding_budget"),
+            ephemeral_key: "maybetun_ephemeral_padding_budget",
+            member: "padding_budget",
+            flag: "padding-budget",
+            about: "what all that is not yours may cost, both ways: machines' padding and what one size adds, too. As for masking; no \
+                    padding leaves that would be more, and your packets always do. On a metered network `200MB/d` \
+                    holds where you say nothing",
+            more: None,
+            without: "`off`",
+            told: SettingTold::Elsewhere,
+        }
+        /// Whether the network is metered.
+        metered: bool as SWITCH = false, {
+            key: "Metered",
+            named_key: Some("maybetun_defense_metered"),
+            ephemeral_key: "maybetun_ephemeral_metered",
+            member: "metered",
+            flag: "metered",
+            about: "`on` or `off`: whether the network is metered. Masking may cost a quarter of its budget then",
+            more: None,
+            without: "`off`",
+            told: SettingTold::Elsewhere,
+        }
+        /// Whether wakeups are batched.
+        battery_saver: bool as SWITCH = false, {
+            key: "BatterySaver",
+            named_key: Some("maybetun_defense_battery_saver"),
+            ephemeral_key: "maybetun_ephemeral_battery_saver",
+            member: "battery_saver",
+            flag: "battery-saver",
+            about: "`on` or `off`: whether masking wakes at most once a second, and never while you do nothing",
+            more: None,
+            without: "`off`",
+            told: SettingTold::Elsewhere,
+        }
+    }
     ephemeral {
         /// What kind of machines are drawn. A relay runs what its client asks for, and this where it is alone.
         tier: Tier as TIER = Tier::default(), {
@@ -338,6 +445,21 @@ impl Serialize for EphemeralSettings {
         let options = DefenseOptions::from(self);
         let settings = DefenseOptions::SETTINGS.iter().filter(|setting| setting.scope == Scope::Ephemeral);
         serializer.collect_map(settings.filter_map(|setting| Some((setting.member, setting.get(&options)?))))
+    }
+}
+
+impl MaskingSettings {
+    /// Returns what an end masks by that is told this.
+    pub fn terms(&self) -> Terms {
+        let usual = Terms::default();
+        Terms {
+            mode: self.mode.unwrap_or(usual.mode),
+            band: self.upload_ratio,
+            masking_budget: self.masking_budget.unwrap_or(usual.masking_budget),
+            padding_budget: self.padding_budget.unwrap_or(usual.padding_budget),
+            is_metered: self.metered.unwrap_or(usual.is_metered),
+            saves_battery: self.battery_saver.unwrap_or(usual.saves_battery),
+        }
     }
 }
 

@@ -166,6 +166,15 @@ counters! {
         /// Padding before it went unanswered, by anything at all, for 20 s.
         silent: u64, "packets", "maybetun_defense_padding_dropped_silent",
             Told::Among("padding not sent", "while the peer was silent");
+        /// Masking kept it from leaving: the upload ratio would have left its band, or the user downloads and it hides nothing.
+        suppressed: u64, "packets", "maybetun_defense_padding_dropped_suppressed",
+            Told::Among("padding not sent", "suppressed by masking");
+        /// It would have been more than `masking_budget`.
+        over_masking_budget: u64, "packets", "maybetun_defense_padding_dropped_over_masking_budget",
+            Told::Among("padding not sent", "over the budget of masking");
+        /// It would have been more than `padding_budget`.
+        over_padding_budget: u64, "packets", "maybetun_defense_padding_dropped_over_padding_budget",
+            Told::Among("padding not sent", "over the budget of all padding");
     }
 }
 
@@ -207,7 +216,10 @@ impl Statistics {
                     | Drop::OverRate
                     | Drop::OverDeviceRate
                     | Drop::Unproven
-                    | Drop::Silent => return,
+                    | Drop::Silent
+                    | Drop::Suppressed
+                    | Drop::OverMaskingBudget
+                    | Drop::OverPaddingBudget => return,
                 };
                 *counter += traffic.packets as u64;
             }
@@ -264,6 +276,9 @@ impl PaddingDrops {
             Drop::OverDeviceRate => &mut self.over_device_rate,
             Drop::Unproven => &mut self.unproven,
             Drop::Silent => &mut self.silent,
+            Drop::Suppressed => &mut self.suppressed,
+            Drop::OverMaskingBudget => &mut self.over_masking_budget,
+            Drop::OverPaddingBudget => &mut self.over_padding_budget,
             Drop::NoEndpoint
             | Drop::SourceNotAllowed
             | Drop::Replayed

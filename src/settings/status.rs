@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 
-use super::{DefenseStatus, DeviceDrops, HandshakeLoad, NegotiationStatus, Protection, Role, Statistics};
+use super::{
+    DefenseStatus, DeviceDrops, HandshakeLoad, MaskingStatus, NegotiationStatus, Protection, Role, Statistics,
+};
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 
 /// The state of a device.
@@ -54,6 +56,8 @@ pub struct PeerStatus {
     pub defense: Option<DefenseStatus>,
     /// How far the ends got with their agreement on a defense, if they were told to agree.
     pub negotiation: Option<NegotiationStatus>,
+    /// How far masking got; `None` if nothing masks.
+    pub masking: Option<MaskingStatus>,
     /// How far the traffic is protected; `None` if the device does not say.
     pub protection: Option<Protection>,
     /// The largest IP packet that the peer is sent, in bytes, where the path takes less than the MTU asks for.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::{Fraction, MAX_RENEWAL, MIN_RENEWAL, NegotiationPolicy, Role, Strength, Tier, role_from_name};
+use crate::masking::{Allowance, Band, MaskingMode};
 use crate::text;
 
 /// The value of a setting, whatever its type.
@@ -148,6 +149,31 @@ pub(super) const BYTE_RATE: Kind<u64> = Kind {
     value: |bytes| Value::Bytes(*bytes),
 };
 
+pub(super) const MASKING: Kind<MaskingMode> = words(
+    "off|adaptive|PROFILE",
+    r#""off", "adaptive", "web", "video", "voice", "gaming", "download" or "mixed""#,
+    &["off", "adaptive", "web", "video", "voice", "gaming", "download", "mixed"],
+    word,
+);
+
+pub(super) const BAND: Kind<Band> = Kind {
+    values: "LOW-HIGH%",
+    expected: "a band of percents, such as 3-8%",
+    json: r#"string, such as "3-8%""#,
+    examples: &["3-8%", "0.5-12.25%", "99-100%"],
+    read: word,
+    value: |band| Value::Word(band.to_string()),
+};
+
+pub(super) const ALLOWANCE: Kind<Allowance> = Kind {
+    values: "BUDGET",
+    expected: "off, or terms such as 30%,200MB/d",
+    json: r#"string, such as "30%,200MB/d""#,
+    examples: &["30%,200MB/d", "off", "0B/d", "12.5%,10%link,1MB/s,20MB/h,2GB/d"],
+    read: word,
+    value: |allowance| Value::Word(allowance.to_string()),
+};
+
 pub(super) const RENEWAL: Kind<Duration> = Kind {
     values: "SECONDS",
     expected: "seconds, 60 to 604800",
@@ -187,6 +213,9 @@ mod tests {
         hold(&FRACTION);
         hold(&BYTE_RATE);
         hold(&RENEWAL);
+        hold(&MASKING);
+        hold(&BAND);
+        hold(&ALLOWANCE);
         for text in ["59", "604801"] {
             assert!((RENEWAL.read)(text, Spelling::File).is_none(), "{text}");
         }

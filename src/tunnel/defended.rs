@@ -7,12 +7,18 @@
 use std::time::Instant;
 
 use super::batch::MAX_DATAGRAMS;
+use super::controllers::Controllers;
+#[cfg(feature = "virtual-time")]
+use super::controllers::Origin;
 use super::departure::Class;
+use super::gathering::Gathering;
+use super::padding_actions::Asked;
 use super::timers::Timer;
 use super::{DatagramBatch, PADDING_MULTIPLE, Tunnel};
-use crate::defense::{Controller, Controllers, Effect, Engine, Gate, Plan};
+use crate::defense::{Controller, Effect, Engine, Gate, Plan};
+use crate::masking::Masking;
 use crate::negotiation::RenewError;
-use crate::settings::{DefenseChange, DefenseSettings, DefenseStatistics, Limits, Role};
+use crate::settings::{DefenseChange, DefenseSettings, DefenseStatistics, Limits, MaskingSettings, Role};
 use crate::traffic::Traffic;
 
 /// Most timers of machines that fire in one call: the rest fire in the next, so that a runaway machine cannot hold its
@@ -35,6 +41,8 @@ pub(super) struct Defended {
     pub(super) bundle: Vec<u8>,
     /// Handshake messages that were made while the gate was closed: the last of each kind.
     held: Vec<Vec<u8>>,
+    /// Small packets that wait for others.
+    pub(super) gathering: Gathering,
     pub(super) statistics: DefenseStatistics,
 }
 
@@ -42,6 +50,16 @@ impl Defended {
     pub(super) fn observe(&mut self, traffic: &Traffic) {
         self.statistics.observe(traffic);
         self.controllers.observe(traffic);
+    }
+
+    /// Takes other settings for how the traffic is masked.
+    pub(super) fn set_masking(&mut self, masking: MaskingSettings) {
+        self.settings.masking = masking;
+    }
+
+    /// Tells whether small packets may wait for others.
+    pub(super) fn gathers(&self) -> bool {
+        self.controllers.masking().is_some_and(Masking::gathers)
     }
 
     /// Returns the size of a plaintext that carries `content` bytes, where the one size is `size`.
@@ -83,8 +101,13 @@ impl Tunnel {
                 DefenseChange::Off => tunnel.stop_defense(now, out),
                 DefenseChange::On(mut settings) => {
                     settings.role.get_or_insert(role);
-                    if tunnel.negotiated.is_none() && tunnel.defense() == Some(&settings) {
+                    let running = tunnel.defense().filter(|_| tunnel.negotiated.is_none());
+                    if running == Some(&settings) {
                         return Ok(false);
+                    }
+                    if running.is_some_and(|running| running.is_but_for_masking(&settings)) {
+                        tunnel.set_masking(settings.masking, now);
+                        return Ok(true);
                     }
                     tunnel.start_defense(settings, seed, now);
                 }
@@ -92,6 +115,9 @@ impl Tunnel {
                     let role = *settings.role.get_or_insert(role);
                     if tunnel.negotiation_status(now).is_some_and(|status| status.settings == settings) {
                         return Ok(false);
+                    }
+                    if tunnel.mask_by_agreement(&settings, now) {
+                        return Ok(true);
                     }
                     tunnel.start_ephemeral(settings, role, seed, now, out);
                 }
@@ -114,15 +140,18 @@ impl Tunnel {
         self.noise.disclaim();
         self.note_protection();
         self.set_limits(&limits, now);
+        self.renew_masking(now);
     }
 
     /// Runs this in the place of what runs.
     pub(super) fn run_plan(&mut self, settings: DefenseSettings, seed: [u8; 32], now: Instant) {
         let engine = Engine::new(&settings.plan, seed, now);
         let before = self.defended.take();
-        let (controllers, held, statistics) = match before {
-            Some(before) => (before.controllers.with_machines(engine, now), before.held, before.statistics),
-            None => (Controllers::new(engine), Vec::new(), DefenseStatistics::default()),
+        let (controllers, held, gathering, statistics) = match before {
+            Some(before) => {
+                (before.controllers.with_machines(engine, now), before.held, before.gathering, before.statistics)
+            }
+            None => (Controllers::new(engine), Vec::new(), Gathering::default(), DefenseStatistics::default()),
         };
         self.defended = Some(Box::new(Defended {
             settings,
@@ -133,6 +162,7 @@ impl Tunnel {
             is_slot_owed: false,
             bundle: Vec::new(),
             held,
+            gathering,
             statistics,
         }));
     }
@@ -194,7 +224,8 @@ impl Tunnel {
     #[cfg(feature = "virtual-time")]
     pub fn pad_once(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.turn(now, out, |tunnel, out| {
-            tunnel.pad(crate::defense::Bypass::No, crate::defense::Replace::No, now, out)
+            let (bypass, replace) = (crate::defense::Bypass::No, crate::defense::Replace::No);
+            tunnel.pad(Asked { origin: Origin::Machines, bypass, replace }, now, out);
         });
     }
 
@@ -257,11 +288,12 @@ impl Tunnel {
             if out.is_full() {
                 return;
             }
-            let Some(effect) = self.defended.as_mut().and_then(|defended| defended.controllers.poll(now)) else {
+            let Some((origin, effect)) = self.defended.as_mut().and_then(|defended| defended.controllers.poll(now))
+            else {
                 return;
             };
             match effect {
-                Effect::Pad { bypass, replace } => self.pad(bypass, replace, now, out),
+                Effect::Pad { bypass, replace } => self.pad(Asked { origin, bypass, replace }, now, out),
                 Effect::Unblocked => self.open_gate(now, out),
                 // Blocking may have become bypassable.
                 Effect::Nothing => self.release_held(out),

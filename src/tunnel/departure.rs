@@ -19,8 +19,8 @@
 //! - *no session*: there is none to seal in.
 //! - *required*: a defense is required, and the peer has not said, in a session that is still used, that it runs what was
 //!   agreed on. *refused*: the same, and the peer has refused and is not being asked.
-//! - *limit*: padding has used up what the user, the device or an unproven address allows it, or the peer has been silent for
-//!   too long: see [`padding`](super::padding).
+//! - *limit*: padding has used up what the user, the device, a budget or an unproven address allows it, the peer has been silent for
+//!   too long, or masking keeps it from leaving: see [`padding`](super::padding).
 //! - *unsaid*: the peer has not said, in the session that is sealed in, that it takes bundles.
 //!
 //! A control frame is *not before* an instant that is drawn for each, where it would leave *now*. A cookie
@@ -31,6 +31,7 @@ use std::time::Instant;
 use super::Tunnel;
 use super::padding::Over;
 use crate::defense::{Bypass, Gate};
+use crate::masking::Asker;
 
 /// What is about to leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,9 +130,17 @@ impl Tunnel {
 
     /// Decides the same where a padding action gives a slot, which passes bypassable blocking or does not.
     pub(super) fn departure_in(&self, slot: Bypass, class: Class, now: Instant) -> Departure {
-        let over = if class == Class::Padding { self.padding_over(now).or(self.silence(now)) } else { None };
+        if class == Class::Padding {
+            return self.padding_departure(Asker::Machines, slot, now);
+        }
         let not_before = self.control_at().filter(|at| class == Class::Control && *at > now);
-        decide(class, Circumstances { slot, over, not_before, ..self.circumstances() })
+        decide(class, Circumstances { slot, not_before, ..self.circumstances() })
+    }
+
+    /// Decides the same of padding that this one asks for.
+    pub(super) fn padding_departure(&self, asker: Asker, slot: Bypass, now: Instant) -> Departure {
+        let over = self.padding_over(asker, now).or(self.silence(now));
+        decide(Class::Padding, Circumstances { slot, over, ..self.circumstances() })
     }
 
     /// Tells whether a datagram of `class` may leave now as far as no limit nor instant of its own is concerned.

@@ -139,6 +139,9 @@ impl Tunnel {
         if self.is_answered(accepted) {
             self.await_answer(now);
         }
+        if packets > 0 {
+            self.note_received_packets(&packet[..normal], now);
+        }
         if packets == 0 && payload > 0 {
             self.padding_since_sent = self.padding_since_sent.saturating_add(1);
         }

@@ -33,15 +33,18 @@ mod batch;
 mod bundle;
 mod clock;
 mod config;
+mod controllers;
 mod defended;
 mod departure;
 mod ecn;
 mod engine;
 mod frame;
+mod gathering;
 mod handshake;
 mod incoming;
 mod indices;
 mod ip;
+mod masked;
 mod negotiated;
 mod noise;
 mod outgoing;
@@ -246,6 +249,7 @@ impl Tunnel {
     /// Says where the peer is, until an authenticated datagram says otherwise. An endpoint with port 0 is none.
     pub fn set_endpoint(&mut self, endpoint: Option<Endpoint>) {
         self.endpoint = endpoint.filter(|endpoint| !endpoint.is_nowhere());
+        self.note_path();
     }
 
     /// Forgets which of our addresses the peer talks to, so that the operating system chooses one.

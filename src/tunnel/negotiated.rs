@@ -12,9 +12,11 @@ use rand_core::{RngCore as _, SeedableRng as _};
 
 use super::departure::{Agreement, Class};
 use super::frame::HEADER;
+use super::masked::{asked_for, is_offered};
 use super::timers::{AGREEMENT_TIME, SETTLE_TIME, Timer};
 use super::{DatagramBatch, Ecn, Tunnel};
 use crate::defense::Plan;
+use crate::masking::Terms;
 use crate::negotiation::{Agreed, Capabilities, Choice, Config, Event, Negotiation, Reason, RenewError};
 use crate::seed::Stream;
 use crate::settings::{
@@ -70,6 +72,7 @@ impl Tunnel {
             role: Some(role),
             plan: Plan::default(),
             limits: settings.limits,
+            masking: settings.masking,
         };
         self.run_plan(running, random(&mut rng), now);
         self.set_limits(&settings.limits, now);
@@ -98,6 +101,7 @@ impl Tunnel {
             self.open_negotiation(now);
             self.run_negotiation(now, out);
         }
+        self.renew_masking(now);
         self.flush_queue(now, out);
         self.bound_wait();
         self.note_protection();
@@ -105,19 +109,37 @@ impl Tunnel {
 
     /// Returns what this end brings to a negotiation under `settings`.
     fn brought(&self, settings: &EphemeralSettings, role: Role) -> Config {
-        let unwanted = if settings.bundling { Capabilities::default() } else { Capabilities::BUNDLES };
         Config {
             role,
             private_key: self.noise.private_key().clone(),
             peer: self.noise.peer(),
             preshared_key: self.noise.preshared_key().cloned(),
-            capabilities: Capabilities::ALL.without(unwanted),
+            capabilities: capabilities(settings, role),
+            masking: asked_for(&settings.masking, role),
             mtu: u16::try_from(self.mtu).unwrap_or(u16::MAX),
             choice: Choice::new(settings.tier, settings.strength),
             renewal: settings.renewal.clamp(MIN_RENEWAL, MAX_RENEWAL),
             draw: Arc::new(Choice::draw),
             sends_machines: settings.negotiation == NegotiationPolicy::Prefer,
         }
+    }
+
+    /// Returns what this end asks for to mask, and what it can do.
+    pub(super) fn brought_to_mask(&self) -> Option<(Option<Terms>, Capabilities)> {
+        let Negotiated { settings, role, .. } = self.negotiated.as_deref()?;
+        Some((asked_for(&settings.masking, *role), capabilities(settings, *role)))
+    }
+
+    /// Masks in another way where all else is as it is; `false`, with nothing done, if more differs.
+    pub(super) fn mask_by_agreement(&mut self, settings: &EphemeralSettings, now: Instant) -> bool {
+        let masking = settings.masking;
+        let Some(negotiated) = self.negotiated.as_mut() else { return false };
+        let is_all = EphemeralSettings { masking, ..negotiated.settings.clone() } == *settings;
+        if is_all {
+            negotiated.settings.masking = masking;
+            self.set_masking(masking, now);
+        }
+        is_all
     }
 
     /// Agrees on a new epoch now: both draw anew. A relay asks the client to begin.
@@ -309,6 +331,9 @@ impl Tunnel {
             Role::Relay => Stream::RelayFramework,
         };
         self.run_drawn(&agreed.defense, *agreed.seed.stream_key(framework), now);
+        self.renew_masking(now);
+        // It may have been asked for something else since the exchange began.
+        self.tell_masking(now);
         if !self.padding.is_proven(self.remote()) {
             // It moved while there was nobody to ask.
             self.ask_for_proof(now);
@@ -320,7 +345,8 @@ impl Tunnel {
     fn run_drawn(&mut self, defense: &maybetun_machines::Defense, seed: [u8; 32], now: Instant) {
         let Some(negotiated) = &mut self.negotiated else { return };
         negotiated.is_drawn = true;
-        let settings = DefenseSettings::of(defense, negotiated.role).limited(negotiated.settings.limits);
+        let EphemeralSettings { limits, masking, .. } = negotiated.settings;
+        let settings = DefenseSettings::of(defense, negotiated.role).limited(limits).masked(masking);
         self.run_plan(settings, seed, now);
     }
 
@@ -335,11 +361,24 @@ impl Tunnel {
         if negotiated.role == Role::Relay && reason == Reason::Requested && !negotiated.is_required() {
             self.stand_down(now);
         }
+        self.renew_masking(now);
         if self.agreement() == Agreement::Refused {
             let given_up = self.queue.clear();
             self.note_dropped(Drop::Unprotected, given_up, now);
         }
     }
+}
+
+/// Returns what an end can do under `settings`.
+fn capabilities(settings: &EphemeralSettings, role: Role) -> Capabilities {
+    let mut unwanted = Capabilities::default();
+    if !settings.bundling {
+        unwanted = unwanted.with(Capabilities::BUNDLES);
+    }
+    if !is_offered(&settings.masking, role) {
+        unwanted = unwanted.with(Capabilities::MASKING);
+    }
+    Capabilities::ALL.without(unwanted)
 }
 
 fn random(rng: &mut ChaCha20Rng) -> [u8; 32] {

@@ -58,7 +58,7 @@ impl Tunnel {
     /// Tells whether what is first in the queue may leave. The limits on padding do not count: padding that waits was
     /// within them when it came due.
     fn has_sealable(&self) -> bool {
-        self.queue.first().is_some_and(|class| self.may_pass(class))
+        self.queue.first().is_some_and(|class| self.may_pass(class)) && !self.is_gathering()
     }
 
     /// Seals waiting packets into `out` until it has no room or none may leave.

@@ -25,6 +25,8 @@ pub(super) enum Over {
     DeviceRate,
     Unproven,
     Silent,
+    /// Masking keeps it from leaving, or a budget does.
+    Masked(Drop),
 }
 
 impl From<Over> for Drop {
@@ -35,6 +37,7 @@ impl From<Over> for Drop {
             Over::DeviceRate => Self::OverDeviceRate,
             Over::Unproven => Self::Unproven,
             Over::Silent => Self::Silent,
+            Over::Masked(why) => why,
         }
     }
 }

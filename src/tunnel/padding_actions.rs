@@ -10,25 +10,36 @@
 
 use std::time::Instant;
 
+use super::controllers::Origin;
 use super::defended::Defended;
 use super::departure::{Agreement, Class, Departure};
 use super::padding::Over;
 use super::{DATA_OVERHEAD, DatagramBatch, Tunnel};
 use crate::defense::{Bypass, Gate, Replace};
+use crate::masking::Asker;
 use crate::traffic::{Drop, Kind, Layer, Traffic};
+
+/// A padding action, and whose it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) origin: Origin,
+    pub(super) bypass: Bypass,
+    pub(super) replace: Replace,
+}
 
 impl Tunnel {
     /// Does what a padding action asks for: the eight cells of the framework's table, and the ninth, no blocking. Padding
     /// that a limit forbids is left out, and the machine goes on as if it had been sent: what it sends is thinned out at the
     /// instants that it has chosen, rather than ended, or moved to others.
-    pub(super) fn pad(&mut self, bypass: Bypass, replace: Replace, now: Instant, out: &mut DatagramBatch) {
+    pub(super) fn pad(&mut self, asked: Asked, now: Instant, out: &mut DatagramBatch) {
         if self.one_size().is_none() {
             // The peer wants no defense: what joined the machines may ask, and gets nothing.
             return;
         }
+        let Asked { bypass, replace, .. } = asked;
         let is_slot = bypass == Bypass::Yes && replace == Replace::Yes && self.gate() == Gate::Bypassable;
         let before = out.len();
-        self.pad_now(bypass, replace, now, out);
+        self.pad_now(asked, now, out);
         if let Some(defended) = self.defended.as_mut().filter(|_| is_slot) {
             defended.is_slot_owed = out.len() == before;
         }
@@ -56,11 +67,12 @@ impl Tunnel {
         }
     }
 
-    fn pad_now(&mut self, bypass: Bypass, replace: Replace, now: Instant, out: &mut DatagramBatch) {
+    fn pad_now(&mut self, asked: Asked, now: Instant, out: &mut DatagramBatch) {
         if !self.sessions.is_in_use() {
-            self.pad_without_session(replace, now, out);
+            self.pad_without_session(asked, now, out);
             return;
         }
+        let Asked { bypass, replace, .. } = asked;
         // A slot of bypassable blocking is the only place for what the ends have to say while it lasts.
         let is_gated = self.departure(Class::Control, now) == Departure::Held;
         if is_gated && out.has_padding_room() && self.has_control_for(bypass, now) {
@@ -72,26 +84,26 @@ impl Tunnel {
             // What may leave by itself does, and what waits for the gate will.
             let is_for_slot = |class| !self.may_pass(class) && self.may_pass_in(bypass, class);
             if self.queue.first().is_some_and(is_for_slot) {
-                self.seal_in_slot(now, out);
+                self.seal_in_slot(asked, now, out);
             }
             return;
         }
-        self.pad_by_itself(bypass, now, out);
+        self.pad_by_itself(asked, now, out);
     }
 
     /// Sends a padding packet, or has it wait, or leaves it out.
-    fn pad_by_itself(&mut self, bypass: Bypass, now: Instant, out: &mut DatagramBatch) {
-        match self.departure_in(bypass, Class::Padding, now) {
+    fn pad_by_itself(&mut self, asked: Asked, now: Instant, out: &mut DatagramBatch) {
+        match self.padding_departure(asked.origin.asker(), asked.bypass, now) {
             Departure::Now if out.has_padding_room() => {
-                self.take_padding(now);
+                self.take_padding(asked, now);
                 self.seal_padding(now, out);
             }
             // Later it would be at another instant.
-            Departure::Now => self.drop_padding(Drop::NoRoom, now),
-            Departure::Held | Departure::NotBefore(_) => self.queue_padding(now),
+            Departure::Now => self.refuse_padding(asked, Drop::NoRoom, now),
+            Departure::Held | Departure::NotBefore(_) => self.queue_padding(asked, now),
             Departure::Never(over) => {
                 if let Some(over) = over {
-                    self.drop_padding(over.into(), now);
+                    self.refuse_padding(asked, over.into(), now);
                 }
             }
         }
@@ -99,16 +111,17 @@ impl Tunnel {
 
     /// Does it where there is no session. Between ends whose timers are alike padding waits for one, and asks for one, just
     /// as a packet does.
-    fn pad_without_session(&mut self, replace: Replace, now: Instant, out: &mut DatagramBatch) {
-        if !self.has_alike_timers() {
-            self.drop_padding(Drop::NoSession, now);
+    fn pad_without_session(&mut self, asked: Asked, now: Instant, out: &mut DatagramBatch) {
+        // Masking adds to what passes: it begins nothing.
+        if !self.has_alike_timers() || asked.origin == Origin::Masking {
+            self.refuse_padding(asked, Drop::NoSession, now);
             return;
         }
-        match self.padding_over(now) {
-            _ if replace == Replace::Yes && !self.queue.is_empty() => {}
-            None => self.queue_padding(now),
+        match self.padding_over(asked.origin.asker(), now) {
+            _ if asked.replace == Replace::Yes && !self.queue.is_empty() => {}
+            None => self.queue_padding(asked, now),
             Some(over) => {
-                self.drop_padding(over.into(), now);
+                self.refuse_padding(asked, over.into(), now);
                 return;
             }
         }
@@ -116,7 +129,7 @@ impl Tunnel {
     }
 
     /// Gives a slot to what waits, or else to padding.
-    fn seal_in_slot(&mut self, now: Instant, out: &mut DatagramBatch) {
+    fn seal_in_slot(&mut self, asked: Asked, now: Instant, out: &mut DatagramBatch) {
         // What cannot leave any more (a packet of a larger MTU) must not leave a gap.
         let before = out.len();
         while out.len() == before && out.has_padding_room() {
@@ -127,15 +140,23 @@ impl Tunnel {
         if out.len() > before {
             return;
         }
-        self.pad_by_itself(Bypass::Yes, now, out);
+        self.pad_by_itself(Asked { bypass: Bypass::Yes, ..asked }, now, out);
     }
 
-    fn queue_padding(&mut self, now: Instant) {
+    fn queue_padding(&mut self, asked: Asked, now: Instant) {
         if self.queue.push_padding().is_err() {
-            self.drop_padding(Drop::QueueFull, now);
+            self.refuse_padding(asked, Drop::QueueFull, now);
             return;
         }
-        self.take_padding(now);
+        self.take_padding(asked, now);
+    }
+
+    /// Leaves padding out, and says so to whom it is to matter.
+    fn refuse_padding(&mut self, asked: Asked, why: Drop, now: Instant) {
+        self.drop_padding(why, now);
+        if let Some(defended) = &mut self.defended {
+            defended.controllers.refused(asked.origin, why, now);
+        }
     }
 
     pub(super) fn drop_padding(&mut self, why: Drop, now: Instant) {
@@ -143,8 +164,12 @@ impl Tunnel {
     }
 
     /// Counts padding of the one size against the limits.
-    fn take_padding(&mut self, now: Instant) {
-        self.padding.take(self.size() + DATA_OVERHEAD, self.remote(), now);
+    fn take_padding(&mut self, asked: Asked, now: Instant) {
+        let bytes = self.size() + DATA_OVERHEAD;
+        self.padding.take(bytes, self.remote(), now);
+        if let Some(masking) = self.masking_mut() {
+            masking.spend(asked.origin.asker(), bytes, now);
+        }
     }
 
     /// Tells whether the peer has been silent for so long that it gets no more padding. Between ends whose timers are alike
@@ -154,7 +179,9 @@ impl Tunnel {
     }
 
     /// Returns the limit that padding of the one size would be over at `now`, if there is one.
-    pub(super) fn padding_over(&self, now: Instant) -> Option<Over> {
-        self.padding.over(self.size() + DATA_OVERHEAD, self.remote(), now)
+    pub(super) fn padding_over(&self, asker: Asker, now: Instant) -> Option<Over> {
+        let bytes = self.size() + DATA_OVERHEAD;
+        let masked = || self.masking().and_then(|masking| masking.over(asker, bytes, now)).map(Over::Masked);
+        self.padding.over(bytes, self.remote(), now).or_else(masked)
     }
 }

@@ -104,6 +104,11 @@ impl Queue {
         }
     }
 
+    /// Tells whether all that waits are normal packets, of at most `room` bytes together, and fewer than `most`.
+    pub(super) fn fits_whole(&self, room: usize, most: usize) -> bool {
+        self.packets == self.items.len() && self.packets < most && self.bytes <= room
+    }
+
     /// Returns how many normal packets at the front have at most `room` bytes together; no more than `most`.
     pub(super) fn fitting(&self, room: usize, most: usize) -> usize {
         let lengths = self.items.iter().map_while(|item| match item {

@@ -188,8 +188,10 @@ impl Tunnel {
         // Two of these fit: it may share a datagram with what the owner gives next, or else leaves when it flushes.
         let is_small = may_bundle && length <= self.size().saturating_sub(HEADER) / 2;
         if may_bundle && !is_small {
+            self.stop_gathering();
             self.flush_queue(now, out);
         }
+        self.note_sent_packet(&buffer[..length], now);
         let passes = departure == Departure::Now && self.queue.is_empty() && out.has_room() && !is_small;
         if passes {
             self.note(&Traffic::packets(Direction::Sent, 1, length, now));
@@ -199,6 +201,9 @@ impl Tunnel {
         } else {
             self.bound_wait();
             self.note(&Traffic::packets(Direction::Sent, 1, length, now));
+            if is_small {
+                self.gather(now);
+            }
         }
         // Machines that block at a packet hold the handshake that it asks for.
         self.run_defense(now, out);

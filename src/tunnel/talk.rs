@@ -125,6 +125,20 @@ impl Tunnel {
         }
     }
 
+    /// Tells the peer of how the traffic is masked from now on, at once.
+    pub(super) fn tell_masking(&mut self, now: Instant) {
+        let Some(brought) = self.brought_to_mask() else { return };
+        if let Some(talk) = &mut self.talk {
+            let (masking, capabilities) = brought;
+            talk.negotiation.set_masking(masking, capabilities);
+            if !talk.negotiation.is_masking_agreed() {
+                // A relay whose client cannot be asked tells it with the next exchange.
+                let _ = talk.renew(now);
+                talk.schedule(now);
+            }
+        }
+    }
+
     /// Notes new keys, from which the seeds of epochs to come are derived.
     pub(super) fn renew_keys(&mut self, now: Instant) {
         if let Some(talk) = &mut self.talk {

@@ -22,6 +22,7 @@ impl Tunnel {
     fn do_what_is_due(&mut self, now: Instant, out: &mut DatagramBatch) {
         self.run_negotiation(now, out);
         self.run_sizing(now, out);
+        self.run_gathering(now, out);
         while !out.is_full() {
             let timer = if self.may_pass(Class::Handshake) {
                 self.timers.expire(now)
@@ -77,7 +78,8 @@ impl Tunnel {
     pub fn next_timeout(&self) -> Option<Instant> {
         let machines = self.defended.as_ref().and_then(|defended| defended.controllers.next_timeout());
         let own = if self.may_pass(Class::Handshake) { self.timers.next() } else { self.timers.get(Timer::Forget) };
-        machines.into_iter().chain(own).chain(self.negotiation_timeout()).chain(self.sizing_timeout()).min()
+        let talk = self.negotiation_timeout().into_iter().chain(self.sizing_timeout()).chain(self.gathering_timeout());
+        machines.into_iter().chain(own).chain(talk).min()
     }
 
     /// Ends the sessions that are too old to be used.
@@ -147,7 +149,11 @@ impl Tunnel {
             self.push_event(Event::EndpointChanged(from.remote));
             self.path.moved(self.full_size());
         }
+        let is_elsewhere = self.remote() != Some(from.remote);
         self.endpoint = Some(from);
+        if is_elsewhere {
+            self.note_path();
+        }
         if self.padding.received(length, from.remote) {
             self.ask_for_proof(now);
         }

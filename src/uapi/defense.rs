@@ -22,8 +22,8 @@ use maybetun_machines::{MAX_ACTIONS_PER_SECOND, MAX_MACHINES, MAX_STATES_A_SIDE,
 use crate::defense::{Machine, Plan};
 use crate::secret::SecretBuffer;
 use crate::settings::{
-    DefenseChange, DefenseOptions, DefenseSettings, DefenseStatistics, DefenseStatus, Fraction, Limits, Setting,
-    Spelling, is_defense_name,
+    DefenseChange, DefenseOptions, DefenseSettings, DefenseStatistics, DefenseStatus, Fraction, Limits,
+    MaskingSettings, Setting, Spelling, is_defense_name,
 };
 use crate::text;
 use crate::tunnel::MAX_QUEUED_PACKETS;
@@ -55,7 +55,8 @@ keys! {
 
 /// Returns the defense that `daita_enable=1` alone asks for: no machines, so constant size only.
 fn enabled() -> DefenseSettings {
-    DefenseSettings { name: UNNAMED.to_owned(), role: None, plan: Plan::default(), limits: Limits::default() }
+    let (limits, masking) = (Limits::default(), MaskingSettings::default());
+    DefenseSettings { name: UNNAMED.to_owned(), role: None, plan: Plan::default(), limits, masking }
 }
 
 /// Takes a line of a request into the change of a peer's defense. `weight` is the room that is left for machines.
@@ -119,7 +120,7 @@ fn format_settings(text: &mut SecretBuffer, settings: &DefenseSettings) {
     line(DefenseKey::MaxDelayFrac, &plan.max_blocking_frac());
     line(DefenseKey::Name, &settings.name);
     line(DefenseKey::MaxActions, &plan.max_actions_per_second());
-    let options = options_of(settings);
+    let options = settings.options();
     for setting in DefenseOptions::SETTINGS {
         if let (Some(key), Some(value)) = (setting.named_key, setting.get(&options)) {
             text.line(key, "=", value.spell(Spelling::Socket));
@@ -127,15 +128,11 @@ fn format_settings(text: &mut SecretBuffer, settings: &DefenseSettings) {
     }
 }
 
-fn options_of(settings: &DefenseSettings) -> DefenseOptions {
-    DefenseOptions { role: settings.role, ..settings.limits.into() }
-}
-
 /// Takes the value of a setting that has a key of its own here.
 fn set_option(settings: &mut DefenseSettings, setting: &Setting, value: &str) -> Result<(), &'static str> {
-    let mut options = options_of(settings);
+    let mut options = settings.options();
     setting.set(&mut options, value, Spelling::Socket)?;
-    (settings.role, settings.limits) = (options.role, options.limits());
+    (settings.role, settings.limits, settings.masking) = (options.role, options.limits(), options.masking());
     Ok(())
 }
 

@@ -15,6 +15,7 @@ mod defense;
 mod ephemeral;
 mod framing;
 mod keys;
+mod masking;
 pub mod request;
 pub mod response;
 mod server;

@@ -6,14 +6,16 @@ use std::time::{Duration, SystemTime};
 use ipnet::IpNet;
 use proptest::prelude::*;
 
+use maybetun_machines::profile::ProfileName;
 use maybetun_machines::{Digest, Strength, Tier};
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
+use crate::masking::{Activity, Shortfall};
 use crate::seed::Fingerprint;
 use crate::settings::{
-    AllowedIpChange, Cause, Counters, DefenseChange, DefenseOptions, DefenseSettings, DefenseStatus, DeviceDrops,
-    EphemeralSettings, EpochStatus, Fraction, HandshakeLoad, Limits, NegotiationStatus, PeerAction, PeerStatus,
-    PeerUpdate, Protection, Role, Spelling, Statistics, Status, Update,
+    AllowedIpChange, Band, Cause, Counters, DefenseChange, DefenseOptions, DefenseSettings, DefenseStatus, DeviceDrops,
+    EphemeralSettings, EpochStatus, Fraction, HandshakeLoad, Limits, MaskingMode, MaskingSettings, MaskingStatus,
+    NegotiationStatus, PeerAction, PeerStatus, PeerUpdate, Protection, Role, Spelling, Statistics, Status, Update,
 };
 
 fn endpoint() -> impl Strategy<Value = SocketAddr> {
@@ -67,8 +69,8 @@ fn options() -> impl Strategy<Value = DefenseOptions> {
     })
 }
 
-fn limits() -> impl Strategy<Value = Limits> {
-    options().prop_map(|options| options.limits())
+fn limits() -> impl Strategy<Value = (Limits, MaskingSettings)> {
+    options().prop_map(|options| (options.limits(), options.masking()))
 }
 
 /// Any defense of the catalogue, under any name and limits.
@@ -77,13 +79,13 @@ fn defense() -> impl Strategy<Value = DefenseSettings> {
         (0..maybetun_machines::catalogue().len()).prop_map(|index| maybetun_machines::catalogue()[index].defense());
     let name = "[a-np-z0-9-][a-z0-9-]{0,63}";
     (catalogue, role(), prop::option::of(role()), name, fraction(), fraction(), 1..=1_000_000u32, limits()).prop_map(
-        |(catalogued, side, role, name, padding, blocking, actions, limits)| {
+        |(catalogued, side, role, name, padding, blocking, actions, (limits, masking))| {
             let mut settings = DefenseSettings::of(catalogued, side);
             let plan = settings.plan.capped(actions);
             let padding = padding.map_or(plan.max_padding_frac(), Fraction::get);
             let blocking = blocking.map_or(plan.max_blocking_frac(), Fraction::get);
             settings.plan = plan.limited(padding, blocking).unwrap();
-            DefenseSettings { name, role, limits, ..settings }
+            DefenseSettings { name, role, limits, masking, ..settings }
         },
     )
 }
@@ -198,6 +200,37 @@ pub(super) fn update() -> impl Strategy<Value = Update> {
         })
 }
 
+/// Anything that masking tells.
+fn masking() -> impl Strategy<Value = MaskingStatus> {
+    let modes =
+        ProfileName::ALL.into_iter().map(MaskingMode::Profile).chain([MaskingMode::Adaptive]).collect::<Vec<_>>();
+    let words = (
+        prop::sample::select(modes),
+        prop::sample::select(Activity::ALL.to_vec()),
+        prop::option::of(prop::sample::select(ProfileName::ALL.to_vec())),
+        prop::sample::select(Shortfall::ALL.to_vec()),
+    );
+    let band = (1..10_000u16, 1..10_000u16).prop_filter_map("a band", |(low, high)| Band::new(low, high));
+    let numbers = any::<(bool, bool, Option<u32>, [u64; 2], [u64; 2], u64, Option<u64>)>();
+    (words, band, numbers).prop_map(|((mode, activity, target, shortfall), band, numbers)| {
+        let (is_mutual, is_visible, ratio, rates, target_rates, spent, allowed) = numbers;
+        MaskingStatus {
+            mode,
+            is_mutual,
+            activity,
+            target,
+            band,
+            ratio,
+            rates,
+            target_rates,
+            is_visible,
+            shortfall,
+            spent,
+            allowed,
+        }
+    })
+}
+
 fn peer_status() -> impl Strategy<Value = PeerStatus> {
     (
         public_key(),
@@ -213,6 +246,7 @@ fn peer_status() -> impl Strategy<Value = PeerStatus> {
             prop::option::of(negotiation()),
             protection(),
             any::<Option<u32>>(),
+            prop::option::of(masking()),
         ),
     )
         .prop_map(
@@ -231,6 +265,7 @@ fn peer_status() -> impl Strategy<Value = PeerStatus> {
                     negotiation: run.2,
                     protection: run.3,
                     path_mtu: run.4,
+                    masking: run.5,
                 }
             },
         )

@@ -166,7 +166,8 @@ fn role(on: &OnArgs, peer: &PeerStatus) -> anyhow::Result<Role> {
 
 /// Returns what our end is to run.
 fn settings(on: &OnArgs, found: &maybetun_machines::Defense, peer: &PeerStatus) -> anyhow::Result<DefenseSettings> {
-    Ok(DefenseSettings::of(found, role(on, peer)?).limited(on.flags.0.limits()))
+    let options = &on.flags.0;
+    Ok(DefenseSettings::of(found, role(on, peer)?).limited(options.limits()).masked(options.masking()))
 }
 
 fn update(public_key: PublicKey, change: DefenseChange) -> Update {

@@ -183,7 +183,7 @@ fn title(settings: &DefenseSettings) -> String {
 /// Returns the user's limits in words; `None` if there are none.
 fn limits(settings: &DefenseSettings) -> Option<String> {
     let mut limits: Vec<(&str, Vec<String>)> = Vec::new();
-    for (setting, value) in in_force(settings).filter(|(_, value)| !value.is_zero()) {
+    for (setting, value) in in_force(settings, Scope::Limit).filter(|(_, value)| !value.is_zero()) {
         let SettingTold::Limit(what, words) = setting.told else { continue };
         let limit = words.replace("{}", &shown(&value));
         match limits.iter_mut().find(|(of, _)| *of == what) {
@@ -252,7 +252,9 @@ mod tests {
     #[test]
     fn a_tunnel_of_another_implementation_has_no_limit_that_it_does_not_tell() {
         let rate = |settings: &DefenseSettings| {
-            in_force(settings).find(|(setting, _)| setting.member == "max_padding_rate").map(|(_, value)| value)
+            in_force(settings, Scope::Limit)
+                .find(|(setting, _)| setting.member == "max_padding_rate")
+                .map(|(_, value)| value)
         };
         let mut settings = super::super::tests_support::defense().settings;
         assert_eq!(rate(&settings), Some(Value::Bytes(maybetun::settings::DEFAULT_MAX_PADDING_RATE)));

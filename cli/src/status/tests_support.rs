@@ -7,7 +7,8 @@ use maybetun::keys::{PresharedKey, PrivateKey, PublicKey};
 use maybetun::seed::Fingerprint;
 use maybetun::settings::{
     Cause, DefenseSettings, DefenseStatistics, DefenseStatus, DeviceDrops, Drops, EphemeralSettings, EpochStatus,
-    Fraction, HandshakeLoad, Limits, NegotiationStatus, PaddingDrops, PeerStatus, Protection, Role, Statistics, Status,
+    Fraction, HandshakeLoad, Limits, MaskingSettings, NegotiationStatus, PaddingDrops, PeerStatus, Protection, Role,
+    Statistics, Status,
 };
 use maybetun_machines::{Digest, Strength, Tier};
 
@@ -34,6 +35,7 @@ pub(crate) fn silent(public_key: PublicKey) -> PeerStatus {
         negotiation: None,
         protection: Some(Protection::NotProtected(Cause::Off)),
         path_mtu: None,
+        masking: None,
     }
 }
 
@@ -47,6 +49,7 @@ pub(super) fn defense() -> DefenseStatus {
             role: Some(Role::Client),
             plan,
             limits: Limits { max_padding_frac: Fraction::new(0.25), ..Limits::default() },
+            masking: MaskingSettings::default(),
         },
         statistics: DefenseStatistics {
             normal_sent_bytes: 1,
@@ -122,6 +125,7 @@ pub(super) fn sample() -> Named {
         negotiation: Some(negotiation()),
         protection: Some(Protection::Protected),
         path_mtu: Some(1_400),
+        masking: None,
     };
     // RFC 7748 §6.1, Alice's private key.
     let private_key = PrivateKey::from_base64("dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=").unwrap();

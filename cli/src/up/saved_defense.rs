@@ -114,15 +114,16 @@ fn said_anew(peer: &Peer, now: &DefenseOptions, usual: &DefenseOptions) -> Defen
     peer.defense_options.said_anew(now, &usual)
 }
 
-/// Tells whether `running` is what `defense` asks of its end, but for the user's limits.
+/// Tells whether `running` is what `defense` asks of its end, but for the user's limits and masking.
 fn is_of(defense: &maybetun_machines::Defense, running: &DefenseSettings) -> bool {
-    running.role.is_some_and(|role| DefenseSettings::of(defense, role).limited(running.limits) == *running)
+    running.role.is_some_and(|role| {
+        DefenseSettings::of(defense, role).limited(running.limits).masked(running.masking) == *running
+    })
 }
 
 /// Makes `peer` run `running` by naming `defense`.
 fn as_said(defense: Defense, running: &DefenseSettings, peer: Peer) -> Peer {
-    let now = DefenseOptions { role: running.role, ..running.limits.into() };
-    let defense_options = said_anew(&peer, &now, &DefenseOptions::default());
+    let defense_options = said_anew(&peer, &running.options(), &DefenseOptions::default());
     Peer { defense: Some(defense), defense_options, ..peer }
 }
 

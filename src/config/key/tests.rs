@@ -55,6 +55,7 @@ fn the_documents_tell_where_else_a_setting_is_said() {
         let object = match scope {
             Scope::Any => "",
             Scope::Limit => "limits.",
+            Scope::Masking => "masking_settings.",
             Scope::Ephemeral => "negotiation.",
         };
         table += &format!("| `{key}` | `--{flag}` | {} | `{object}{member}`: {json} |\n", keys.join(", "));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::path::Token;
 use super::{Capabilities, Reason};
+use crate::masking::Terms;
 use crate::seed::{FINGERPRINT_LENGTH, Fingerprint, NONCE_LENGTH, Seed, Stream};
 
 /// The version that this program speaks, and the oldest that it still understands.
@@ -76,6 +77,9 @@ pub(super) struct Hello {
     /// The sender's MTU inside the tunnel, in bytes; not said by the first version.
     #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
     pub(super) mtu: Option<u16>,
+    /// What the traffic is to look like, if like anything.
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub(super) masking: Option<Terms>,
 }
 
 /// What the relay agrees to.

@@ -2,6 +2,7 @@ use ciborium::{Value, cbor};
 use proptest::prelude::*;
 
 use super::*;
+use crate::masking::{Allowance, Band, MaskingMode};
 
 fn hello() -> Hello {
     let choice = Choice { tier: 0, strength: 1, pool: [0xff; 32] };
@@ -12,6 +13,26 @@ fn hello() -> Hello {
         capabilities: Capabilities::BUNDLES,
         choice,
         mtu: Some(u16::MAX),
+        masking: Some(longest_terms()),
+    }
+}
+
+/// Terms of which nothing is short.
+fn longest_terms() -> Terms {
+    let allowance = Allowance {
+        per_second: Some(u64::MAX),
+        per_hour: Some(u64::MAX),
+        per_day: Some(u64::MAX),
+        of_user: Some(u16::MAX),
+        of_link: Some(u16::MAX),
+    };
+    Terms {
+        mode: MaskingMode::Adaptive,
+        band: Band::new(9_999, 10_000),
+        masking_budget: allowance,
+        padding_budget: allowance,
+        is_metered: true,
+        saves_battery: true,
     }
 }
 

@@ -90,6 +90,7 @@ fn with_machines(end: usize, draw: Draw, sends_machines: bool) -> Negotiation {
         capabilities: Capabilities::BUNDLES.with(Capabilities::PATHS).with(Capabilities::RENEWAL),
         mtu: [1_280, 1_420][end],
         choice: CHOICE,
+        masking: None,
         renewal: DEFAULT_RENEWAL,
         draw,
         sends_machines,
@@ -407,6 +408,7 @@ fn a_relay_derives_no_more_than_its_rate_allows() {
             capabilities: Capabilities::default(),
             choice: CHOICE,
             mtu: None,
+            masking: None,
         };
         let mut body = Vec::new();
         Message::Hello(hello).encode(&mut body);
@@ -423,8 +425,9 @@ fn a_newer_client_speaks_our_version_and_one_without_it_is_told() {
         let mut rng = ChaCha20Rng::seed_from_u64(0);
         let (nonce, capabilities) = ([1; 32], Capabilities::BUNDLES);
         let mut body = Vec::new();
-        Message::Hello(message::Hello { epoch: 1, versions, nonce, capabilities, choice: CHOICE, mtu: None })
-            .encode(&mut body);
+        let hello =
+            message::Hello { epoch: 1, versions, nonce, capabilities, choice: CHOICE, mtu: None, masking: None };
+        Message::Hello(hello).encode(&mut body);
         relay.receive(&body, true, Instant::now(), &mut rng);
         body.clear();
         assert!(relay.poll_message(&mut body));

@@ -7,7 +7,7 @@ mod truth_tables;
 use super::ip::tests::ipv4;
 use super::*;
 use crate::defense::Plan;
-use crate::settings::{DefenseChange, DefenseSettings, Limits, Role};
+use crate::settings::{DefenseChange, DefenseSettings, Limits, MaskingSettings, Role};
 use pair::{Pair, address};
 
 const A: [u8; 4] = [10, 0, 0, 1];
@@ -15,7 +15,8 @@ const B: [u8; 4] = [10, 0, 0, 2];
 
 /// Has a tunnel run a plan of its own.
 fn defend(tunnel: &mut Tunnel, plan: Plan, seed: [u8; 32], now: Instant) {
-    let settings = DefenseSettings { name: "plan".to_owned(), role: None, plan, limits: Limits::default() };
+    let (limits, masking) = (Limits::default(), MaskingSettings::default());
+    let settings = DefenseSettings { name: "plan".to_owned(), role: None, plan, limits, masking };
     tunnel.set_defense(DefenseChange::On(settings), Role::Client, seed, now, &mut DatagramBatch::new()).unwrap();
 }
 

@@ -9,6 +9,7 @@ use super::counters;
 use super::defense;
 use super::ephemeral::{self, AgreementKey};
 use super::keys::keys;
+use super::masking::{self, MaskingKey};
 use super::request;
 use crate::keys::{KEY_LENGTH, PresharedKey, PublicKey};
 use crate::secret::SecretBuffer;
@@ -93,6 +94,9 @@ fn format_peer(text: &mut SecretBuffer, peer: &PeerStatus) {
         defense::format_status(text, defense);
     }
     ephemeral::format_status(text, peer);
+    if let Some(status) = &peer.masking {
+        masking::format_status(text, status);
+    }
 }
 
 /// Returns the response to a set, or to a request that could not be read.
@@ -143,6 +147,10 @@ pub fn parse(response: &str, zone_index: impl Fn(&str) -> Option<u32>) -> Result
         }
         if let Some(key) = AgreementKey::from_name(key) {
             of_peer(key.name(), &|peer| ephemeral::read_agreement(peer, key, value))?;
+            continue;
+        }
+        if let Some(key) = MaskingKey::from_name(key) {
+            of_peer(key.name(), &|peer| masking::read(&mut peer.masking, key, value))?;
             continue;
         }
         let Some(key) = StatusKey::from_name(key) else {
@@ -288,6 +296,7 @@ fn new_peer(public_key: PublicKey) -> PeerStatus {
         negotiation: None,
         protection: None,
         path_mtu: None,
+        masking: None,
     }
 }
 

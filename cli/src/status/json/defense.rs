@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use maybetun::settings::{DefenseStatistics, DefenseStatus, Value};
+use maybetun::settings::{DefenseStatistics, DefenseStatus, Scope, Value};
 use serde::Serialize;
 
 use crate::status::in_force::in_force;
@@ -17,6 +17,7 @@ pub(in crate::status) struct Defense {
     max_blocking_frac: f64,
     max_actions_per_second: u32,
     limits: BTreeMap<&'static str, Value>,
+    masking_settings: BTreeMap<&'static str, Value>,
     #[serde(flatten)]
     statistics: DefenseStatistics,
 }
@@ -24,6 +25,7 @@ pub(in crate::status) struct Defense {
 impl Defense {
     pub(in crate::status) fn of(running: &DefenseStatus) -> Self {
         let settings = &running.settings;
+        let said = |scope| in_force(settings, scope).map(|(setting, value)| (setting.member, value)).collect();
         Self {
             name: settings.name.clone(),
             role: settings.role.map(|role| role.to_string()),
@@ -31,7 +33,8 @@ impl Defense {
             max_padding_frac: settings.plan.max_padding_frac(),
             max_blocking_frac: settings.plan.max_blocking_frac(),
             max_actions_per_second: settings.plan.max_actions_per_second(),
-            limits: in_force(settings).map(|(setting, value)| (setting.member, value)).collect(),
+            limits: said(Scope::Limit),
+            masking_settings: said(Scope::Masking),
             statistics: running.statistics,
         }
     }

@@ -47,6 +47,9 @@ const TEXT: &str = r#"JSON schema (--json). Members may be added; `version` grow
           "limits": the user's limits, 0 where there is none {
             @limits@
           },
+          "masking_settings": {
+            @masking settings@
+          },
           @defense@,
           "padding_dropped": {
             @padding drops@
@@ -77,6 +80,7 @@ pub(in crate::status) fn help() -> String {
         ("statistics", counters(&without::<Statistics, Drops>())),
         ("drops", counters(&Drops::all())),
         ("limits", settings(Scope::Limit)),
+        ("masking settings", settings(Scope::Masking)),
         ("defense", counters(&without::<DefenseStatistics, PaddingDrops>())),
         ("padding drops", counters(&PaddingDrops::all())),
         ("ephemeral", settings(Scope::Ephemeral)),

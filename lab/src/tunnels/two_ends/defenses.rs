@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use maybetun::defense::Plan;
 use maybetun::negotiation::RenewError;
-use maybetun::settings::{DefenseChange, DefenseSettings, EphemeralSettings, Limits, Role};
+use maybetun::settings::{DefenseChange, DefenseSettings, EphemeralSettings, Limits, MaskingSettings, Role};
 use maybetun::tunnel::{DatagramBatch, Tunnel};
 
 use super::TwoEnds;
@@ -47,7 +47,8 @@ impl TwoEnds {
 
     /// Does the same within the user's limits.
     pub fn start_within(&mut self, limits: &Limits, side: usize, plan: &Plan, seed: [u8; 32]) {
-        let settings = DefenseSettings { name: "plan".to_owned(), role: None, plan: plan.clone(), limits: *limits };
+        let (limits, masking) = (*limits, MaskingSettings::default());
+        let settings = DefenseSettings { name: "plan".to_owned(), role: None, plan: plan.clone(), limits, masking };
         let change = DefenseChange::On(settings);
         self.act_once(side, |tunnel, now, out| {
             tunnel.set_defense(change, Role::Client, seed, now, out).expect(ONLY_RENEWALS)

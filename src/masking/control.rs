@@ -1,0 +1,558 @@
+//! The controller: what padding is asked for, and what is kept from leaving, so that the sum looks like one ordinary client.
+//!
+//! Padding is what is missing. Ten times a second, while there is any traffic, this end looks at what has passed in the last ten
+//! seconds, both ways, and adds in its own direction
+//! - what the upload ratio lacks: the relay pads the download where too much goes up, the client the upload where too little does;
+//! - what the target asks for beyond what passes already, where what the user does is to look like something else.
+//!
+//! The ends need no word for that: each sees both directions, and each does its own.
+
+use std::time::{Duration, Instant};
+
+use maybetun_machines::Role;
+use maybetun_machines::profile::{ProfileName, Rates, Walk};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore as _, SeedableRng as _};
+
+use super::budget::{Budget, Purpose};
+use super::{Activity, Band, Classifier, Flow, MaskingMode, MaskingStatus, Monitor, RECENT, Shortfall, Terms};
+use crate::defense::{Bypass, Controller, Effect, Replace};
+use crate::traffic::{Direction, Drop, Kind, Layer, Traffic, V4_HEADERS, V6_HEADERS};
+
+/// How often the controller looks while there is traffic, and while it saves battery.
+const STEP: Duration = Duration::from_millis(100);
+const LONG_STEP: Duration = Duration::from_secs(1);
+
+/// Where in the band the relay's padding brings the ratio, and the client's: parts of its upper and its lower end.
+const AIM_BELOW: f64 = 0.85;
+const AIM_ABOVE: f64 = 1.15;
+
+/// Up to where machines may pad the upload: half of the band's upper end, which leaves room for the user's own.
+const MACHINES_BELOW: f64 = 0.5;
+
+/// How soon what the ratio lacks is to have left.
+const PAY: Duration = Duration::from_millis(500);
+
+/// The most that padding may grow from one look to the next: by half, and by this much in any case.
+const GROWTH: f64 = 1.5;
+const LEAST_GROWTH: f64 = 50_000.0;
+
+/// The part of the fastest second of the last hour that masking takes a link to carry beside the user, and the least that any does, in
+/// bytes a second.
+const LINK: f64 = 0.5;
+const LEAST_LINK: f64 = 125_000.0;
+
+/// The part of the user's bytes in a direction that machines may pad it by while he downloads: the sum is plausible by itself.
+const DOWNLOAD_SHARE: (u64, u64) = (1, 4);
+
+/// Outer bytes of the last ten seconds from which on there is a ratio to be seen.
+const SEEN: u64 = 30_000;
+
+/// How long nothing is asked for after nothing could leave.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Padding of one instant, at most: what comes due in this time leaves at once.
+const QUANTUM: Duration = Duration::from_millis(2);
+
+/// How long after the user's last packet a target goes on.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// How long after the user's last packet there is something in the background; later a tunnel is silent, as one without padding.
+const BACKGROUND_TIME: Duration = Duration::from_secs(600);
+
+/// The pauses between two bursts in the background, and their datagrams: at the relay.
+const BACKGROUND_PAUSES: (u64, u64) = (45_000, 180_000);
+const BACKGROUND_DATAGRAMS: (u64, u64) = (16, 32);
+
+/// How many datagrams have to come down before one of small packets goes up: about the ratio of a download without padding.
+pub(super) const PAYING: u64 = 14;
+
+/// How long a packet may wait for company, at most.
+pub const MAX_GATHERING: Duration = Duration::from_millis(25);
+
+/// The part of a round trip for which it may wait.
+const GATHERING_PART: u32 = 4;
+
+/// The pause after which a packet waits for nothing.
+const GATHERING_PAUSE: Duration = Duration::from_millis(100);
+
+/// The parts of masking's budget that the ends have: the client's, the relay's, and all.
+const PARTS: (u64, u64, u64) = (1, 9, 10);
+
+/// Who asks for padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// The machines of a defense, or another controller.
+    Machines,
+    /// Masking itself.
+    Masking,
+}
+
+/// Masking at one end of one tunnel.
+#[derive(Debug)]
+pub struct Masking {
+    role: Role,
+    terms: Terms,
+    is_mutual: bool,
+    monitor: Monitor,
+    classifier: Classifier,
+    rng: ChaCha20Rng,
+    /// What masking's padding may cost at this end, and all padding.
+    masking: Budget,
+    padding: Budget,
+    /// What the budgets were not told yet: the user's bytes, all bytes, and those of them that are neither the user's nor padding that
+    /// was asked for here.
+    untold: Untold,
+    headers: usize,
+    /// Bytes of the last padding as an IP packet.
+    size: u64,
+    walk: Option<Target>,
+    /// What is asked for, in bytes a second, and how much of it is due.
+    rate: f64,
+    due: f64,
+    purpose: Purpose,
+    stepped: Instant,
+    next_step: Option<Instant>,
+    next_pad: Option<Instant>,
+    paused_until: Option<Instant>,
+    /// When the user's last packet passed, and when the next burst in the background begins.
+    user: Option<Instant>,
+    background: Option<Instant>,
+    /// What has come down that no datagram of the user's was sent for yet, and when the last such left.
+    unpaid: u64,
+    sent: Option<Instant>,
+    is_visible: bool,
+    shortfall: Shortfall,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Untold {
+    user: u64,
+    all: u64,
+    other: u64,
+}
+
+/// What the traffic is made to look like.
+#[derive(Debug)]
+struct Target {
+    name: ProfileName,
+    walk: Walk<ChaCha20Rng>,
+    began: Instant,
+    rates: Rates,
+}
+
+impl Masking {
+    /// Returns one that has seen nothing yet. `seed` is random, known to nobody.
+    pub fn new(role: Role, terms: Terms, seed: [u8; 32], now: Instant) -> Self {
+        let mut masking = Self {
+            role,
+            terms,
+            is_mutual: false,
+            monitor: Monitor::with_step(STEP, now),
+            classifier: Classifier::new(),
+            rng: ChaCha20Rng::from_seed(seed),
+            masking: Budget::new(terms.masking_budget, now),
+            padding: Budget::new(terms.padding_budget, now),
+            untold: Untold::default(),
+            headers: V4_HEADERS,
+            size: 1_480,
+            walk: None,
+            rate: 0.0,
+            due: 0.0,
+            purpose: Purpose::Ratio,
+            stepped: now,
+            next_step: None,
+            next_pad: None,
+            paused_until: None,
+            user: None,
+            background: None,
+            unpaid: 0,
+            sent: None,
+            is_visible: false,
+            shortfall: Shortfall::None,
+        };
+        masking.set_terms(terms, false);
+        masking
+    }
+
+    /// Masks by these terms from now on; what was spent counts on. `is_mutual`: the other end does its part.
+    pub fn set_terms(&mut self, terms: Terms, is_mutual: bool) {
+        let (client, relay, all) = PARTS;
+        let own = if self.role == Role::Client { client } else { relay };
+        self.masking.allow(terms.masking_allowance().part(own, all));
+        self.padding.allow(terms.padding_allowance());
+        (self.terms, self.is_mutual, self.paused_until) = (terms, is_mutual, None);
+        if terms.mode == MaskingMode::Off {
+            (self.walk, self.rate, self.due) = (None, 0.0, 0.0);
+            (self.next_step, self.next_pad, self.background) = (None, None, None);
+        }
+    }
+
+    /// Returns which end it is of.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Returns what it masks by.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// Says over which IP version datagrams go from now on; IPv4 at first.
+    pub fn set_is_v6(&mut self, is_v6: bool) {
+        self.headers = if is_v6 { V6_HEADERS } else { V4_HEADERS };
+        self.monitor.set_is_v6(is_v6);
+    }
+
+    fn is_on(&self) -> bool {
+        self.terms.mode != MaskingMode::Off
+    }
+
+    /// Returns the bytes that a padding datagram of so many bytes of payload takes.
+    fn outer(&self, bytes: usize) -> u64 {
+        (bytes + self.headers) as u64
+    }
+
+    /// Returns why padding of `bytes` of UDP payload must not leave, if there is a reason.
+    pub fn over(&self, asker: Asker, bytes: usize, now: Instant) -> Option<Drop> {
+        let bytes = self.outer(bytes);
+        let purpose = match asker {
+            Asker::Machines => Purpose::Machines,
+            Asker::Masking => self.purpose,
+        };
+        if !self.padding.fits(bytes + self.untold.other, purpose, now) {
+            return Some(Drop::OverPaddingBudget);
+        }
+        match asker {
+            Asker::Machines if self.is_on() && self.suppresses(bytes) => Some(Drop::Suppressed),
+            Asker::Masking if !self.masking.fits(bytes, purpose, now) => Some(Drop::OverMaskingBudget),
+            Asker::Machines | Asker::Masking => None,
+        }
+    }
+
+    /// Notes that padding of `bytes` of UDP payload leaves, or waits.
+    pub fn spend(&mut self, asker: Asker, bytes: usize, now: Instant) {
+        self.size = self.outer(bytes);
+        self.padding.spend(self.size, now);
+        if asker == Asker::Masking {
+            self.masking.spend(self.size, now);
+            self.shortfall = Shortfall::None;
+        }
+    }
+
+    /// Tells whether a machine's padding is kept from leaving.
+    fn suppresses(&self, bytes: u64) -> bool {
+        let recent = self.monitor.recent();
+        let (share, of) = DOWNLOAD_SHARE;
+        let is_plausible = self.classifier.activity() == Activity::Download
+            && recent.sent.padding_bytes.saturating_add(bytes) > recent.sent.user_bytes.saturating_mul(share) / of;
+        let is_over_band = self.role == Role::Client && {
+            let most = MACHINES_BELOW * self.band().high() * recent.received.bytes as f64;
+            self.classifier.activity() == Activity::Upload || (recent.sent.bytes + bytes) as f64 > most
+        };
+        is_plausible || is_over_band
+    }
+
+    /// Notes that padding that was asked for did not leave, and why.
+    pub fn refused(&mut self, why: Drop, now: Instant) {
+        self.shortfall = match why {
+            Drop::OverMaskingBudget => Shortfall::MaskingBudget,
+            Drop::OverPaddingBudget => Shortfall::PaddingBudget,
+            _ => Shortfall::Limit,
+        };
+        (self.rate, self.due, self.next_pad) = (0.0, 0.0, None);
+        self.paused_until = Some(now + PAUSE);
+    }
+
+    /// Returns how long a small packet of the user's may wait for others to share its datagram; `None` if it leaves at once. So it is
+    /// while no download is under way, and after a pause. `round_trip` is that of the user's connections, as far as it is known.
+    pub fn gathering(&self, round_trip: Option<Duration>, now: Instant) -> Option<Duration> {
+        let is_after_pause = self.sent.is_none_or(|sent| now.saturating_duration_since(sent) > GATHERING_PAUSE);
+        if !self.gathers() || is_after_pause || self.is_paid() || !self.is_downloading() {
+            return None;
+        }
+        round_trip.map(|round_trip| (round_trip / GATHERING_PART).min(MAX_GATHERING))
+    }
+
+    /// Tells whether small packets of the user's may wait for others at all.
+    pub fn gathers(&self) -> bool {
+        self.is_on() && self.role == Role::Client
+    }
+
+    /// Tells whether enough has come down for a datagram of small packets.
+    pub fn is_paid(&self) -> bool {
+        self.unpaid >= PAYING * self.size
+    }
+
+    /// Tells whether as much came down in the last two steps as pays for a datagram.
+    fn is_downloading(&self) -> bool {
+        self.monitor.latest().received.bytes >= PAYING * self.size
+    }
+
+    fn tell_budgets(&mut self, now: Instant) {
+        let Untold { user, all, other } = std::mem::take(&mut self.untold);
+        if all > 0 {
+            self.masking.note(user, all, now);
+            self.padding.note(user, all, now);
+            self.padding.spend(other, now);
+        }
+    }
+
+    /// Returns the band that the ratio is to be in: the target's, whatever the user does.
+    fn band(&self) -> Band {
+        let of_profile = |name: ProfileName| {
+            let (low, high) = name.profile().upload_ratio();
+            Band::new(low, high)
+        };
+        let own = match self.terms.mode {
+            MaskingMode::Profile(name) => of_profile(name),
+            MaskingMode::Off | MaskingMode::Adaptive => None,
+        };
+        self.terms.band.or(own).unwrap_or(Band::USUAL)
+    }
+
+    /// Returns what the traffic is to be made to look like while the user does this; `None` if nothing but the ratio is kept.
+    fn target(&self, activity: Activity, now: Instant) -> Option<ProfileName> {
+        let is_present = self.user.is_some_and(|user| now.saturating_duration_since(user) < LINGER);
+        match (self.terms.mode, activity) {
+            (MaskingMode::Profile(name), _) if is_present => Some(name),
+            // A call becomes a video that is watched.
+            (MaskingMode::Adaptive, Activity::Interactive) => Some(ProfileName::Video),
+            (MaskingMode::Profile(_) | MaskingMode::Adaptive | MaskingMode::Off, _) => None,
+        }
+    }
+
+    fn step_length(&self) -> Duration {
+        if self.terms.saves_battery { LONG_STEP } else { STEP }
+    }
+
+    /// Looks at what has passed, and decides what is asked for until the next look.
+    fn step(&mut self, now: Instant) {
+        self.tell_budgets(now);
+        let activity = self.classifier.look(&mut self.monitor, now);
+        self.monitor.pass(now);
+        let recent = self.monitor.recent();
+        let (up, down) = self.by_direction(recent.sent, recent.received);
+        let band = self.band();
+        self.follow(self.target(activity, now), now);
+        let of_ratio = match self.role {
+            Role::Relay => up.bytes as f64 / (AIM_BELOW * band.high()) - down.bytes as f64,
+            Role::Client => AIM_ABOVE * band.low() * down.bytes as f64 - up.bytes as f64,
+        };
+        let seen = up.bytes + down.bytes;
+        let is_silent = seen == 0;
+        let of_ratio =
+            if seen >= SEEN || self.role == Role::Relay { of_ratio.max(0.0) / PAY.as_secs_f64() } else { 0.0 };
+        let of_target = self.missing(band, up, down);
+        let wanted = of_ratio.max(of_target).min(self.link());
+        self.purpose = if of_ratio >= of_target { Purpose::Ratio } else { Purpose::Cover };
+        self.grow(wanted, now);
+        self.note_visible(activity, band, up, down);
+        self.next_step = if !is_silent {
+            Some(now + self.step_length())
+        } else if activity != Activity::Idle {
+            // Until it is clear that he does nothing.
+            Some(now + LONG_STEP)
+        } else {
+            None
+        };
+        self.plan_background(is_silent, activity, now);
+    }
+
+    /// Returns what went up, and what came down.
+    fn by_direction<T>(&self, sent: T, received: T) -> (T, T) {
+        if self.role == Role::Client { (sent, received) } else { (received, sent) }
+    }
+
+    /// Goes on towards a target.
+    fn follow(&mut self, name: Option<ProfileName>, now: Instant) {
+        if self.walk.as_ref().map(|target| target.name) != name {
+            let mut seed = [0; 32];
+            self.rng.fill_bytes(&mut seed);
+            self.walk = name.map(|name| Target {
+                name,
+                walk: Walk::new(name.profile(), ChaCha20Rng::from_seed(seed)),
+                began: now,
+                rates: Rates::default(),
+            });
+        }
+        if let Some(target) = &mut self.walk {
+            target.rates = target.walk.at(now.saturating_duration_since(target.began));
+        }
+    }
+
+    /// Returns the bytes a second that the target has in this end's direction beyond what passes.
+    fn missing(&self, band: Band, up: Flow, down: Flow) -> f64 {
+        let Some(target) = &self.walk else { return 0.0 };
+        let latest = self.monitor.latest().sent;
+        let passes = latest.bytes.saturating_sub(latest.padding_bytes) as f64 / (2.0 * STEP.as_secs_f64());
+        match self.role {
+            Role::Relay => (target.rates.download as f64 - passes).max(0.0),
+            // Never so much that the ratio leaves its band.
+            Role::Client if (up.bytes as f64) < MACHINES_BELOW * band.high() * down.bytes as f64 => {
+                (target.rates.upload as f64 - passes).max(0.0)
+            }
+            Role::Client => 0.0,
+        }
+    }
+
+    /// Returns the bytes a second that the link carries beside the user's, as far as it was seen.
+    fn link(&self) -> f64 {
+        if self.terms.masking_budget.per_second.is_some() || self.terms.masking_budget.of_link.is_some() {
+            // Who says what the link may carry knows it.
+            return f64::MAX;
+        }
+        (LINK * self.masking.fastest() as f64).max(LEAST_LINK)
+    }
+
+    /// Lets what is asked for grow towards `wanted`, and has what came due since the last look leave.
+    fn grow(&mut self, wanted: f64, now: Instant) {
+        let passed = now.saturating_duration_since(self.stepped).min(LONG_STEP);
+        self.stepped = now;
+        if self.paused_until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.rate = wanted.min((self.rate * GROWTH).max(self.rate + LEAST_GROWTH));
+        // What was asked for and has not left is not asked for twice.
+        self.due =
+            (self.due + self.rate * passed.as_secs_f64()).min(self.rate * LONG_STEP.as_secs_f64() + self.size as f64);
+        if self.rate == 0.0 {
+            self.due = 0.0;
+        }
+        if self.due >= self.size as f64 && self.next_pad.is_none() {
+            self.next_pad = Some(now);
+        }
+    }
+
+    fn note_visible(&mut self, activity: Activity, band: Band, up: Flow, down: Flow) {
+        let is_seen = up.bytes + down.bytes >= SEEN;
+        let is_out = !ratio(up, down).is_some_and(|ratio| band.contains(ratio));
+        let is_short = self.walk.is_some() && self.shortfall != Shortfall::None;
+        self.is_visible = self.is_on() && activity != Activity::Idle && (is_seen && is_out || is_short);
+        if !self.is_visible && self.paused_until.is_none() {
+            self.shortfall = Shortfall::None;
+        }
+    }
+
+    /// Plans the next burst in the background, where the user does nothing but did so lately.
+    fn plan_background(&mut self, is_silent: bool, activity: Activity, now: Instant) {
+        let is_late = self.user.is_none_or(|user| now.saturating_duration_since(user) > BACKGROUND_TIME);
+        if self.role != Role::Relay || self.terms.saves_battery || !self.is_on() || is_late {
+            self.background = None;
+        } else if is_silent && activity == Activity::Idle && self.background.is_none() {
+            self.background = Some(now + Duration::from_millis(self.drawn(BACKGROUND_PAUSES)));
+        }
+    }
+
+    fn drawn(&mut self, (least, most): (u64, u64)) -> u64 {
+        least + self.rng.next_u64() % (most - least + 1)
+    }
+
+    /// Returns when the next padding leaves: about when it is due, never like clockwork.
+    fn after_pad(&mut self, now: Instant) -> Option<Instant> {
+        if self.due < self.size as f64 || self.rate <= 0.0 {
+            return None;
+        }
+        let quantum = if self.terms.saves_battery { LONG_STEP } else { QUANTUM };
+        let pause = self.size as f64 / self.rate;
+        if pause < quantum.as_secs_f64() {
+            // What comes due within one quantum leaves at once; the next one begins anew.
+            let in_quantum = (quantum.as_secs_f64() / pause) as u64;
+            return Some(if self.rng.next_u64() % in_quantum.max(1) == 0 { now + quantum } else { now });
+        }
+        let part = f64::from(self.rng.next_u32()) / f64::from(u32::MAX);
+        Some(now + Duration::from_secs_f64((pause * (0.5 + part)).min(LONG_STEP.as_secs_f64())))
+    }
+
+    /// Returns how far it got.
+    pub fn status(&self) -> MaskingStatus {
+        let recent = self.monitor.recent();
+        let (up, down) = self.by_direction(recent.sent, recent.received);
+        let a_second = |flow: Flow| flow.bytes / RECENT.as_secs();
+        let target = self.walk.as_ref();
+        MaskingStatus {
+            mode: self.terms.mode,
+            is_mutual: self.is_mutual,
+            activity: self.classifier.activity(),
+            target: target.map(|target| target.name),
+            band: self.band(),
+            ratio: ratio(up, down).map(|ratio| (ratio * f64::from(Band::MAX)).min(f64::from(u32::MAX)) as u32),
+            rates: [a_second(up), a_second(down)],
+            target_rates: target.map_or([0; 2], |target| [target.rates.upload, target.rates.download]),
+            is_visible: self.is_visible,
+            shortfall: self.shortfall,
+            spent: self.masking.spent_in_a_day(),
+            allowed: self.masking.allowance().per_day,
+        }
+    }
+}
+
+/// Returns outer bytes up over outer bytes down; `None` if nothing came down.
+fn ratio(up: Flow, down: Flow) -> Option<f64> {
+    (down.bytes > 0).then(|| up.bytes as f64 / down.bytes as f64)
+}
+
+impl Controller for Masking {
+    fn name(&self) -> &'static str {
+        "masking"
+    }
+
+    fn observe(&mut self, traffic: &Traffic) {
+        if traffic.layer != Layer::Datagram {
+            return;
+        }
+        let is_sent = match traffic.direction {
+            Direction::Sent => true,
+            Direction::Received => false,
+            Direction::Dropped(_) => return,
+        };
+        self.monitor.observe(traffic);
+        let (user, bytes) = (traffic.normal_bytes as u64, self.outer(traffic.bytes));
+        self.untold.user += user;
+        self.untold.all += bytes;
+        // Padding that leaves was counted when it was asked for.
+        if !(is_sent && traffic.kind == Kind::Padding) {
+            self.untold.other += bytes.saturating_sub(user);
+        }
+        if !self.is_on() {
+            return;
+        }
+        if traffic.packets > 0 {
+            self.user = Some(traffic.at);
+        }
+        if !is_sent {
+            self.unpaid = self.unpaid.saturating_add(bytes).min(2 * PAYING * self.size);
+        } else if traffic.kind == Kind::Normal {
+            self.unpaid = self.unpaid.saturating_sub(PAYING * self.size);
+            self.sent = Some(traffic.at);
+        }
+        if self.next_step.is_none() {
+            self.background = None;
+            self.next_step = Some(traffic.at + self.step_length());
+        }
+    }
+
+    fn poll(&mut self, now: Instant) -> Option<Effect> {
+        if self.background.is_some_and(|at| at <= now) {
+            self.background = None;
+            self.purpose = Purpose::Cover;
+            self.due = (self.drawn(BACKGROUND_DATAGRAMS) * self.size) as f64;
+            self.rate = self.due;
+            self.next_pad = Some(now);
+        }
+        if self.next_step.is_some_and(|at| at <= now) {
+            self.step(now);
+        }
+        self.next_pad.take_if(|at| *at <= now)?;
+        if self.due < self.size as f64 {
+            return None;
+        }
+        self.due -= self.size as f64;
+        self.next_pad = self.after_pad(now);
+        Some(Effect::Pad { bypass: Bypass::No, replace: Replace::No })
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        self.next_step.into_iter().chain(self.next_pad).chain(self.background).min()
+    }
+}
