@@ -65,7 +65,7 @@ const BACKGROUND_PAUSES: (u64, u64) = (45_000, 180_000);
 const BACKGROUND_DATAGRAMS: (u64, u64) = (16, 32);
 
 /// How many datagrams have to come down before one of small packets goes up: about the ratio of a download without padding.
-pub(super) const PAYING: u64 = 14;
+const PAYING: i64 = 14;
 
 /// How long a packet may wait for company, at most.
 pub const MAX_GATHERING: Duration = Duration::from_millis(25);
@@ -118,8 +118,8 @@ pub struct Masking {
     /// When the user's last packet passed, and when the next burst in the background begins.
     user: Option<Instant>,
     background: Option<Instant>,
-    /// What has come down that no datagram of the user's was sent for yet, and when the last such left.
-    unpaid: u64,
+    /// What has come down since datagrams of the user's left, less what pays for those, in bytes; and when the last such left.
+    paid: i64,
     sent: Option<Instant>,
     is_visible: bool,
     shortfall: Shortfall,
@@ -166,7 +166,7 @@ impl Masking {
             paused_until: None,
             user: None,
             background: None,
-            unpaid: 0,
+            paid: 0,
             sent: None,
             is_visible: false,
             shortfall: Shortfall::None,
@@ -281,12 +281,17 @@ impl Masking {
 
     /// Tells whether enough has come down for a datagram of small packets.
     pub fn is_paid(&self) -> bool {
-        self.unpaid >= PAYING * self.size
+        self.paid >= self.price()
+    }
+
+    /// Returns the bytes that have to come down for a datagram of small packets.
+    fn price(&self) -> i64 {
+        PAYING * self.size.cast_signed()
     }
 
     /// Tells whether as much came down in the last two steps as pays for a datagram.
     fn is_downloading(&self) -> bool {
-        self.monitor.latest().received.bytes >= PAYING * self.size
+        self.monitor.latest().received.bytes.cast_signed() >= self.price()
     }
 
     fn tell_budgets(&mut self, now: Instant) {
@@ -521,9 +526,9 @@ impl Controller for Masking {
             self.user = Some(traffic.at);
         }
         if !is_sent {
-            self.unpaid = self.unpaid.saturating_add(bytes).min(2 * PAYING * self.size);
+            self.paid = (self.paid + bytes.cast_signed()).min(2 * self.price());
         } else if traffic.kind == Kind::Normal {
-            self.unpaid = self.unpaid.saturating_sub(PAYING * self.size);
+            self.paid = (self.paid - self.price()).max(-2 * self.price());
             self.sent = Some(traffic.at);
         }
         if self.next_step.is_none() {

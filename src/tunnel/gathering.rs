@@ -144,7 +144,8 @@ impl Tunnel {
     /// Has the small packet that was queued last wait for others, if it may.
     pub(super) fn gather(&mut self, now: Instant) {
         let Some(defended) = &mut self.defended else { return };
-        if defended.gathering.until.is_none() && self.queue.packets() == 1 {
+        // The first that waits says until when all do.
+        if self.queue.packets() == 1 {
             let round_trip = defended.gathering.round_trip(now);
             let masking = defended.controllers.masking();
             let wait = masking.and_then(|masking| masking.gathering(round_trip, now));

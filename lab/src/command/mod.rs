@@ -4,6 +4,7 @@ mod attack;
 mod convert;
 mod delays;
 mod engine;
+mod masking;
 mod network;
 mod results;
 mod shape;
@@ -32,6 +33,8 @@ enum Command {
     Delays(delays::Measure),
     /// Has an observer of the throughput name what the user does.
     Shape(shape::Shape),
+    /// Has users do one thing for an hour each, and tells the upload ratio with masking and without, and what it costs.
+    Masking(masking::Masking),
     /// Writes what the observer sees of loads with a defense, for other programs.
     Traces(traces::Traces),
     /// Attacks traces of a file, whoever made them.
@@ -47,6 +50,7 @@ impl Cli {
             Command::Validate(validate) => validate.run(),
             Command::Delays(delays) => delays.run(),
             Command::Shape(shape) => shape.run(),
+            Command::Masking(masking) => masking.run(),
             Command::Traces(traces) => traces.run(),
             Command::Attack(attack) => attack.run(),
             Command::Convert(convert) => convert.run(),

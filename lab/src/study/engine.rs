@@ -13,7 +13,7 @@ use crate::workload::{Access, Load, Plan, Run, Session};
 
 /// How long it takes in virtual time until a browser or a server is at what has arrived, on average: so long that they acknowledge with as
 /// many packets as in real time (`validate`).
-const WAKEUP: Duration = Duration::from_micros(60);
+pub(super) const WAKEUP: Duration = Duration::from_micros(60);
 
 /// What runs plans.
 #[derive(Debug, Clone, Default)]

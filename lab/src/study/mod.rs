@@ -8,6 +8,7 @@ mod activities;
 mod costs;
 mod engine;
 mod loads;
+mod masking;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use crate::workload::{Access, Load, Plan, Protocol, Site};
 pub use activities::{ACTIVITIES, activities};
 pub use engine::Engine;
 use loads::Visit;
+pub use masking::{LEAST, Masked, MaskingOptions, Scenario, WINDOW, masked};
 pub use validation::{Measured, Validation, validate};
 
 /// What is compared, and how.

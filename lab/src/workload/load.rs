@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use maybetun::settings::{DefenseChange, Protection, Role};
+use maybetun::tunnel::Tunnel;
 
 use super::{Access, Browser, Plan, Server, Site};
 use crate::hosts::{Application, Settings, Sockets, TcpHost};
@@ -194,11 +195,21 @@ impl<'a> Session<'a> {
         Self { run: run.clone(), loads: 0, star }
     }
 
+    /// Has the plans that follow go on for at most so long, and their traces for so long after them.
+    pub fn set_times(&mut self, longest: Duration, after: Duration) {
+        (self.run.longest, self.run.after) = (longest, after);
+    }
+
     /// Runs a plan: from now on until it is done, and [`Run::after`]. Then its connections end, before the next begins.
     pub fn load(&mut self, plan: Plan) -> Load {
+        self.load_seen(plan, Duration::MAX, &mut |_| {})
+    }
+
+    /// Does the same, and shows the ends' tunnels, the client's first, each time that so much has passed.
+    pub fn load_seen(&mut self, plan: Plan, every: Duration, see: &mut dyn FnMut([&Tunnel; 2])) -> Load {
         self.loads += 1;
-        let Self { run, loads, star } = self;
-        let seed = run.seed ^ *loads << 32;
+        let Self { run: Run { seed, longest, after, access, .. }, loads, star } = self;
+        let (seed, after) = (*seed ^ *loads << 32, *after);
         let start = star.network.now();
         star.network.tap.passed.clear();
         let before = star.network.host(client(0)).wakeups();
@@ -207,18 +218,31 @@ impl<'a> Session<'a> {
             host.application = Inside::Browser(Some(Box::new(Browser::new(plan, inner_relay(), seed))));
             host.wake(now, out);
         });
-        let until = start + run.longest;
-        let go_on = |star: &mut Star<_, Trace>, until| {
-            let is_missing = |host: &TcpHost<Inside>| host.application.browser().and_then(Browser::time).is_none();
-            star.network.run_while(until, |network| is_missing(&network.host(client(0)).inside))
+        let until = start + *longest;
+        let mut seen = start;
+        let mut run = |star: &mut Star<_, Trace>, until: Duration, is_missing: &dyn Fn(&TcpHost<Inside>) -> bool| {
+            loop {
+                let next = seen.saturating_add(every);
+                let is_over =
+                    star.network.run_while(next.min(until), |network| is_missing(&network.host(client(0)).inside));
+                if star.network.now() >= next {
+                    seen = next;
+                    see([client(0), RELAY].map(|end| star.network.host(end).tunnel(0)));
+                }
+                if is_over || star.network.now() >= until {
+                    return is_over;
+                }
+            }
         };
-        if let Some((after, links)) = run.access.changed_links()
-            && !go_on(star, until.min(start + after))
+        let is_missing = |host: &TcpHost<Inside>| host.application.browser().and_then(Browser::time).is_none();
+        if let Some((after, links)) = access.changed_links()
+            && !run(star, until.min(start + after), &is_missing)
         {
             set_links(star, links);
         }
-        go_on(star, until);
-        star.network.run_for(run.after);
+        run(star, until, &is_missing);
+        let end = star.network.now() + after;
+        run(star, end, &|_| true);
         let lasted = star.network.now() - start;
 
         let mut trace = std::mem::take(&mut star.network.tap.passed);
