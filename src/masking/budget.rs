@@ -163,14 +163,13 @@ impl Budget {
         let now = self.time(now);
         let Allowance { per_second, per_hour, per_day, of_user, of_link } =
             self.allowance.part(purpose.twentieths(), 20);
-        let of = |share: u16, of: u64| (u128::from(share) * u128::from(of) / 10_000).min(u64::MAX.into()) as u64;
         let [second, hour, day] = self.windows.each_ref().map(|window| window.at(now));
         let bounds = [
             (second, per_second),
             (hour, per_hour),
             (day, per_day),
-            (self.spent, of_user.map(|share| of(share, self.user))),
-            (second, of_link.map(|share| of(share, self.fastest.get(now)))),
+            (self.spent, of_user.map(|share| part(share, self.user))),
+            (second, of_link.map(|share| part(share, self.fastest.get(now)))),
         ];
         bounds.into_iter().all(|(spent, most)| most.is_none_or(|most| spent.saturating_add(bytes) <= most))
     }
@@ -183,6 +182,12 @@ impl Budget {
         self.windows.iter_mut().for_each(|window| window.add(bytes, now));
     }
 
+    /// Returns what a second may have, where that is bounded.
+    pub fn most_a_second(&self) -> Option<u64> {
+        let Allowance { per_second, of_link, .. } = self.allowance;
+        per_second.into_iter().chain(of_link.map(|share| part(share, self.fastest()))).min()
+    }
+
     /// Returns the bytes of the fastest second of the last hour, both ways together.
     pub fn fastest(&self) -> u64 {
         self.fastest.get(self.now)
@@ -192,6 +197,11 @@ impl Budget {
     pub fn spent_in_a_day(&self) -> u64 {
         self.windows[2].sum
     }
+}
+
+/// Returns a share of bytes, in hundredths of a percent.
+fn part(share: u16, of: u64) -> u64 {
+    u64::try_from(u128::from(share) * u128::from(of) / 10_000).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

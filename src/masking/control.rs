@@ -1,6 +1,6 @@
 //! The controller: what padding is asked for, and what is kept from leaving, so that the sum looks like one ordinary client.
 //!
-//! Padding is what is missing. Ten times a second, while there is any traffic, this end looks at what has passed in the last ten
+//! Padding is what is missing. Ten times a second, while there is traffic, this end looks at what has passed in the last ten
 //! seconds, both ways, and adds in its own direction
 //! - what the upload ratio lacks: the relay pads the download where too much goes up, the client the upload where too little does;
 //! - what the target asks for beyond what passes already, where what the user does is to look like something else.
@@ -24,11 +24,14 @@ const STEP: Duration = Duration::from_millis(100);
 const LONG_STEP: Duration = Duration::from_secs(1);
 
 /// Where in the band the relay's padding brings the ratio, and the client's: parts of its upper and its lower end.
-const AIM_BELOW: f64 = 0.85;
+const AIM_BELOW: f64 = 0.8;
 const AIM_ABOVE: f64 = 1.15;
 
 /// Up to where machines may pad the upload: half of the band's upper end, which leaves room for the user's own.
 const MACHINES_BELOW: f64 = 0.5;
+
+/// What is looked at beside the last ten seconds, so that what is made up for is near what it makes up for.
+const NEWEST: Duration = Duration::from_secs(4);
 
 /// How soon what the ratio lacks is to have left.
 const PAY: Duration = Duration::from_millis(500);
@@ -42,8 +45,15 @@ const LEAST_GROWTH: f64 = 50_000.0;
 const LINK: f64 = 0.5;
 const LEAST_LINK: f64 = 125_000.0;
 
+/// The part of what a second may have that is asked for.
+const JUST_BELOW: f64 = 0.9;
+
 /// The part of the user's bytes in a direction that machines may pad it by while he downloads: the sum is plausible by itself.
 const DOWNLOAD_SHARE: (u64, u64) = (1, 4);
+
+/// Outer bytes between two looks below which the next one is a second later, if nothing is asked for: the chatter of an idle phone wakes
+/// nobody ten times a second.
+const LITTLE: u64 = 10_000;
 
 /// Outer bytes of the last ten seconds from which on there is a ratio to be seen.
 const SEEN: u64 = 30_000;
@@ -112,6 +122,8 @@ pub struct Masking {
     due: f64,
     purpose: Purpose,
     stepped: Instant,
+    /// Bytes since the last look.
+    since_step: u64,
     next_step: Option<Instant>,
     next_pad: Option<Instant>,
     paused_until: Option<Instant>,
@@ -161,6 +173,7 @@ impl Masking {
             due: 0.0,
             purpose: Purpose::Ratio,
             stepped: now,
+            since_step: 0,
             next_step: None,
             next_pad: None,
             paused_until: None,
@@ -340,21 +353,21 @@ impl Masking {
         let (up, down) = self.by_direction(recent.sent, recent.received);
         let band = self.band();
         self.follow(self.target(activity, now), now);
-        let of_ratio = match self.role {
-            Role::Relay => up.bytes as f64 / (AIM_BELOW * band.high()) - down.bytes as f64,
-            Role::Client => AIM_ABOVE * band.low() * down.bytes as f64 - up.bytes as f64,
-        };
-        let seen = up.bytes + down.bytes;
-        let is_silent = seen == 0;
-        let of_ratio =
-            if seen >= SEEN || self.role == Role::Relay { of_ratio.max(0.0) / PAY.as_secs_f64() } else { 0.0 };
+        let is_silent = up.bytes + down.bytes == 0;
+        let newest = self.monitor.window(NEWEST);
+        let newest = self.by_direction(newest.sent, newest.received);
+        let lacks = self.lacks(band, up, down).max(self.lacks(band, newest.0, newest.1));
+        let of_ratio = lacks / PAY.as_secs_f64();
         let of_target = self.missing(band, up, down);
         let wanted = of_ratio.max(of_target).min(self.link());
         self.purpose = if of_ratio >= of_target { Purpose::Ratio } else { Purpose::Cover };
         self.grow(wanted, now);
         self.note_visible(activity, band, up, down);
+        self.since_step = 0;
         self.next_step = if !is_silent {
-            Some(now + self.step_length())
+            let latest = self.monitor.latest();
+            let is_little = wanted == 0.0 && latest.sent.bytes + latest.received.bytes < LITTLE;
+            Some(now + if is_little { LONG_STEP } else { self.step_length() })
         } else if activity != Activity::Idle {
             // Until it is clear that he does nothing.
             Some(now + LONG_STEP)
@@ -362,6 +375,18 @@ impl Masking {
             None
         };
         self.plan_background(is_silent, activity, now);
+    }
+
+    /// Returns the bytes that this end's direction lacks for the ratio of what went up and came down.
+    fn lacks(&self, band: Band, up: Flow, down: Flow) -> f64 {
+        let (up, down) = (up.bytes as f64, down.bytes as f64);
+        let (lacks, is_out) = match self.role {
+            Role::Relay => (up / (AIM_BELOW * band.high()) - down, up > band.high() * down),
+            Role::Client if up + down < SEEN as f64 => return 0.0,
+            Role::Client => (AIM_ABOVE * band.low() * down - up, up < band.low() * down),
+        };
+        // Less than a datagram is one, where it matters.
+        if is_out { lacks.max(self.size as f64) } else { lacks.max(0.0) }
     }
 
     /// Returns what went up, and what came down.
@@ -403,11 +428,9 @@ impl Masking {
 
     /// Returns the bytes a second that the link carries beside the user's, as far as it was seen.
     fn link(&self) -> f64 {
-        if self.terms.masking_budget.per_second.is_some() || self.terms.masking_budget.of_link.is_some() {
-            // Who says what the link may carry knows it.
-            return f64::MAX;
-        }
-        (LINK * self.masking.fastest() as f64).max(LEAST_LINK)
+        // Who says what a second may have knows the link.
+        let said = self.masking.most_a_second().map(|most| JUST_BELOW * most as f64);
+        said.unwrap_or_else(|| (LINK * self.masking.fastest() as f64).max(LEAST_LINK))
     }
 
     /// Lets what is asked for grow towards `wanted`, and has what came due since the last look leave.
@@ -531,9 +554,11 @@ impl Controller for Masking {
             self.paid = (self.paid - self.price()).max(-2 * self.price());
             self.sent = Some(traffic.at);
         }
-        if self.next_step.is_none() {
+        self.since_step += bytes;
+        let soon = traffic.at + if self.since_step < LITTLE { LONG_STEP } else { self.step_length() };
+        if self.next_step.is_none_or(|at| at > soon) {
             self.background = None;
-            self.next_step = Some(traffic.at + self.step_length());
+            self.next_step = Some(soon);
         }
     }
 

@@ -463,6 +463,14 @@ impl MaskingSettings {
     }
 }
 
+impl MaskingSettings {
+    /// Returns what a relay that is told this allows whoever asks: as much as he likes, where nothing is said.
+    pub fn allows(&self) -> Terms {
+        let said = |allowance: Option<Allowance>| allowance.unwrap_or(Allowance::NONE);
+        Terms { masking_budget: said(self.masking_budget), padding_budget: said(self.padding_budget), ..self.terms() }
+    }
+}
+
 impl Limits {
     /// Returns the bytes a second in force; 0 is no limit.
     pub fn padding_rate(self) -> u64 {

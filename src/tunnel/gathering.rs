@@ -17,9 +17,8 @@ use super::{DatagramBatch, IpHeader, MAX_BUNDLED, Tunnel, packets};
 const MAX_AWAITED: usize = 32;
 const MAX_MEASURED: usize = 16;
 
-/// How long an answer is awaited, and a round trip is believed.
+/// How long an answer is awaited.
 const AWAITED: Duration = Duration::from_secs(3);
-const BELIEVED: Duration = Duration::from_secs(600);
 
 /// IP protocol numbers (IANA).
 const TCP: u8 = 6;
@@ -39,8 +38,8 @@ pub(super) struct Gathering {
     until: Option<Instant>,
     /// Connections that were begun, and when.
     awaited: VecDeque<(Connection, Instant)>,
-    /// How long answers took, and when they came.
-    measured: VecDeque<(Instant, Duration)>,
+    /// How long the last answers took: they hold until there are others, for a connection may last.
+    measured: VecDeque<Duration>,
 }
 
 /// The ends of a connection: ours first.
@@ -89,15 +88,14 @@ impl Gathering {
                 if self.measured.len() == MAX_MEASURED {
                     self.measured.pop_front();
                 }
-                self.measured.push_back((now, now.saturating_duration_since(since)));
+                self.measured.push_back(now.saturating_duration_since(since));
             }
         }
     }
 
-    /// Returns the shortest round trip that was measured lately.
-    fn round_trip(&self, now: Instant) -> Option<Duration> {
-        let is_believed = |at: Instant| now.saturating_duration_since(at) < BELIEVED;
-        self.measured.iter().filter(|(at, _)| is_believed(*at)).map(|(_, round_trip)| *round_trip).min()
+    /// Returns the shortest of the round trips that were measured last.
+    fn round_trip(&self) -> Option<Duration> {
+        self.measured.iter().copied().min()
     }
 }
 
@@ -146,7 +144,7 @@ impl Tunnel {
         let Some(defended) = &mut self.defended else { return };
         // The first that waits says until when all do.
         if self.queue.packets() == 1 {
-            let round_trip = defended.gathering.round_trip(now);
+            let round_trip = defended.gathering.round_trip();
             let masking = defended.controllers.masking();
             let wait = masking.and_then(|masking| masking.gathering(round_trip, now));
             defended.gathering.until = wait.map(|wait| now + wait);
@@ -209,20 +207,19 @@ mod tests {
     #[test]
     fn the_shortest_time_from_a_call_to_its_answer_counts() {
         let (mut gathering, start) = (Gathering::default(), Instant::now());
-        assert_eq!(gathering.round_trip(start), None);
+        assert_eq!(gathering.round_trip(), None);
         let (server, quic) = ((THERE, 443), packet((HERE, 5), (THERE, 443), UDP, &[0, 0, 0, 0, QUIC_LONG | 3]));
         gathering.sent(&tcp((HERE, 1), server, SYN), start);
         gathering.sent(&tcp((HERE, 1), server, SYN), start + 10 * MS);
         gathering.sent(&tcp((HERE, 2), server, ACK), start);
         gathering.received(&tcp(server, (HERE, 2), SYN | ACK), start + 15 * MS);
         gathering.received(&tcp(server, (HERE, 1), ACK), start + 16 * MS);
-        assert_eq!(gathering.round_trip(start + 16 * MS), None);
+        assert_eq!(gathering.round_trip(), None);
         gathering.received(&tcp(server, (HERE, 1), SYN | ACK), start + 40 * MS);
-        assert_eq!(gathering.round_trip(start + 40 * MS), Some(40 * MS), "the first call counts");
+        assert_eq!(gathering.round_trip(), Some(40 * MS), "the first call counts");
         gathering.sent(&quic, start + 50 * MS);
         gathering.received(&packet(server, (HERE, 5), UDP, &[0, 0, 0, 0, QUIC_LONG]), start + 80 * MS);
-        assert_eq!(gathering.round_trip(start + 80 * MS), Some(30 * MS));
-        assert_eq!(gathering.round_trip(start + BELIEVED + 80 * MS), None);
+        assert_eq!(gathering.round_trip(), Some(30 * MS));
     }
 
     #[test]

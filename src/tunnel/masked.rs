@@ -26,11 +26,11 @@ impl Tunnel {
     /// Masks by what holds now: the settings, or what was agreed on. What was spent before counts on.
     pub(super) fn renew_masking(&mut self, now: Instant) {
         let Some(DefenseSettings { role, masking, .. }) = self.defense() else { return };
-        let (role, own) = (role.unwrap_or(Role::Client), masking.terms());
+        let (role, own, allowed) = (role.unwrap_or(Role::Client), masking.terms(), masking.allows());
         let asked = self.agreed().filter(|agreed| agreed.capabilities.contains(Capabilities::MASKING));
         let asked = asked.and_then(|agreed| agreed.masking);
         let terms = match (asked, role) {
-            (Some(asked), Role::Relay) => asked.within(&own),
+            (Some(asked), Role::Relay) => asked.within(&allowed),
             (Some(_) | None, _) => own,
         };
         let is_mutual = asked.is_some();

@@ -88,8 +88,8 @@ impl Masking {
         let runs = [&bare, &off, &options].map(|options| masked(options, scenarios));
         let mut text = format!(
             "{} minutes each, {}, masking {} within {}, band {}, seed {}.\n\n\
-             | session | | in band | median | ratio of all | MB up, down | more than bare | visible | 95 % late | wakeups/s |\n\
-             |---|---|---|---|---|---|---|---|---|---|\n",
+             | session | | in band | median | ratio of all | MB up, down | more than bare | visible | 95 % late | wakeups/s | spent, MB |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|\n",
             self.minutes,
             self.defense.name(),
             self.mode,
@@ -118,7 +118,7 @@ fn row(name: &str, of: &str, masked: &Masked, bare: u64) -> String {
     let [up, down] = masked.bytes.map(|bytes| format!("{:.1}", bytes as f64 / 1e6));
     let more = masked.bytes.iter().sum::<u64>() as f64 / bare.max(1) as f64 - 1.0;
     format!(
-        "| {name} | {of} | {} of {} | {} | {} | {up}, {down} | {:+.0} % | {} | {:.1} ms | {:.1} |\n",
+        "| {name} | {of} | {} of {} | {} | {} | {up}, {down} | {:+.0} % | {} | {:.1} ms | {:.1} | {} |\n",
         percent(masked.in_band),
         masked.windows,
         percent(masked.median),
@@ -126,6 +126,7 @@ fn row(name: &str, of: &str, masked: &Masked, bare: u64) -> String {
         100.0 * more,
         percent(masked.visible),
         1_000.0 * masked.late.as_secs_f64(),
-        masked.wakeups
+        masked.wakeups,
+        masked.spent.map(|spent| format!("{:.1}", spent as f64 / 1e6)).join(", ")
     )
 }

@@ -35,6 +35,8 @@ pub enum Scenario {
     Video,
     /// Files that come one behind another.
     Download,
+    /// The same, and a call beside it.
+    Busy,
     /// A phone's own chatter.
     Idle,
     /// A phone's day: chatter, messages, pages, a video, a call. It lasts 24 times as long as the others.
@@ -43,8 +45,8 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Camera, Self::Call, Self::Browsing, Self::Video, Self::Download, Self::Idle, Self::Day];
+    pub const ALL: [Self; 8] =
+        [Self::Camera, Self::Call, Self::Browsing, Self::Video, Self::Download, Self::Busy, Self::Idle, Self::Day];
 
     /// Returns its name: a lower-case word.
     pub fn name(self) -> &'static str {
@@ -54,6 +56,7 @@ impl Scenario {
             Self::Browsing => "browsing",
             Self::Video => "video",
             Self::Download => "download",
+            Self::Busy => "busy",
             Self::Idle => "idle",
             Self::Day => "day",
         }
@@ -68,6 +71,10 @@ impl Scenario {
             Self::Browsing => pages(time, seed),
             Self::Video => whole(video(time, 4_000_000, seed)),
             Self::Download => (0..10_000).map(|_| (bulk_down(MAX_BYTES), Duration::ZERO)).collect(),
+            Self::Busy => {
+                let both = call(time).with(&bulk_down(MAX_BYTES), Duration::ZERO).expect("a request and a stream");
+                whole(both)
+            }
             Self::Idle => whole(chatter(time, seed)),
             Self::Day => {
                 let part = |of: u32| time / of;
@@ -226,17 +233,11 @@ impl Tally {
         self.received += load.received;
     }
 
-    // DEBUG
     fn into_masked(mut self, scenario: Scenario, band: Band) -> Masked {
         let ratios = self.windows.iter().filter(|[up, down]| up + down >= LEAST);
         let mut ratios: Vec<f64> = ratios.map(|[up, down]| *up as f64 / (*down).max(1) as f64).collect();
         ratios.sort_by(f64::total_cmp);
         self.late.sort();
-        if std::env::var_os("DEBUG_WINDOWS").is_some() {
-            for (n, [up, down]) in self.windows.iter().enumerate() {
-                eprintln!("{} {n}: {up} {down} {:.3}", scenario.name(), *up as f64 / (*down).max(1) as f64);
-            }
-        }
         let bytes = [0, 1].map(|way| self.windows.iter().map(|window| window[way]).sum::<u64>());
         let in_band = ratios.iter().filter(|ratio| band.contains(**ratio)).count();
         let part = |of: usize, all: usize| if all > 0 { of as f64 / all as f64 } else { 1.0 };
