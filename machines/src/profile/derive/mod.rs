@@ -63,10 +63,13 @@ pub struct About<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DeriveError {
+    /// No packet of the client is in it.
+    #[error("no packets of the client in it: is its address right?")]
+    Empty,
     /// It is too short to tell anything of the long run.
     #[error("{} s of traffic, expected at least {} s", .0.as_secs(), LEAST_CAPTURED.as_secs())]
     TooShort(Duration),
-    /// Nothing passed in a direction, or too little to be above silence.
+    /// Nothing passed in a direction.
     #[error("no {} in it: is the client's address right?", .0.key())]
     NoTraffic(Direction),
     /// What is said of it is not valid.
@@ -100,9 +103,12 @@ impl Level {
 /// Derives a profile, as the module says.
 ///
 /// # Errors
-/// When the traffic is shorter than [`LEAST_CAPTURED`], a direction is empty, or what is said of the profile is not valid.
+/// When the traffic is empty, is so in a direction, or is shorter than [`LEAST_CAPTURED`], or what is said of the profile is not valid.
 pub fn derive(traffic: &Traffic, about: &About<'_>) -> Result<Profile, DeriveError> {
     let (seconds, _) = traffic.bins().as_chunks::<SECOND_BINS>();
+    if traffic.packets() == 0 {
+        return Err(DeriveError::Empty);
+    }
     if traffic.duration() < LEAST_CAPTURED {
         return Err(DeriveError::TooShort(traffic.duration()));
     }
