@@ -6,7 +6,7 @@
 //! computes the same course, on any machine: nothing that is walked is a floating-point number.
 //!
 //! Rates are bytes a second, times microseconds, shares hundredths of a percent. The text form is described in
-//! `docs/research.md`; what ships was derived, by [`derive`], from captures.
+//! `docs/research.md`; what ships was derived, by [`derive`](mod@derive), from captures.
 //!
 //! ```
 //! use std::time::Duration;
