@@ -20,6 +20,7 @@ mod memory;
 mod network;
 mod notify;
 mod place;
+mod profile;
 mod reload;
 mod running;
 mod runtime;
@@ -87,6 +88,7 @@ enum Command {
     Strip(strip::StripArgs),
     Defense(defense::DefenseArgs),
     Machines(machines::MachinesArgs),
+    Profile(profile::ProfileArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -164,6 +166,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Strip(args)) => strip::run(&args),
         Some(Command::Defense(args)) => defense::run(&args),
         Some(Command::Machines(args)) => machines::run(&args),
+        Some(Command::Profile(args)) => profile::run(&args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Man(args)) => man::run(&args),

@@ -50,12 +50,12 @@ fn mean_rate(activity: &Activity) -> f64 {
     burst / seconds
 }
 
-fn mean(quantiles: &Quantiles) -> f64 {
+pub(super) fn mean(quantiles: &Quantiles) -> f64 {
     average(quantiles, f64::midpoint)
 }
 
 /// Returns the mean of one over what is drawn; no point is 0.
-fn mean_inverse(quantiles: &Quantiles) -> f64 {
+pub(super) fn mean_inverse(quantiles: &Quantiles) -> f64 {
     average(quantiles, |low, high| if high > low { (high / low).ln() / (high - low) } else { 1.0 / low })
 }
 

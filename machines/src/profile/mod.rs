@@ -6,7 +6,7 @@
 //! computes the same course, on any machine: nothing that is walked is a floating-point number.
 //!
 //! Rates are bytes a second, times microseconds, shares hundredths of a percent. The text form is described in
-//! `docs/research.md`; what ships was derived from captures.
+//! `docs/research.md`; what ships was derived, by [`derive`](mod@derive), from captures.
 //!
 //! ```
 //! use std::time::Duration;
@@ -25,6 +25,9 @@
 //! assert_eq!(one.at(minute), other.at(minute));
 //! ```
 
+#[cfg(feature = "capture")]
+pub mod capture;
+pub mod derive;
 mod error;
 mod mean;
 mod model;

@@ -129,14 +129,10 @@ impl<R: RngCore> Walk<R> {
 
 impl<R> fmt::Debug for Walk<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The stream is a secret, and a profile in full is a page.
-        let state = self.profile.states().get(self.state).map(State::name);
-        let rates = self.flows.map(|flow| flow.rate());
+        // Where a walk is and what it draws is for the two ends alone.
         f.debug_struct("Walk")
             .field("profile", &self.profile.name())
             .field("steps", &self.steps)
-            .field("state", &state)
-            .field("rates", &rates)
             .finish_non_exhaustive()
     }
 }

@@ -68,7 +68,7 @@ fn a_continuous_flow_reaches_its_rate_and_no_more() {
 #[test]
 fn the_long_run_is_as_fast_as_the_tables_say() {
     for name in ProfileName::ALL {
-        let (profile, hours) = (name.profile(), 40);
+        let (profile, hours) = (name.profile(), 12);
         let mean = profile.mean_rates();
         let mut sums = [0; 2];
         for seed in 0..hours {
