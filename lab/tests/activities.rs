@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use maybetun::masking::{Activity, Classifier, Monitor};
+use maybetun::settings::Role;
 use maybetun::traffic::{Direction, Kind, Traffic};
 use maybetun_lab::tunnels::client;
 use maybetun_lab::workload::{
@@ -24,7 +25,7 @@ fn said(plans: &[Plan], after: Duration, seed: u64) -> Vec<Activity> {
     let run = Run { longest: TIME, after, ..Run::new(&access, None, seed) };
     let mut session = Session::new(&run);
     let start = Instant::now();
-    let (mut monitor, mut classifier) = (Monitor::new(start), Classifier::new());
+    let (mut monitor, mut classifier) = (Monitor::new(start), Classifier::new(Role::Client));
     let (mut said, mut lasted) = (Vec::new(), Duration::ZERO);
     for plan in plans {
         let load = session.load(plan.clone());

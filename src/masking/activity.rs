@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use maybetun_machines::Role;
+
 use super::{Monitor, Step};
 
 /// How often the classifier looks.
@@ -81,8 +83,10 @@ impl std::fmt::Display for Activity {
 
 /// Names the user's activity by thresholds on the user's own bytes, of which it is told by a [`Monitor`]: padding changes nothing. It
 /// looks once a second, at the last 12 s, and changes its mind when it has seen the same for 3 s.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Classifier {
+    /// The end whose monitor it looks at.
+    role: Role,
     activity: Activity,
     /// What was seen last, and since when.
     seen: Option<(Activity, Instant)>,
@@ -92,9 +96,9 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// Returns one that has seen nothing: the user is idle.
-    pub fn new() -> Self {
-        Self::default()
+    /// Returns one that looks at the monitor of this end, and has seen nothing: the user is idle.
+    pub fn new(role: Role) -> Self {
+        Self { role, activity: Activity::Idle, seen: None, looked: None, busy: None }
     }
 
     /// Returns the activity.
@@ -128,7 +132,7 @@ impl Classifier {
         if seconds == 0.0 {
             return Activity::Idle;
         }
-        let [up, down] = [window.sent, window.received].map(|flow| flow.user_bytes as f64 / seconds);
+        let [up, down] = self.ways(window.sent, window.received).map(|flow| flow.user_bytes as f64 / seconds);
         if up + down >= QUIET {
             self.busy = Some(now);
         }
@@ -138,7 +142,7 @@ impl Classifier {
         if up >= UPLOAD && up >= UPLOAD_EXCESS * down {
             return Activity::Upload;
         }
-        if has_segments(monitor) {
+        if self.has_segments(monitor) {
             return Activity::Download;
         }
         // What is left is pages, and who reads one is not idle.
@@ -148,18 +152,28 @@ impl Classifier {
     }
 }
 
+impl Classifier {
+    /// Returns what goes up, and what comes down.
+    fn ways<T>(&self, sent: T, received: T) -> [T; 2] {
+        match self.role {
+            Role::Client => [sent, received],
+            Role::Relay => [received, sent],
+        }
+    }
+
+    /// Tells whether each segment of a whole window has come with bytes.
+    fn has_segments(&self, monitor: &Monitor) -> bool {
+        let segments = parts(monitor, SEGMENT, |step| self.ways(step.sent, step.received)[1].user_bytes);
+        let whole = (WINDOW.as_nanos() / SEGMENT.as_nanos()) as usize;
+        segments.len() == whole && segments.iter().all(|segment| segment.iter().sum::<u64>() >= SEGMENT_BYTES)
+    }
+}
+
 /// Returns the part of the turns of a window in which both directions had packets of the user's.
 fn spoken_turns(monitor: &Monitor) -> f64 {
     let turns = parts(monitor, TURN, |step| (step.sent.user_packets > 0, step.received.user_packets > 0));
     let spoken = turns.iter().filter(|turn| turn.iter().any(|step| step.0) && turn.iter().any(|step| step.1));
     if turns.is_empty() { 0.0 } else { spoken.count() as f64 / turns.len() as f64 }
-}
-
-/// Tells whether each segment of a whole window has come with bytes.
-fn has_segments(monitor: &Monitor) -> bool {
-    let segments = parts(monitor, SEGMENT, |step| step.received.user_bytes);
-    let whole = (WINDOW.as_nanos() / SEGMENT.as_nanos()) as usize;
-    segments.len() == whole && segments.iter().all(|segment| segment.iter().sum::<u64>() >= SEGMENT_BYTES)
 }
 
 /// Returns the whole parts of the window, the newest first, with what `of` says of their steps.
@@ -187,7 +201,7 @@ mod tests {
     /// Tells a classifier of packets, in milliseconds and bytes up and down, and returns what it said in each second.
     fn said(packets: impl IntoIterator<Item = (u64, usize, usize)>, seconds: u64) -> Vec<Activity> {
         let start = Instant::now();
-        let (mut monitor, mut classifier) = (Monitor::new(start), Classifier::new());
+        let (mut monitor, mut classifier) = (Monitor::new(start), Classifier::new(Role::Client));
         let mut packets = packets.into_iter().peekable();
         (1..=seconds)
             .map(|second| {
@@ -216,9 +230,23 @@ mod tests {
     }
 
     #[test]
+    fn what_one_end_sends_is_what_the_other_receives() {
+        let start = Instant::now();
+        let mut ends = [Role::Client, Role::Relay].map(|role| (Monitor::new(start), Classifier::new(role)));
+        for number in 0..30_000 {
+            let at = start + number * MS;
+            for ((monitor, classifier), direction) in ends.iter_mut().zip([Direction::Sent, Direction::Received]) {
+                monitor.observe(&Traffic::datagram(Kind::Normal, direction, 1_452, at).carrying(1, 1_400));
+                classifier.look(monitor, at);
+            }
+        }
+        assert_eq!(ends.map(|(_, classifier)| classifier.activity()), [Activity::Upload; 2]);
+    }
+
+    #[test]
     fn padding_is_none_of_the_users_activity() {
         let start = Instant::now();
-        let (mut monitor, mut classifier) = (Monitor::new(start), Classifier::new());
+        let (mut monitor, mut classifier) = (Monitor::new(start), Classifier::new(Role::Client));
         for number in 0..30_000 {
             let at = start + number * MS;
             for direction in [Direction::Sent, Direction::Received] {
@@ -248,7 +276,7 @@ mod tests {
     #[test]
     fn a_clock_that_jumps_does_no_harm() {
         let start = Instant::now() + Duration::from_secs(1_000);
-        let (mut monitor, mut classifier) = (Monitor::new(start), Classifier::new());
+        let (mut monitor, mut classifier) = (Monitor::new(start), Classifier::new(Role::Client));
         for at in [start, start - Duration::from_secs(900), start + Duration::from_secs(1_000_000), start] {
             monitor.observe(&Traffic::datagram(Kind::Normal, Direction::Received, 1_452, at).carrying(1, 1_400));
             classifier.look(&mut monitor, at);

@@ -10,10 +10,11 @@
 //! ```
 //! use std::time::{Duration, Instant};
 //! use maybetun::masking::{Activity, Classifier, Monitor};
+//! use maybetun::settings::Role;
 //! use maybetun::traffic::{Direction, Kind, Traffic};
 //!
 //! let start = Instant::now();
-//! let (mut monitor, mut classifier) = (Monitor::new(start), Classifier::new());
+//! let (mut monitor, mut classifier) = (Monitor::new(start), Classifier::new(Role::Client));
 //! // A call: a packet every 20 ms both ways.
 //! for number in 0..1_000 {
 //!     let at = start + number * Duration::from_millis(20);
@@ -31,6 +32,7 @@ mod activity;
 mod budget;
 mod control;
 mod monitor;
+mod pace;
 mod status;
 mod terms;
 

@@ -15,6 +15,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
 use super::budget::{Budget, Purpose};
+use super::pace::{Batching, Pace};
 use super::{Activity, Band, Classifier, Flow, MaskingMode, MaskingStatus, Monitor, RECENT, Shortfall, Terms};
 use crate::defense::{Bypass, Controller, Effect, Replace};
 use crate::traffic::{Direction, Drop, Kind, Layer, Traffic, V4_HEADERS, V6_HEADERS};
@@ -36,10 +37,6 @@ const NEWEST: Duration = Duration::from_secs(4);
 /// How soon what the ratio lacks is to have left.
 const PAY: Duration = Duration::from_millis(500);
 
-/// The most that padding may grow from one look to the next: by half, and by this much in any case.
-const GROWTH: f64 = 1.5;
-const LEAST_GROWTH: f64 = 50_000.0;
-
 /// The part of the fastest second of the last hour that masking takes a link to carry beside the user, and the least that any does, in
 /// bytes a second.
 const LINK: f64 = 0.5;
@@ -51,18 +48,15 @@ const JUST_BELOW: f64 = 0.9;
 /// The part of the user's bytes in a direction that machines may pad it by while he downloads: the sum is plausible by itself.
 const DOWNLOAD_SHARE: (u64, u64) = (1, 4);
 
+/// Bytes of a padding datagram as an IP packet, until one has left.
+const USUAL_SIZE: u64 = 1_480;
+
 /// Outer bytes between two looks below which the next one is a second later, if nothing is asked for: the chatter of an idle phone wakes
 /// nobody ten times a second.
 const LITTLE: u64 = 10_000;
 
 /// Outer bytes of the last ten seconds from which on there is a ratio to be seen.
 const SEEN: u64 = 30_000;
-
-/// How long nothing is asked for after nothing could leave.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// Padding of one instant, at most: what comes due in this time leaves at once.
-const QUANTUM: Duration = Duration::from_millis(2);
 
 /// How long after the user's last packet a target goes on.
 const LINGER: Duration = Duration::from_secs(30);
@@ -114,19 +108,13 @@ pub struct Masking {
     /// was asked for here.
     untold: Untold,
     headers: usize,
-    /// Bytes of the last padding as an IP packet.
-    size: u64,
     walk: Option<Target>,
-    /// What is asked for, in bytes a second, and how much of it is due.
-    rate: f64,
-    due: f64,
+    /// What is asked for, and what it is for.
+    pace: Pace,
     purpose: Purpose,
-    stepped: Instant,
     /// Bytes since the last look.
     since_step: u64,
     next_step: Option<Instant>,
-    next_pad: Option<Instant>,
-    paused_until: Option<Instant>,
     /// When the user's last packet passed, and when the next burst in the background begins.
     user: Option<Instant>,
     background: Option<Instant>,
@@ -156,27 +144,25 @@ struct Target {
 impl Masking {
     /// Returns one that has seen nothing yet. `seed` is random, known to nobody.
     pub fn new(role: Role, terms: Terms, seed: [u8; 32], now: Instant) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let mut pace = [0; 32];
+        rng.fill_bytes(&mut pace);
         let mut masking = Self {
             role,
             terms,
             is_mutual: false,
             monitor: Monitor::with_step(STEP, now),
-            classifier: Classifier::new(),
-            rng: ChaCha20Rng::from_seed(seed),
+            classifier: Classifier::new(role),
+            rng,
             masking: Budget::new(terms.masking_budget, now),
             padding: Budget::new(terms.padding_budget, now),
             untold: Untold::default(),
             headers: V4_HEADERS,
-            size: 1_480,
             walk: None,
-            rate: 0.0,
-            due: 0.0,
+            pace: Pace::new(pace, USUAL_SIZE, now),
             purpose: Purpose::Ratio,
-            stepped: now,
             since_step: 0,
             next_step: None,
-            next_pad: None,
-            paused_until: None,
             user: None,
             background: None,
             paid: 0,
@@ -194,10 +180,11 @@ impl Masking {
         let own = if self.role == Role::Client { client } else { relay };
         self.masking.allow(terms.masking_allowance().part(own, all));
         self.padding.allow(terms.padding_allowance());
-        (self.terms, self.is_mutual, self.paused_until) = (terms, is_mutual, None);
+        (self.terms, self.is_mutual) = (terms, is_mutual);
+        self.pace.go_on();
         if terms.mode == MaskingMode::Off {
-            (self.walk, self.rate, self.due) = (None, 0.0, 0.0);
-            (self.next_step, self.next_pad, self.background) = (None, None, None);
+            self.pace.stop();
+            (self.walk, self.next_step, self.background) = (None, None, None);
         }
     }
 
@@ -245,10 +232,11 @@ impl Masking {
 
     /// Notes that padding of `bytes` of UDP payload leaves, or waits.
     pub fn spend(&mut self, asker: Asker, bytes: usize, now: Instant) {
-        self.size = self.outer(bytes);
-        self.padding.spend(self.size, now);
+        let bytes = self.outer(bytes);
+        self.pace.set_size(bytes);
+        self.padding.spend(bytes, now);
         if asker == Asker::Masking {
-            self.masking.spend(self.size, now);
+            self.masking.spend(bytes, now);
             self.shortfall = Shortfall::None;
         }
     }
@@ -273,8 +261,7 @@ impl Masking {
             Drop::OverPaddingBudget => Shortfall::PaddingBudget,
             _ => Shortfall::Limit,
         };
-        (self.rate, self.due, self.next_pad) = (0.0, 0.0, None);
-        self.paused_until = Some(now + PAUSE);
+        self.pace.pause(now);
     }
 
     /// Returns how long a small packet of the user's may wait for others to share its datagram; `None` if it leaves at once. So it is
@@ -299,7 +286,7 @@ impl Masking {
 
     /// Returns the bytes that have to come down for a datagram of small packets.
     fn price(&self) -> i64 {
-        PAYING * self.size.cast_signed()
+        PAYING * self.pace.size().cast_signed()
     }
 
     /// Tells whether as much came down in the last two steps as pays for a datagram.
@@ -361,7 +348,7 @@ impl Masking {
         let of_target = self.missing(band, up, down);
         let wanted = of_ratio.max(of_target).min(self.link());
         self.purpose = if of_ratio >= of_target { Purpose::Ratio } else { Purpose::Cover };
-        self.grow(wanted, now);
+        self.pace.ask(wanted, now);
         self.note_visible(activity, band, up, down);
         self.since_step = 0;
         self.next_step = if !is_silent {
@@ -386,7 +373,7 @@ impl Masking {
             Role::Client => (AIM_ABOVE * band.low() * down - up, up < band.low() * down),
         };
         // Less than a datagram is one, where it matters.
-        if is_out { lacks.max(self.size as f64) } else { lacks.max(0.0) }
+        if is_out { lacks.max(self.pace.size() as f64) } else { lacks.max(0.0) }
     }
 
     /// Returns what went up, and what came down.
@@ -433,31 +420,12 @@ impl Masking {
         said.unwrap_or_else(|| (LINK * self.masking.fastest() as f64).max(LEAST_LINK))
     }
 
-    /// Lets what is asked for grow towards `wanted`, and has what came due since the last look leave.
-    fn grow(&mut self, wanted: f64, now: Instant) {
-        let passed = now.saturating_duration_since(self.stepped).min(LONG_STEP);
-        self.stepped = now;
-        if self.paused_until.is_some_and(|until| now < until) {
-            return;
-        }
-        self.rate = wanted.min((self.rate * GROWTH).max(self.rate + LEAST_GROWTH));
-        // What was asked for and has not left is not asked for twice.
-        self.due =
-            (self.due + self.rate * passed.as_secs_f64()).min(self.rate * LONG_STEP.as_secs_f64() + self.size as f64);
-        if self.rate == 0.0 {
-            self.due = 0.0;
-        }
-        if self.due >= self.size as f64 && self.next_pad.is_none() {
-            self.next_pad = Some(now);
-        }
-    }
-
     fn note_visible(&mut self, activity: Activity, band: Band, up: Flow, down: Flow) {
         let is_seen = up.bytes + down.bytes >= SEEN;
         let is_out = !ratio(up, down).is_some_and(|ratio| band.contains(ratio));
         let is_short = self.walk.is_some() && self.shortfall != Shortfall::None;
         self.is_visible = self.is_on() && activity != Activity::Idle && (is_seen && is_out || is_short);
-        if !self.is_visible && self.paused_until.is_none() {
+        if !self.is_visible {
             self.shortfall = Shortfall::None;
         }
     }
@@ -474,22 +442,6 @@ impl Masking {
 
     fn drawn(&mut self, (least, most): (u64, u64)) -> u64 {
         least + self.rng.next_u64() % (most - least + 1)
-    }
-
-    /// Returns when the next padding leaves: about when it is due, never like clockwork.
-    fn after_pad(&mut self, now: Instant) -> Option<Instant> {
-        if self.due < self.size as f64 || self.rate <= 0.0 {
-            return None;
-        }
-        let quantum = if self.terms.saves_battery { LONG_STEP } else { QUANTUM };
-        let pause = self.size as f64 / self.rate;
-        if pause < quantum.as_secs_f64() {
-            // What comes due within one quantum leaves at once; the next one begins anew.
-            let in_quantum = (quantum.as_secs_f64() / pause) as u64;
-            return Some(if self.rng.next_u64() % in_quantum.max(1) == 0 { now + quantum } else { now });
-        }
-        let part = f64::from(self.rng.next_u32()) / f64::from(u32::MAX);
-        Some(now + Duration::from_secs_f64((pause * (0.5 + part)).min(LONG_STEP.as_secs_f64())))
     }
 
     /// Returns how far it got.
@@ -566,23 +518,21 @@ impl Controller for Masking {
         if self.background.is_some_and(|at| at <= now) {
             self.background = None;
             self.purpose = Purpose::Cover;
-            self.due = (self.drawn(BACKGROUND_DATAGRAMS) * self.size) as f64;
-            self.rate = self.due;
-            self.next_pad = Some(now);
+            let datagrams = self.drawn(BACKGROUND_DATAGRAMS);
+            self.pace.burst(datagrams, now);
         }
         if self.next_step.is_some_and(|at| at <= now) {
             self.step(now);
         }
-        self.next_pad.take_if(|at| *at <= now)?;
-        if self.due < self.size as f64 {
-            return None;
-        }
-        self.due -= self.size as f64;
-        self.next_pad = self.after_pad(now);
-        Some(Effect::Pad { bypass: Bypass::No, replace: Replace::No })
+        let batching = if self.terms.saves_battery { Batching::Second } else { Batching::None };
+        let asks = self.pace.take(batching, now);
+        asks.then_some(Effect::Pad { bypass: Bypass::No, replace: Replace::No })
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        self.next_step.into_iter().chain(self.next_pad).chain(self.background).min()
+        self.next_step.into_iter().chain(self.pace.next_timeout()).chain(self.background).min()
     }
 }
+
+#[cfg(test)]
+mod tests;
