@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use maybetun::settings::{DefenseChange, DefenseSettings, EphemeralSettings, NegotiationPolicy, Role, Strength, Tier};
+use maybetun::settings::{
+    DefenseChange, DefenseSettings, EphemeralSettings, MaskingSettings, NegotiationPolicy, Role, Strength, Tier,
+};
 use maybetun_machines::{Limits, Side};
 
 /// The most bytes of a file: one that is longer is refused by what reads it.
@@ -19,6 +21,9 @@ pub enum Defense {
     Named(Box<maybetun_machines::Defense>),
     /// One that both ends draw anew for each load.
     Ephemeral(Tier, Strength),
+    /// One of these, and masking beside it: the client's relay does as it asks where they agree, and each end its part where they do
+    /// not.
+    Masked(Box<Self>, MaskingSettings),
 }
 
 impl Defense {
@@ -46,13 +51,20 @@ impl Defense {
 
     /// Finds a defense: `none`, the name of one in the catalogue, `TIER/STRENGTH` for one by agreement, or the path of a file: a
     /// defense's, which ends with `.toml`, or one of machines as Maybenot writes them, which ends with `.machines`. That has a
-    /// machine in each line, behind `client` or `relay` and a space if only that end runs it.
+    /// machine in each line, behind `client` or `relay` and a space if only that end runs it. A `+` and the mode of masking may stand
+    /// behind it: `+adaptive`, or a profile.
     ///
     /// # Errors
     /// When it is none of them, or the file is wrong.
     pub fn parse(text: &str) -> Result<Self, UnknownDefense> {
         if text == "none" {
             return Ok(Self::None);
+        }
+        if let Some((defense, mode)) = text.rsplit_once('+')
+            && let Ok(mode) = mode.parse()
+        {
+            let masking = MaskingSettings { mode: Some(mode), ..MaskingSettings::default() };
+            return Ok(Self::parse(defense)?.masked(masking));
         }
         if let Some((tier, strength)) = text.split_once('/')
             && let (Ok(tier), Ok(strength)) = (tier.parse(), strength.parse())
@@ -88,7 +100,24 @@ impl Defense {
             Self::None => "none".to_owned(),
             Self::Named(defense) => defense.name().to_owned(),
             Self::Ephemeral(tier, strength) => format!("{tier}/{strength}"),
+            Self::Masked(defense, masking) => format!("{}+{}", defense.name(), masking.mode.unwrap_or_default()),
         }
+    }
+
+    /// Returns the same with masking beside it: nothing beside nothing.
+    #[must_use]
+    pub fn masked(self, masking: MaskingSettings) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Masked(defense, _) => Self::Masked(defense, masking),
+            Self::Named(_) | Self::Ephemeral(..) => Self::Masked(Box::new(self), masking),
+        }
+    }
+
+    /// Returns how the traffic is masked by an end that is told to.
+    pub fn masking(&self, role: Role) -> Option<MaskingSettings> {
+        let Self::Masked(defense, masking) = self else { return None };
+        (role == Role::Client || matches!(**defense, Self::Named(_))).then_some(*masking)
     }
 
     /// Returns what an end is told to run; `None` is nothing.
@@ -102,6 +131,16 @@ impl Defense {
                 negotiation: NegotiationPolicy::Require,
                 ..EphemeralSettings::default()
             })),
+            Self::Masked(defense, _) => {
+                let masking = self.masking(role).unwrap_or_default();
+                defense.change(role).map(|change| match change {
+                    DefenseChange::On(settings) => DefenseChange::On(settings.masked(masking)),
+                    DefenseChange::Ephemeral(settings) => {
+                        DefenseChange::Ephemeral(EphemeralSettings { masking, ..settings })
+                    }
+                    DefenseChange::Off | DefenseChange::Renew => change,
+                })
+            }
         }
     }
 
@@ -112,7 +151,11 @@ impl Defense {
 
     /// Tells whether each load has a draw of its own.
     pub fn is_drawn(&self) -> bool {
-        matches!(self, Self::Ephemeral(..))
+        match self {
+            Self::None | Self::Named(_) => false,
+            Self::Ephemeral(..) => true,
+            Self::Masked(defense, _) => defense.is_drawn(),
+        }
     }
 }
 
@@ -168,7 +211,12 @@ mod tests {
         for defense in usual {
             assert_eq!(Defense::parse(&defense.name()), Ok(defense));
         }
-        for name in ["", "fornt", "padding/most", "padding"] {
+        for name in ["padding/medium+adaptive", "front+video"] {
+            let masked = Defense::parse(name).unwrap();
+            assert_eq!(masked.name(), name);
+            assert_eq!(masked.masking(Role::Relay).is_some(), name.starts_with("front"));
+        }
+        for name in ["", "fornt", "padding/most", "padding", "front+vdieo", "+adaptive"] {
             assert!(Defense::parse(name).is_err(), "{name}");
         }
     }

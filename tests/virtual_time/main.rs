@@ -14,6 +14,7 @@ mod first_packets;
 mod handshakes;
 mod limits;
 mod machines;
+mod masking;
 mod networks;
 mod one_way;
 mod properties;

@@ -9,6 +9,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use maybetun::keys::{PrivateKey, PublicKey};
+use maybetun::settings::{DefenseChange, DefenseOptions, Role, Scope, Spelling};
 use nix::sys::signal::{Signal, kill};
 use nix::time::clock_getcpuclockid;
 use serde_json::Value;
@@ -45,16 +46,8 @@ impl Config<'_> {
     /// Returns the file, and what a file that it names has in it.
     fn text(&self, defense_file: &Path) -> (String, Option<String>) {
         let Self { key, address, mtu, peer, allowed_ips, endpoint, defense } = self;
-        let (lines, defense) = match defense {
-            Defense::None => (String::new(), None),
-            Defense::Named(defense) => (format!("Defense = {}\n", defense_file.display()), Some(defense.to_toml())),
-            Defense::Ephemeral(tier, strength) => (
-                format!(
-                    "Defense = ephemeral\nDefenseTier = {tier}\nDefenseStrength = {strength}\nNegotiation = require\n"
-                ),
-                None,
-            ),
-        };
+        let role = if endpoint.is_some() { Role::Client } else { Role::Relay };
+        let (lines, defense) = lines(defense, role, defense_file);
         let endpoint = endpoint.map_or_else(String::new, |endpoint| format!("Endpoint = {endpoint}\n"));
         let text = format!(
             "[Interface]\nPrivateKey = {}\nListenPort = {PORT}\nAddress = {address}/32\nMTU = {mtu}\n\n[Peer]\nPublicKey = \
@@ -63,6 +56,32 @@ impl Config<'_> {
             peer.to_base64(),
         );
         (text, defense)
+    }
+}
+
+/// Returns the lines that have an end run a defense, and what the file that they name has in it.
+fn lines(defense: &Defense, role: Role, file: &Path) -> (String, Option<String>) {
+    match defense {
+        Defense::None => (String::new(), None),
+        Defense::Named(defense) => (format!("Defense = {}\n", file.display()), Some(defense.to_toml())),
+        Defense::Ephemeral(tier, strength) => (
+            format!("Defense = ephemeral\nDefenseTier = {tier}\nDefenseStrength = {strength}\nNegotiation = require\n"),
+            None,
+        ),
+        Defense::Masked(masked, _) => {
+            let (mut text, found) = lines(masked, role, file);
+            let change = defense.change(role).and_then(|change| match change {
+                DefenseChange::On(settings) => Some(settings.options()),
+                DefenseChange::Ephemeral(settings) => Some(DefenseOptions::from(&settings)),
+                DefenseChange::Off | DefenseChange::Renew => None,
+            });
+            for setting in DefenseOptions::SETTINGS.iter().filter(|setting| setting.scope == Scope::Masking) {
+                if let Some(value) = change.as_ref().and_then(|options| setting.get(options)) {
+                    text += &format!("{} = {}\n", setting.key, value.spell(Spelling::File));
+                }
+            }
+            (text, found)
+        }
     }
 }
 

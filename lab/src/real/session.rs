@@ -371,6 +371,7 @@ fn await_session(client: &mut Daemon<'_>, defense: &Defense) -> Result<Protectio
 /// Reads how far a tunnel is protected; `None` if it is not as it is to be.
 fn protection(peer: &Value, defense: &Defense) -> Option<Protection> {
     match (defense, peer["protection"].as_str()?) {
+        (Defense::Masked(defense, _), _) => protection(peer, defense),
         (Defense::None, "not-protected") => Some(Protection::NotProtected(Cause::Off)),
         (Defense::Named(_), "one-sided") => Some(Protection::OneSided(Cause::NotNegotiated)),
         (Defense::Ephemeral(..), "protected") => Some(Protection::Protected),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use maybetun::masking::{Band, MaskingStatus};
-use maybetun::settings::{DefenseChange, MaskingSettings};
+use maybetun::settings::MaskingSettings;
 use serde::Serialize;
 
 use super::engine::WAKEUP;
@@ -167,7 +167,7 @@ fn session(options: &MaskingOptions, scenario: Scenario, number: usize) -> Maske
     let MaskingOptions { defense, masking, access, time, seed } = options;
     let band = masking.upload_ratio.unwrap_or(Band::USUAL);
     let tcp = Settings { wakeup: WAKEUP, ..Settings::default() };
-    let both = defense.both().map(|[client, relay]| [with_masking(client, *masking), relay]);
+    let both = defense.clone().masked(*masking).both();
     let whole = if scenario == Scenario::Day { *time * 24 } else { *time };
     let mut tally = Tally::default();
     let mut run = Run { tcp, defense: both, longest: whole, ..Run::new(access, None, seed_of(*seed, number)) };
@@ -184,17 +184,6 @@ fn session(options: &MaskingOptions, scenario: Scenario, number: usize) -> Maske
         tally.add(&load, after);
     }
     tally.into_masked(scenario, band)
-}
-
-/// Returns the change with this masking.
-fn with_masking(change: DefenseChange, masking: MaskingSettings) -> DefenseChange {
-    match change {
-        DefenseChange::On(settings) => DefenseChange::On(settings.masked(masking)),
-        DefenseChange::Ephemeral(settings) => {
-            DefenseChange::Ephemeral(maybetun::settings::EphemeralSettings { masking, ..settings })
-        }
-        DefenseChange::Off | DefenseChange::Renew => change,
-    }
 }
 
 #[derive(Debug, Default)]

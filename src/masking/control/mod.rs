@@ -68,8 +68,8 @@ const BACKGROUND_TIME: Duration = Duration::from_secs(600);
 const BACKGROUND_PAUSES: (u64, u64) = (45_000, 180_000);
 const BACKGROUND_DATAGRAMS: (u64, u64) = (16, 32);
 
-/// How many datagrams have to come down before one of small packets goes up: about the ratio of a download without padding.
-const PAYING: i64 = 14;
+/// How many datagrams have to come down before one of small packets goes up: so many that the relay has nothing to add.
+const PAYING: i64 = 16;
 
 /// How long a packet may wait for company, at most.
 pub const MAX_GATHERING: Duration = Duration::from_millis(25);
@@ -118,7 +118,7 @@ pub struct Masking {
     /// When the user's last packet passed, and when the next burst in the background begins.
     user: Option<Instant>,
     background: Option<Instant>,
-    /// What has come down since datagrams of the user's left, less what pays for those, in bytes; and when the last such left.
+    /// What has come down of the user's since datagrams of his left, less what pays for those, in bytes; and when the last such left.
     paid: i64,
     sent: Option<Instant>,
     is_visible: bool,
@@ -500,7 +500,8 @@ impl Controller for Masking {
         if traffic.packets > 0 {
             self.user = Some(traffic.at);
         }
-        if !is_sent {
+        // Padding pays for nothing: it would ask for itself.
+        if traffic.kind == Kind::Normal && !is_sent {
             self.paid = (self.paid + bytes.cast_signed()).min(2 * self.price());
         } else if traffic.kind == Kind::Normal {
             self.paid = (self.paid - self.price()).max(-2 * self.price());

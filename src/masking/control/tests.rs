@@ -190,7 +190,7 @@ fn a_packet_waits_for_others_only_while_a_download_is_under_way() {
     client.pass(Direction::Sent, 1, 60);
     assert_eq!(client.masking.gathering(round_trip, client.now), None, "nothing comes");
     for _ in 0..10 {
-        client.pass(Direction::Received, 13, 1_400);
+        client.pass(Direction::Received, 15, 1_400);
         client.pass(Direction::Sent, 1, 60);
         client.run(20 * MS);
     }
