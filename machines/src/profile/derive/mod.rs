@@ -103,7 +103,8 @@ impl Level {
 /// Derives a profile, as the module says.
 ///
 /// # Errors
-/// When the traffic is empty, is so in a direction, or is shorter than [`LEAST_CAPTURED`], or what is said of the profile is not valid.
+/// When nothing passed, or nothing in one direction, or the traffic is shorter than [`LEAST_CAPTURED`]; and when what is said of the
+/// profile is not valid.
 pub fn derive(traffic: &Traffic, about: &About<'_>) -> Result<Profile, DeriveError> {
     let (seconds, _) = traffic.bins().as_chunks::<SECOND_BINS>();
     if traffic.packets() == 0 {
