@@ -3,8 +3,8 @@
 //! Whoever derives one needs no more than how many bytes passed each way in every 10 ms ([`Traffic`]):
 //!
 //! 1. **States.** Each whole second gets a level. It is `silent` if less than [`SILENT`] bytes passed in both directions
-//!    together. Else each direction is compared with its own peak, the 95th percentile of the seconds in which it was not
-//!    silent: from a half of it on it is `heavy`, from an eighth on `medium`, below `light`; the higher one counts. Seconds in a
+//!    together. Else each direction is compared with its own peak, the 95th percentile of the seconds in which anything
+//!    passed: from a half of it on it is `heavy`, from an eighth on `medium`, below `light`; the higher one counts. Seconds in a
 //!    row that have one level are a stay in that state.
 //! 2. **Transitions** are counted, as if the capture were followed by itself: so the chain spends as much time in each state as
 //!    the capture did. States begin by the seconds that they have.
@@ -77,7 +77,7 @@ pub enum DeriveError {
     Profile(#[from] ProfileError),
 }
 
-/// How much passes in a second; the order is that of the states in the text form.
+/// How much passes in a second, from nothing to the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
     Silent,
@@ -103,7 +103,8 @@ impl Level {
 /// Derives a profile, as the module says.
 ///
 /// # Errors
-/// When the traffic is empty, is so in a direction, or is shorter than [`LEAST_CAPTURED`], or what is said of the profile is not valid.
+/// When nothing passed, or nothing in one direction, or the traffic is shorter than [`LEAST_CAPTURED`]; and when what is said of the
+/// profile is not valid.
 pub fn derive(traffic: &Traffic, about: &About<'_>) -> Result<Profile, DeriveError> {
     let (seconds, _) = traffic.bins().as_chunks::<SECOND_BINS>();
     if traffic.packets() == 0 {
@@ -132,7 +133,7 @@ fn sum(bins: &[[u32; 2]]) -> [u64; 2] {
     bins.iter().fold([0; 2], |[up, down], bin| [up + u64::from(bin[0]), down + u64::from(bin[1])])
 }
 
-/// Returns the 95th percentile of what is not silent; 0 if all is.
+/// Returns the 95th percentile of what is not 0; 0 if all is.
 fn peak(sums: impl Iterator<Item = u64>) -> u64 {
     let mut sums: Vec<u64> = sums.filter(|sum| *sum > 0).collect();
     sums.sort_unstable();

@@ -135,14 +135,17 @@ fn times_of(most: u64) -> impl Strategy<Value = Vec<u64>> {
 }
 
 prop_compose! {
-    fn activity()(burst in points(1, MAX_BURST), rate in points(1, MAX_RATE), gap in times_of(micros(MAX_TIME))) -> ActivityTable {
+    fn activity()(
+        burst in points(1, MAX_BURST), rate in points(1, MAX_RATE), gap in times_of(micros(MAX_TIME)),
+    ) -> ActivityTable {
         ActivityTable { burst, rate, gap }
     }
 }
 
 prop_compose! {
     fn state(states: usize)(
-        weight in 1..=MAX_WEIGHT, stay in times_of(100_000_000), next in prop::collection::btree_map(0..states, 1..=MAX_WEIGHT, 1..=states),
+        weight in 1..=MAX_WEIGHT, stay in times_of(100_000_000),
+        next in prop::collection::btree_map(0..states, 1..=MAX_WEIGHT, 1..=states),
         upload in prop::option::of(activity()), download in prop::option::of(activity()),
     ) -> StateTable {
         let next = next.into_iter().map(|(index, weight)| (format!("s{index:02}"), weight)).collect();
