@@ -133,6 +133,14 @@ macro_rules! settings {
             $($(#[$masking_about])* pub $masking: Option<$masking_type>,)*
         }
 
+        impl MaskingSettings {
+            /// Returns what is said here, and what `before` says of the rest.
+            #[must_use]
+            pub fn or(self, before: Self) -> Self {
+                Self { $($masking: self.$masking.or(before.$masking),)* }
+            }
+        }
+
         /// A defense drawn anew for each connection, by agreement with the peer.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct EphemeralSettings {
