@@ -132,8 +132,11 @@ pub(super) fn describe(block: &mut Block, peer: &PeerStatus) {
     if target.is_some() {
         block.line("target rates", both(target_rates));
     }
-    let bound = allowed.map_or("no bound".to_owned(), |allowed| format!("{} a day", decimal(allowed)));
-    block.line("budget", format_args!("{} of {bound}, this end's part", decimal(spent)));
+    let spent = decimal(spent);
+    match allowed {
+        Some(allowed) => block.line("budget", format_args!("{spent} of {} a day, this end's part", decimal(allowed))),
+        None => block.line("budget", format_args!("{spent} in the last day, which is not bounded")),
+    }
     if is_visible {
         block.line("class visible", why(shortfall));
     }
@@ -210,7 +213,7 @@ mod tests {
         assert_eq!(
             lines(bare),
             "\n  masking: web, both ends\n  activity: idle\n  upload ratio: nothing came down (kept in 3-8%)\n  \
-             outer rates: 5.2 kB/s up, 100.0 kB/s down\n  budget: 12.0 MB of no bound, this end's part\n"
+             outer rates: 5.2 kB/s up, 100.0 kB/s down\n  budget: 12.0 MB in the last day, which is not bounded\n"
         );
     }
 
