@@ -16,9 +16,11 @@ mod locate;
 mod logging;
 mod machines;
 mod man;
+mod masking;
 mod memory;
 mod network;
 mod notify;
+mod peer;
 mod place;
 mod profile;
 mod reload;
@@ -87,6 +89,7 @@ enum Command {
     Check(check::CheckArgs),
     Strip(strip::StripArgs),
     Defense(defense::DefenseArgs),
+    Masking(masking::MaskingArgs),
     Machines(machines::MachinesArgs),
     Profile(profile::ProfileArgs),
     Demo(demo::DemoArgs),
@@ -165,6 +168,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Strip(args)) => strip::run(&args),
         Some(Command::Defense(args)) => defense::run(&args),
+        Some(Command::Masking(args)) => masking::run(&args),
         Some(Command::Machines(args)) => machines::run(&args),
         Some(Command::Profile(args)) => profile::run(&args),
         Some(Command::Demo(args)) => demo::run(args),
@@ -242,6 +246,30 @@ mod tests {
             assert_eq!(parse(line).unwrap_err(), ErrorKind::ValueValidation, "{line}");
         }
         assert!(parse("defense wg0").is_err() && parse("defense wg0 on").is_err());
+    }
+
+    #[test]
+    fn masking_is_changed_and_shown_with_and_without_a_peer() {
+        let key = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+        for line in [
+            "masking wg0".to_owned(),
+            format!("masking wg0 {key} --json"),
+            "masking wg0 adaptive --upload-ratio 3-8% --budget 30%,200MB/d --padding-budget off".to_owned(),
+            format!("masking wg0 {key} video --metered on --battery-saver off"),
+            format!("masking wg0 {key} off"),
+        ] {
+            assert!(matches!(parse(&line).unwrap().command, Some(Command::Masking(_))), "{line}");
+        }
+        for line in [
+            "masking wg0 nobody",
+            "masking wg0 adaptive --upload-ratio 8-3%",
+            "masking wg0 adaptive --budget 5",
+            "masking wg0 --metered yes",
+            &format!("masking wg0 {key} {key}"),
+        ] {
+            assert_eq!(parse(line).unwrap_err(), ErrorKind::ValueValidation, "{line}");
+        }
+        assert!(parse("masking").is_err());
     }
 
     #[test]

@@ -54,7 +54,8 @@ pub struct MaskingStatus {
     pub target: Option<ProfileName>,
     /// The band that the ratio is kept in.
     pub band: Band,
-    /// Outer bytes up over outer bytes down of the last 10 s, in hundredths of a percent; `None` if nothing came down.
+    /// Outer bytes up over outer bytes down of the last 10 s, in hundredths of a percent; `None` if nothing came down, or
+    /// less than 30 kB passed.
     pub ratio: Option<u32>,
     /// Outer bytes a second of the last 10 s, up and down.
     pub rates: [u64; 2],

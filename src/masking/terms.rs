@@ -173,7 +173,7 @@ const UNITS: [(&str, u64); 4] = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB"
 impl fmt::Display for Allowance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = |bytes: u64, per: &str| {
-            let (unit, size) = UNITS.into_iter().find(|(_, size)| bytes % size == 0).unwrap_or(("B", 1));
+            let (unit, size) = UNITS.into_iter().find(|(_, size)| bytes.is_multiple_of(*size)).unwrap_or(("B", 1));
             format!("{}{unit}/{per}", bytes / size)
         };
         let terms = [
@@ -264,8 +264,8 @@ pub struct Terms {
     pub band: Option<Band>,
     /// What masking's own padding may cost, of both ends together.
     pub masking_budget: Allowance,
-    /// What everything that is not the user's may cost, both ways together.
-    pub padding_budget: Allowance,
+    /// What everything that is not the user's may cost, both ways together; `None` if nothing is said of it.
+    pub padding_budget: Option<Allowance>,
     /// Whether the network is metered: masking may cost a quarter, and all padding 200 MB a day where nothing else was said.
     pub is_metered: bool,
     /// Whether wakeups are batched: at most one a second, and none while the user does nothing.
@@ -278,7 +278,7 @@ impl Default for Terms {
             mode: MaskingMode::Off,
             band: None,
             masking_budget: Allowance::MASKING,
-            padding_budget: Allowance::NONE,
+            padding_budget: None,
             is_metered: false,
             saves_battery: false,
         }
@@ -298,8 +298,8 @@ impl Terms {
 
     /// Returns what all padding may cost on this network.
     pub fn padding_allowance(&self) -> Allowance {
-        let is_usual = self.is_metered && self.padding_budget.is_none();
-        if is_usual { Allowance::METERED } else { self.padding_budget }
+        let usual = if self.is_metered { Allowance::METERED } else { Allowance::NONE };
+        self.padding_budget.unwrap_or(usual)
     }
 
     /// Returns what a relay does that a client asks for this, where its operator allows no more than `own`.
@@ -307,7 +307,7 @@ impl Terms {
     pub fn within(self, own: &Self) -> Self {
         Self {
             masking_budget: self.masking_allowance().and(own.masking_allowance()),
-            padding_budget: self.padding_allowance().and(own.padding_allowance()),
+            padding_budget: Some(self.padding_allowance().and(own.padding_allowance())),
             is_metered: false,
             ..self
         }
@@ -316,7 +316,7 @@ impl Terms {
 
 /// What goes over the wire: the numbers of what an end masks by.
 #[derive(Serialize, Deserialize)]
-struct Wire(u8, Option<(u16, u16)>, Amounts, Amounts, bool, bool);
+struct Wire(u8, Option<(u16, u16)>, Amounts, Option<Amounts>, bool, bool);
 
 #[derive(Serialize, Deserialize)]
 struct Amounts(Option<u64>, Option<u64>, Option<u64>, Option<u16>, Option<u16>);
@@ -343,7 +343,7 @@ impl From<Terms> for Wire {
                 2 + ProfileName::ALL.iter().position(|of| *of == name).unwrap_or_default() as u8
             }
         };
-        let budgets = (terms.masking_budget.into(), terms.padding_budget.into());
+        let budgets = (terms.masking_budget.into(), terms.padding_budget.map(Amounts::from));
         Self(mode, terms.band.map(Band::hundredths), budgets.0, budgets.1, terms.is_metered, terms.saves_battery)
     }
 }
@@ -365,7 +365,7 @@ impl TryFrom<Wire> for Terms {
             Some((low, high)) => Some(Band::new(low, high).ok_or(Unreadable("a band"))?),
             None => None,
         };
-        let (masking_budget, padding_budget) = (masking.into(), padding.into());
+        let (masking_budget, padding_budget) = (masking.into(), padding.map(Allowance::from));
         Ok(Self { mode, band, masking_budget, padding_budget, is_metered, saves_battery })
     }
 }

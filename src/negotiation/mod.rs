@@ -395,16 +395,10 @@ impl Negotiation {
         (self.common.config.masking, self.common.config.capabilities) = (masking, capabilities);
     }
 
-    /// Tells whether what was agreed on is what is asked for, and offered, at present.
+    /// Tells whether what was agreed on is what the client asks for at present; at a relay, always.
     pub fn is_masking_agreed(&self) -> bool {
-        let Config { role, masking, capabilities, .. } = &self.common.config;
-        self.agreed().is_none_or(|agreed| {
-            let is_offered = capabilities.contains(Capabilities::MASKING);
-            match role {
-                Role::Client => agreed.masking == *masking,
-                Role::Relay => is_offered || !agreed.capabilities.contains(Capabilities::MASKING),
-            }
-        })
+        let Config { role, masking, .. } = &self.common.config;
+        *role == Role::Relay || self.agreed().is_none_or(|agreed| agreed.masking == *masking)
     }
 
     /// Changes the MTU that the other end is told with the next exchange, in bytes.

@@ -133,6 +133,14 @@ macro_rules! settings {
             $($(#[$masking_about])* pub $masking: Option<$masking_type>,)*
         }
 
+        impl MaskingSettings {
+            /// Returns what is said here, and what `before` says of the rest.
+            #[must_use]
+            pub fn or(self, before: Self) -> Self {
+                Self { $($masking: self.$masking.or(before.$masking),)* }
+            }
+        }
+
         /// A defense drawn anew for each connection, by agreement with the peer.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct EphemeralSettings {
@@ -456,18 +464,15 @@ impl MaskingSettings {
             mode: self.mode.unwrap_or(usual.mode),
             band: self.upload_ratio,
             masking_budget: self.masking_budget.unwrap_or(usual.masking_budget),
-            padding_budget: self.padding_budget.unwrap_or(usual.padding_budget),
+            padding_budget: self.padding_budget,
             is_metered: self.metered.unwrap_or(usual.is_metered),
             saves_battery: self.battery_saver.unwrap_or(usual.saves_battery),
         }
     }
-}
 
-impl MaskingSettings {
     /// Returns what a relay that is told this allows whoever asks: as much as he likes, where nothing is said.
     pub fn allows(&self) -> Terms {
-        let said = |allowance: Option<Allowance>| allowance.unwrap_or(Allowance::NONE);
-        Terms { masking_budget: said(self.masking_budget), padding_budget: said(self.padding_budget), ..self.terms() }
+        Terms { masking_budget: self.masking_budget.unwrap_or(Allowance::NONE), ..self.terms() }
     }
 }
 

@@ -52,9 +52,9 @@ impl Defended {
         self.controllers.observe(traffic);
     }
 
-    /// Takes other settings for how the traffic is masked.
-    pub(super) fn set_masking(&mut self, masking: MaskingSettings) {
-        self.settings.masking = masking;
+    /// Takes other settings for how the traffic is masked, and returns those before.
+    pub(super) fn set_masking(&mut self, masking: MaskingSettings) -> MaskingSettings {
+        std::mem::replace(&mut self.settings.masking, masking)
     }
 
     /// Tells whether small packets may wait for others.

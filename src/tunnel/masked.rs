@@ -38,8 +38,9 @@ impl Tunnel {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
         let Some(defended) = &mut self.defended else { return };
-        match defended.controllers.masking_mut().filter(|masking| has_use && masking.role() == role) {
-            Some(masking) => masking.set_terms(terms, is_mutual),
+        match defended.controllers.masking_mut().filter(|masking| masking.role() == role) {
+            // Where there is nothing to do for now its books are kept: who switches it off and on spends no more.
+            Some(masking) => masking.set_terms(if has_use { terms } else { Terms::default() }, is_mutual),
             None => {
                 let begun = has_use.then(|| {
                     let mut masking = Masking::new(role, terms, seed, now);
@@ -62,11 +63,12 @@ impl Tunnel {
 
     /// Masks by other settings from now on: the peer hears of them with the next exchange, which begins at once.
     pub(super) fn set_masking(&mut self, settings: MaskingSettings, now: Instant) {
-        if let Some(defended) = &mut self.defended {
-            defended.set_masking(settings);
-        }
+        let Some(defended) = &mut self.defended else { return };
+        let before = defended.set_masking(settings);
         self.renew_masking(now);
-        self.tell_masking(now);
+        let is_relay = self.defense().is_some_and(|defense| defense.role == Some(Role::Relay));
+        let is_other = is_offered(&before, Role::Relay) != is_offered(&settings, Role::Relay);
+        self.tell_masking(is_relay && is_other, now);
     }
 }
 

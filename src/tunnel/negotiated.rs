@@ -333,7 +333,7 @@ impl Tunnel {
         self.run_drawn(&agreed.defense, *agreed.seed.stream_key(framework), now);
         self.renew_masking(now);
         // It may have been asked for something else since the exchange began.
-        self.tell_masking(now);
+        self.tell_masking(false, now);
         if !self.padding.is_proven(self.remote()) {
             // It moved while there was nobody to ask.
             self.ask_for_proof(now);

@@ -125,13 +125,14 @@ impl Tunnel {
         }
     }
 
-    /// Tells the peer of how the traffic is masked from now on, at once.
-    pub(super) fn tell_masking(&mut self, now: Instant) {
+    /// Tells the peer of how the traffic is masked from now on, at once; a relay where it does its part from now on, or not any more:
+    /// `is_other_relay`.
+    pub(super) fn tell_masking(&mut self, is_other_relay: bool, now: Instant) {
         let Some(brought) = self.brought_to_mask() else { return };
         if let Some(talk) = &mut self.talk {
             let (masking, capabilities) = brought;
             talk.negotiation.set_masking(masking, capabilities);
-            if !talk.negotiation.is_masking_agreed() {
+            if !talk.negotiation.is_masking_agreed() || is_other_relay {
                 // A relay whose client cannot be asked tells it with the next exchange.
                 let _ = talk.renew(now);
                 talk.schedule(now);

@@ -8,7 +8,7 @@
 //! | `maybetun_masking_activity` | what the user does: `idle`, `interactive`, `browsing`, `download` or `upload` |
 //! | `maybetun_masking_target` | the profile that the traffic is made to look like at present; left out if it is none |
 //! | `maybetun_masking_band` | the band of the upload ratio, such as `3-8%` |
-//! | `maybetun_masking_ratio` | the upload ratio of the last 10 s, in hundredths of a percent; left out if nothing came down |
+//! | `maybetun_masking_ratio` | the upload ratio of the last 10 s, in hundredths of a percent; left out if nothing came down, or less than 30 kB passed |
 //! | `maybetun_masking_rates` | bytes a second of the last 10 s, up and down, with a space between |
 //! | `maybetun_masking_target_rates` | the same of the target |
 //! | `maybetun_masking_visible` | `true` or `false`: whether an observer sees what the user does |

@@ -118,6 +118,28 @@ fn the_operator_allows_no_more_than_he_said() {
     network.run_for(Duration::from_secs(3));
     let [client, relay] = statuses(&network);
     assert_eq!((client.map(|status| status.is_mutual), relay), (Some(false), None));
+    assert!(network.agree(RELAY, &settings(Tier::Size, MaskingSettings::default())));
+    network.run_for(Duration::from_secs(15));
+    assert_eq!(statuses(&network).map(|status| status.map(|status| status.is_mutual)), [Some(true); 2]);
+}
+
+#[test]
+fn who_switches_it_off_and_on_again_spends_no_more() {
+    let budget = Allowance { per_day: Some(1_000_000), ..Allowance::NONE };
+    let masking = MaskingSettings { masking_budget: Some(budget), ..adaptive() };
+    let mut network = both(Tier::Size, [masking, MaskingSettings::default()]);
+    for round in 0..6 {
+        let masking = if round % 2 == 0 { masking } else { MaskingSettings::default() };
+        network.agree(CLIENT, &settings(Tier::Size, masking));
+        for _ in 0..500 {
+            network.send(CLIENT, &packet(CLIENT, 0, 1_000));
+            network.run_for(20 * MS);
+        }
+    }
+    let by_cause = network.tunnels[RELAY].padding_by_cause(network.instant());
+    let statistics = network.tunnels[RELAY].defense_statistics(network.instant()).unwrap();
+    let (asked, refused) = (by_cause[1].1, statistics.padding_dropped.over_masking_budget);
+    assert!(refused > 0 && (asked - refused) * 1_480 <= 900_000, "{by_cause:?}, {refused}");
 }
 
 #[test]

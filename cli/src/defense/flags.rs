@@ -11,7 +11,7 @@ impl Args for Flags {
     fn augment_args(command: Command) -> Command {
         let (limits, others): (Vec<_>, Vec<_>) =
             DefenseOptions::SETTINGS.iter().partition(|setting| setting.scope == Scope::Limit);
-        others.into_iter().chain(limits).fold(command, |command, setting| command.arg(flag(setting)))
+        others.into_iter().chain(limits).fold(command, |command, setting| command.arg(flag(setting, setting.flag)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -27,13 +27,7 @@ impl FromArgMatches for Flags {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for setting in DefenseOptions::SETTINGS {
-            if let Some(text) = matches.get_one::<String>(setting.flag) {
-                let set = setting.set(&mut self.0, text, Spelling::File);
-                set.map_err(|expected| clap::Error::raw(clap::error::ErrorKind::ValueValidation, expected))?;
-            }
-        }
-        Ok(())
+        take(matches, DefenseOptions::SETTINGS, &mut self.0)
     }
 }
 
@@ -45,7 +39,26 @@ impl Flags {
     }
 }
 
-fn flag(setting: &'static Setting) -> Arg {
+/// Takes what is said of these settings by their [flags](flag) into `options`.
+///
+/// # Errors
+/// What a setting takes instead.
+pub(crate) fn take(
+    matches: &ArgMatches,
+    settings: impl IntoIterator<Item = &'static Setting>,
+    options: &mut DefenseOptions,
+) -> Result<(), clap::Error> {
+    for setting in settings {
+        if let Some(text) = matches.get_one::<String>(setting.flag) {
+            let set = setting.set(options, text, Spelling::File);
+            set.map_err(|expected| clap::Error::raw(clap::error::ErrorKind::ValueValidation, expected))?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the flag of a setting, by this name; its id is the setting's own.
+pub(crate) fn flag(setting: &'static Setting, name: &'static str) -> Arg {
     let of = if setting.scope == Scope::Ephemeral { "with `ephemeral`: " } else { "" };
     let help = format!("{of}{}; by default {}", setting.about, setting.without);
     let long_help =
@@ -55,7 +68,7 @@ fn flag(setting: &'static Setting) -> Arg {
         set.map(|()| text.to_owned()).map_err(|expected| format!("expected {expected}"))
     };
     Arg::new(setting.flag)
-        .long(setting.flag)
+        .long(name)
         .value_name(setting.values)
         .value_parser(read)
         .help(capital(&help))

@@ -10,16 +10,15 @@ use anyhow::Context as _;
 use maybetun::config;
 use maybetun::keys::PublicKey;
 use maybetun::negotiation::RenewError;
-use maybetun::settings::{
-    DefenseChange, DefenseSettings, EphemeralSettings, PeerAction, PeerStatus, PeerUpdate, Role, Status, Update,
-};
+use maybetun::settings::{DefenseChange, DefenseSettings, EphemeralSettings, PeerStatus, Role};
 use maybetun::uapi::client::{self, ClientError};
 use maybetun::uapi::{ResponseError, renew_errno};
 
 use super::exit::{Exit, Failure, OrExit as _};
 use super::status::{self, Paint};
-use super::{interface, place, running};
+use super::{interface, peer, place};
 use flags::Flags;
+pub(crate) use flags::{flag, take};
 pub(crate) use load::{check, load};
 
 /// Switches the defense of a running tunnel on and off, and shows it.
@@ -43,7 +42,7 @@ pub(crate) struct DefenseArgs {
 #[derive(Debug, clap::Subcommand)]
 enum DefenseCommand {
     /// Runs a defense, in the place of the one that runs.
-    On(OnArgs),
+    On(Box<OnArgs>),
     /// Runs none.
     Off,
     /// Agrees with the peer on a new ephemeral defense, now; a relay asks the client to.
@@ -88,10 +87,10 @@ pub(crate) fn run(args: &DefenseArgs) -> anyhow::Result<()> {
         DefenseCommand::Off | DefenseCommand::Renew | DefenseCommand::Status { .. } => None,
     };
     let directory = place::of_socket(name)?;
-    let status = answered(name, client::get_in(&directory, name))?;
+    let status = peer::read(&directory, name)?;
     let output = match (&args.command, found) {
         (DefenseCommand::Status { json }, _) => {
-            let peers = chosen(name, &status, args.peer)?;
+            let peers = peer::chosen(name, &status, args.peer)?;
             if *json {
                 status::defense_json(name, &peers).context("cannot write JSON")?
             } else {
@@ -99,7 +98,7 @@ pub(crate) fn run(args: &DefenseArgs) -> anyhow::Result<()> {
             }
         }
         (command, found) => {
-            let peer = only(name, &status, args.peer)?;
+            let peer = peer::only(name, &status, args.peer)?;
             let change = change(command, found.as_ref(), peer)?;
             let told = match &change {
                 DefenseChange::Off => "off".to_owned(),
@@ -107,11 +106,11 @@ pub(crate) fn run(args: &DefenseArgs) -> anyhow::Result<()> {
                 DefenseChange::On(settings) => as_role(&settings.name, settings.role),
                 DefenseChange::Ephemeral(settings) => as_role(maybetun_machines::EPHEMERAL, settings.role),
             };
-            let answer = client::set_in(&directory, name, &update(peer.public_key, change));
+            let answer = client::set_in(&directory, name, &peer::update(peer.public_key, change));
             if let Some(error) = why_not_renewed(&answer) {
                 return Err(error).or_exit(Exit::Failure, "not renewed");
             }
-            answered(name, answer)?;
+            peer::answered(name, answer)?;
             format!("{name}: peer {}: {told}\n", peer.public_key)
         }
     };
@@ -170,47 +169,10 @@ fn settings(on: &OnArgs, found: &maybetun_machines::Defense, peer: &PeerStatus) 
     Ok(DefenseSettings::of(found, role(on, peer)?).limited(options.limits()).masked(options.masking()))
 }
 
-fn update(public_key: PublicKey, change: DefenseChange) -> Update {
-    let peer = PeerUpdate { action: PeerAction::UpdateOnly, defense: Some(change), ..PeerUpdate::new(public_key) };
-    Update { peers: vec![peer], ..Update::default() }
-}
-
-/// Returns the peer that is named, or all of them.
-fn chosen<'a>(name: &str, status: &'a Status, key: Option<PublicKey>) -> anyhow::Result<Vec<&'a PeerStatus>> {
-    match key {
-        Some(_) => Ok(vec![only(name, status, key)?]),
-        None => Ok(status.peers.iter().collect()),
-    }
-}
-
-/// Returns the peer that is named, or the only one.
-fn only<'a>(name: &str, status: &'a Status, key: Option<PublicKey>) -> anyhow::Result<&'a PeerStatus> {
-    let message = match (key, &status.peers[..]) {
-        (Some(key), peers) => match peers.iter().find(|peer| peer.public_key == key) {
-            Some(peer) => return Ok(peer),
-            None => format!("{name} has no peer {key}"),
-        },
-        (None, [only]) => return Ok(only),
-        (None, []) => format!("{name} has no peer"),
-        (None, peers) => format!("{name} has {} peers: name one by its public key", peers.len()),
-    };
-    Err(Failure::error(Exit::Usage, message))
-}
-
 /// Returns why a tunnel does not agree anew, if that is its answer.
 fn why_not_renewed(answer: &Result<(), ClientError>) -> Option<RenewError> {
     let Err(ClientError::Response { source: ResponseError::Refused(errno), .. }) = answer else { return None };
     RenewError::ALL.into_iter().find(|error| renew_errno(*error) == *errno)
-}
-
-/// Adds what the exit code needs to the answer of a tunnel.
-fn answered<T>(name: &str, answer: Result<T, ClientError>) -> anyhow::Result<T> {
-    match answer {
-        Err(_) if running::has_died(name) => Err(Failure::error(Exit::NoInterface, status::died(name))),
-        Err(error @ ClientError::NotRunning(_)) => Err(error).or_exit(Exit::NoInterface, format!("no tunnel {name}")),
-        Err(error @ ClientError::Denied(_)) => Err(error).or_exit(Exit::Permission, format!("cannot see {name}")),
-        answer => answer.with_context(|| format!("cannot reach {name}")),
-    }
 }
 
 #[cfg(test)]
@@ -219,29 +181,7 @@ mod tests {
 
     use super::*;
     use crate::exit;
-
-    fn peers(count: u8) -> Status {
-        let key = |number| PublicKey::from_bytes(&[number; 32]).unwrap();
-        Status {
-            peers: (1..=count).map(|number| status::tests_support::silent(key(number))).collect(),
-            ..Status::default()
-        }
-    }
-
-    #[test]
-    fn the_only_peer_needs_no_name() {
-        let one = peers(1);
-        assert_eq!(only("wg0", &one, None).unwrap().public_key, one.peers[0].public_key);
-        for count in [0, 2] {
-            let error = only("wg0", &peers(count), None).unwrap_err();
-            assert_eq!(exit::of(&error), Exit::Usage, "{error}");
-        }
-        let two = peers(2);
-        assert_eq!(only("wg0", &two, Some(two.peers[1].public_key)).unwrap(), &two.peers[1]);
-        let error = only("wg0", &two, Some(PublicKey::from_bytes(&[9; 32]).unwrap())).unwrap_err();
-        assert!(error.to_string().starts_with("wg0 has no peer CQkJ"), "{error}");
-        assert_eq!(chosen("wg0", &two, None).unwrap().len(), 2);
-    }
+    use crate::peer::tests::peers;
 
     #[test]
     fn the_role_is_that_of_the_command_line_then_of_the_defense_then_of_the_peer() {

@@ -88,6 +88,15 @@ pub(super) fn bytes(count: u64) -> String {
     format!("{value:.2} {}", UNITS[unit])
 }
 
+/// Renders a byte count in the units that budgets are said in, with one decimal.
+pub(super) fn decimal(count: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    match UNITS.into_iter().find(|(_, size)| count >= *size) {
+        Some((unit, size)) => format!("{:.1} {unit}", count as f64 / size as f64),
+        None => format!("{count} B"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +114,14 @@ mod tests {
             [(0, "0 B"), (1_023, "1023 B"), (1_024, "1.00 KiB"), (1 << 30, "1.00 GiB"), (1 << 52, "4096.00 TiB")];
         for (count, text) in cases {
             assert_eq!(bytes(count), text);
+        }
+    }
+
+    #[test]
+    fn budgets_have_decimal_units() {
+        let cases = [(0, "0 B"), (999, "999 B"), (5_200, "5.2 kB"), (20_000_000, "20.0 MB"), (2_000_000_000, "2.0 GB")];
+        for (count, text) in cases {
+            assert_eq!(decimal(count), text);
         }
     }
 }

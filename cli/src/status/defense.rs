@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use super::block::{Block, bytes, counts, span};
 use super::in_force::in_force;
-use super::json::{Agreement, Defense};
+use super::json::{Agreement, Defense, Masking};
+use super::masking;
 use super::paint::Paint;
 
 /// Grows when a member changes its meaning or goes away; new members may come without.
@@ -25,7 +26,8 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
       "public_key": string (base64),
       "role": "client" or "relay", null if not known,
       "defense": null if none runs, else as in `maybetun status --help`,
-      "protection", "protection_cause", "user_packets_leave", "negotiation": as in `maybetun status --help`
+      "masking", "protection", "protection_cause", "user_packets_leave",
+        "negotiation": as in `maybetun status --help`
     }]
   }"#;
 
@@ -41,6 +43,7 @@ struct Peer {
     public_key: String,
     role: Option<String>,
     defense: Option<Defense>,
+    masking: Option<Masking>,
     #[serde(flatten)]
     agreement: Agreement,
 }
@@ -51,6 +54,7 @@ pub(crate) fn render_json(interface: &str, peers: &[&PeerStatus]) -> serde_json:
         public_key: peer.public_key.to_base64(),
         role: peer.role.map(|role| role.to_string()),
         defense: peer.defense.as_ref().map(Defense::of),
+        masking: peer.masking.as_ref().map(Masking::of),
         agreement: Agreement::of(peer),
     };
     let document = Document { version: VERSION, interface, peers: peers.iter().map(peer).collect() };
@@ -65,6 +69,7 @@ pub(crate) fn render_text(peers: &[&PeerStatus], paint: Paint) -> String {
             Some(running) => describe(&mut block, running),
             None => block.line("defense", "off"),
         }
+        masking::describe(&mut block, peer);
         describe_agreement(&mut block, peer);
         block.text
     });
@@ -305,10 +310,8 @@ mod tests {
         for (peer, in_status) in
             document["peers"].as_array().unwrap().iter().zip(all["interfaces"][0]["peers"].as_array().unwrap())
         {
-            for member in
-                ["public_key", "role", "defense", "protection", "protection_cause", "user_packets_leave", "negotiation"]
-            {
-                assert_eq!(peer[member], in_status[member]);
+            for (member, value) in peer.as_object().unwrap() {
+                assert_eq!(*value, in_status[member]);
                 assert!(HELP.contains(&format!("\"{member}\"")), "{member}");
             }
         }

@@ -4,6 +4,7 @@ mod block;
 mod defense;
 mod in_force;
 mod json;
+mod masking;
 mod paint;
 #[cfg(test)]
 pub(super) mod tests_support;
@@ -20,6 +21,9 @@ use crate::exit::{self, Exit, Failure, OrExit as _};
 use crate::network::kill_switch;
 use crate::{interface, place, running, runtime};
 pub(super) use defense::{HELP as DEFENSE_HELP, render_json as defense_json, render_text as defense_text};
+pub(super) use masking::{
+    HELP as MASKING_HELP, render_json as masking_json, render_text as masking_text, said as masking_said,
+};
 pub(super) use paint::Paint;
 
 /// Shows the state of running tunnels, as `wg show` does, with packet and drop counters. Keys that are secret stay hidden.

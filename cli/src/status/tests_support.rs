@@ -4,12 +4,14 @@ use std::time::{Duration, SystemTime};
 
 use maybetun::defense::Plan;
 use maybetun::keys::{PresharedKey, PrivateKey, PublicKey};
+use maybetun::masking::{Activity, Shortfall};
 use maybetun::seed::Fingerprint;
 use maybetun::settings::{
-    Cause, DefenseSettings, DefenseStatistics, DefenseStatus, DeviceDrops, Drops, EphemeralSettings, EpochStatus,
-    Fraction, HandshakeLoad, Limits, MaskingSettings, NegotiationStatus, PaddingDrops, PeerStatus, Protection, Role,
-    Statistics, Status,
+    Band, Cause, DefenseSettings, DefenseStatistics, DefenseStatus, DeviceDrops, Drops, EphemeralSettings, EpochStatus,
+    Fraction, HandshakeLoad, Limits, MaskingMode, MaskingSettings, MaskingStatus, NegotiationStatus, PaddingDrops,
+    PeerStatus, Protection, Role, Statistics, Status,
 };
+use maybetun_machines::profile::ProfileName;
 use maybetun_machines::{Digest, Strength, Tier};
 
 use super::Named;
@@ -87,6 +89,24 @@ pub(super) fn defense() -> DefenseStatus {
     }
 }
 
+/// Masking with something in every field.
+pub(super) fn masking() -> MaskingStatus {
+    MaskingStatus {
+        mode: MaskingMode::Adaptive,
+        is_mutual: true,
+        activity: Activity::Interactive,
+        target: Some(ProfileName::Video),
+        band: Band::USUAL,
+        ratio: Some(520),
+        rates: [5_200, 100_000],
+        target_rates: [4_000, 1_200_000],
+        is_visible: true,
+        shortfall: Shortfall::MaskingBudget,
+        spent: 12_000_000,
+        allowed: Some(20_000_000),
+    }
+}
+
 /// An agreement with something in every field.
 pub(super) fn negotiation() -> NegotiationStatus {
     let epoch = EpochStatus {
@@ -125,7 +145,7 @@ pub(super) fn sample() -> Named {
         negotiation: Some(negotiation()),
         protection: Some(Protection::Protected),
         path_mtu: Some(1_400),
-        masking: None,
+        masking: Some(masking()),
     };
     // RFC 7748 §6.1, Alice's private key.
     let private_key = PrivateKey::from_base64("dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=").unwrap();

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use maybetun::settings::{HandshakeLoad, PeerStatus, Statistics};
 
 use super::block::{Block, bytes, lines_of, span};
-use super::{Named, Paint, defense};
+use super::{Named, Paint, defense, masking};
 
 /// What stands in for a secret key.
 const HIDDEN: &str = "(hidden)";
@@ -70,6 +70,7 @@ fn peer_block(peer: &PeerStatus, now: SystemTime, paint: Paint) -> String {
     if let Some(running) = &peer.defense {
         defense::describe(&mut block, running);
     }
+    masking::describe(&mut block, peer);
     defense::describe_agreement(&mut block, peer);
     block.text
 }
@@ -135,6 +136,14 @@ peer: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
   padding not sent: 21 without a session, 22 queue full, 9 socket full, 23 over your fraction of packets, 24 over your rate, 25 over the rate of all peers together, 26 to an address that has not shown that it receives, 27 while the peer was silent
   defense dropped: 10 larger than the MTU
   marks ignored: 19 set by somebody on the path
+  masking: adaptive, both ends
+  activity: interactive
+  target: video
+  upload ratio: 5.2 % (kept in 3-8%)
+  outer rates: 5.2 kB/s up, 100.0 kB/s down
+  target rates: 4.0 kB/s up, 1.2 MB/s down
+  budget: 12.0 MB of 20.0 MB a day, this end's part
+  class visible: over the budget of masking
   protection: both ends run a defense that only they know
   negotiation: prefer, padding, medium, anew after 1 hour
   epoch: 4, agreed on 1 minute, 1 second ago: padding, high

@@ -10,7 +10,10 @@ use std::collections::{BTreeSet, HashMap};
 use ipnet::IpNet;
 use maybetun::config::{Config, Interface, Live, Peer};
 use maybetun::keys::{PresharedKey, PrivateKey, PublicKey};
-use maybetun::settings::{AllowedIpChange, DefenseChange, PeerAction, PeerStatus, PeerUpdate, Status, Update};
+use maybetun::settings::{
+    AllowedIpChange, DefenseChange, DefenseOptions, EphemeralSettings, PeerAction, PeerStatus, PeerUpdate, Status,
+    Update,
+};
 
 use crate::locate::KeysGiven;
 
@@ -123,8 +126,8 @@ fn of_peer(
     let was_said = before.is_some_and(|before| before.defense.is_some());
     let defense = wanted.defense.or_else(|| was_said.then_some(DefenseChange::Off));
     if let Some(defense) = defense.filter(|defense| !runs(status, defense)) {
+        keys.extend(changed_masking(status, &defense).unwrap_or_else(|| vec!["Defense"]));
         update.defense = Some(defense);
-        keys.push("Defense");
     }
     (update, keys)
 }
@@ -155,6 +158,25 @@ fn runs(status: &PeerStatus, change: &DefenseChange) -> bool {
     }
 }
 
+/// Returns the keys of masking that change; `None` if anything else of the defense does, too.
+fn changed_masking(status: &PeerStatus, change: &DefenseChange) -> Option<Vec<&'static str>> {
+    let (before, after) = match (change, &status.negotiation, &status.defense) {
+        (DefenseChange::Ephemeral(settings), Some(agreed), _) => {
+            let running = EphemeralSettings { masking: settings.masking, ..agreed.settings.clone() };
+            (running == *settings).then(|| (DefenseOptions::from(&agreed.settings), settings.into()))?
+        }
+        (DefenseChange::On(settings), None, Some(running)) => {
+            let is_masking = running.settings.is_but_for_masking(settings);
+            is_masking.then(|| (running.settings.options(), settings.options()))?
+        }
+        (DefenseChange::Ephemeral(_) | DefenseChange::On(_) | DefenseChange::Off | DefenseChange::Renew, _, _) => {
+            return None;
+        }
+    };
+    let changed = DefenseOptions::SETTINGS.iter().filter(|setting| setting.get(&before) != setting.get(&after));
+    Some(changed.map(|setting| setting.key).collect())
+}
+
 /// Returns the keys of `[Interface]` that are the command's to apply, as far as they changed.
 pub(super) fn changed_keys(before: &Interface, after: &Interface) -> Vec<&'static str> {
     // No mark and the mark 0 are one.
@@ -174,6 +196,7 @@ mod tests {
     use std::io;
 
     use maybetun::config;
+    use maybetun::settings::{DefenseStatus, NegotiationStatus, Scope};
 
     use super::*;
     use crate::status::tests_support::silent;
@@ -215,12 +238,15 @@ mod tests {
             status.persistent_keepalive = update.persistent_keepalive.unwrap_or(0);
             let ours = said.allowed_ips.iter().filter(|prefix| owners[prefix] == said.public_key);
             status.allowed_ips = ours.copied().collect();
-            status.defense = match update.defense {
+            match update.defense {
                 Some(DefenseChange::On(settings)) => {
-                    Some(maybetun::settings::DefenseStatus { settings, statistics: Default::default() })
+                    status.defense = Some(DefenseStatus { settings, statistics: Default::default() });
                 }
-                _ => None,
-            };
+                Some(DefenseChange::Ephemeral(settings)) => {
+                    status.negotiation = Some(NegotiationStatus { settings, epoch: None, renewals: 0 });
+                }
+                Some(DefenseChange::Off | DefenseChange::Renew) | None => {}
+            }
             status
         });
         Status {
@@ -271,6 +297,53 @@ mod tests {
             ];
             assert_eq!(said.map(usize::from).iter().sum::<usize>(), 1, "{key}: {only:?}");
         }
+    }
+
+    #[test]
+    fn keys_of_masking_change_masking_alone() {
+        let says = |defense, masking: Option<(&'static str, &'static str)>| {
+            let endpoint = ("Endpoint", "192.0.2.1:9");
+            parse(&[peer(ONE, &[("Defense", defense), endpoint].into_iter().chain(masking).collect::<Vec<_>>())])
+        };
+        let masking = DefenseOptions::SETTINGS.iter().filter(|setting| setting.scope == Scope::Masking);
+        for (setting, example) in masking.flat_map(|setting| setting.examples.iter().map(move |text| (setting, text))) {
+            for defense in ["front", "ephemeral"] {
+                let (without, with) = (says(defense, None), says(defense, Some((setting.key, example))));
+                for (before, after) in [(&without, &with), (&with, &without)] {
+                    let Difference { update, told } = between(before, after);
+                    assert_eq!(told, [format!("peer {ONE}: {}", setting.key)]);
+                    // But for masking, what is told is what runs.
+                    let change = update.peers[0].defense.clone().unwrap();
+                    let masked = |settings: &EphemeralSettings| EphemeralSettings {
+                        masking: Default::default(),
+                        ..settings.clone()
+                    };
+                    let status = state(before).peers.remove(0);
+                    match (&change, status.negotiation, status.defense) {
+                        (DefenseChange::Ephemeral(settings), Some(agreed), _) => {
+                            assert_eq!(masked(settings), masked(&agreed.settings));
+                        }
+                        (DefenseChange::On(settings), None, Some(running)) => {
+                            assert!(running.settings.is_but_for_masking(settings));
+                        }
+                        others => panic!("{others:?}"),
+                    }
+                }
+            }
+            // With another defense, that is what changes.
+            let other = between(&says("ephemeral", None), &says("front", Some((setting.key, example))));
+            assert_eq!(other.told, [format!("peer {ONE}: Defense")]);
+        }
+    }
+
+    #[test]
+    fn the_file_wins_over_masking_that_a_command_has_set() {
+        let says =
+            |mode| parse(&[peer(ONE, &[("Defense", "ephemeral"), ("Endpoint", "192.0.2.1:9"), ("Masking", mode)])]);
+        let (file, set) = (says("off"), says("adaptive"));
+        let Difference { update, told } = difference(&file, &KeysGiven::by(&file), &file, asked(&file), &state(&set));
+        assert_eq!(told, [format!("peer {ONE}: Masking")]);
+        assert_eq!(update.peers[0].defense, asked(&file).peers[0].defense);
     }
 
     #[test]

@@ -132,7 +132,8 @@ mod tests {
     use maybetun::config::{self, Endpoint};
     use maybetun::keys::PublicKey;
     use maybetun::settings::{
-        DefenseStatistics, DefenseStatus, Fraction, Limits, NegotiationPolicy, NegotiationStatus, Spelling,
+        DefenseStatistics, DefenseStatus, Fraction, Limits, MaskingMode, MaskingSettings, NegotiationPolicy,
+        NegotiationStatus, Scope, Spelling,
     };
     use maybetun_machines::Strength;
 
@@ -268,6 +269,49 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn each_setting_beside_a_named_defense_is_saved() {
+        for setting in DefenseOptions::SETTINGS.iter().filter(|setting| setting.named_key.is_some()) {
+            for example in setting.examples {
+                let mut options = DefenseOptions { role: Some(Role::Relay), ..DefenseOptions::default() };
+                setting.set(&mut options, example, Spelling::File).unwrap();
+                let role = options.role.unwrap();
+                let running = front(role).limited(options.limits()).masked(options.masking());
+                let other = match setting.scope {
+                    Scope::Masking => format!("Defense = front\n{} = {}\n", setting.key, setting.examples[1]),
+                    Scope::Any | Scope::Limit | Scope::Ephemeral => "Defense = interspace\n".to_owned(),
+                };
+                for before in ["", "Defense = front\n", "Defense = ephemeral\nDefenseTier = size\n", &other] {
+                    let keys = saved(before, Some(running.clone()));
+                    let text = format!(
+                        "[Interface]\n[Peer]\nPublicKey = {}\n{keys}",
+                        PublicKey::from_bytes(&[1; 32]).unwrap()
+                    );
+                    let change = config::parse(&text).unwrap().peers[0].defense_change(Defense::in_catalogue).unwrap();
+                    assert_eq!(change, Some(DefenseChange::On(running.clone())), "{} = {example}", setting.key);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn masking_that_was_set_is_saved_and_what_was_not_stays_unsaid() {
+        let masking =
+            MaskingSettings { mode: Some(MaskingMode::Adaptive), metered: Some(false), ..MaskingSettings::default() };
+        let said = "Masking = adaptive\nMetered = off\n";
+        let ephemeral = EphemeralSettings { role: Some(Role::Relay), masking, ..EphemeralSettings::default() };
+        let named = front(Role::Relay).masked(masking);
+        for masked in ["", "Masking = off\n", "Masking = adaptive\nMetered = on\nUploadRatio = 3-8%\n"] {
+            let before = format!("Defense = ephemeral\n{masked}");
+            assert_eq!(saved_ephemeral(&before, ephemeral.clone()), format!("Defense = ephemeral\n{said}"));
+            let before = format!("Defense = front\n{masked}");
+            assert_eq!(saved(&before, Some(named.clone())), format!("Defense = front\n{said}"));
+        }
+        // That of a defense that is off stays said.
+        let before = format!("Defense = front\n{said}");
+        assert_eq!(saved(&before, None), format!("Defense = off\n{said}"));
     }
 
     #[test]

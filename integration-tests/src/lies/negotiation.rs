@@ -62,12 +62,27 @@ pub fn hellos_of_every_kind(liar: &mut Liar) {
         let choice = cbor!({"t" => said as u8 % 5, "s" => (said >> 8) as u8 % 5, "p" => bytes(&pool)});
         let choice = choice.expect("a value of plain fields");
         let versions = [versions as u8 % 4, (versions >> 8) as u8 % 4];
+        let masking = masking(liar, said);
         liar.say(cbor!({"h" => {
             "e" => epoch as u32, "v" => versions, "n" => bytes(&nonce), "c" => capabilities as u32, "d" => choice,
-            "m" => mtu as u16
+            "m" => mtu as u16, "k" => masking
         }}));
     }
     liar.proof = None;
+}
+
+/// Wishes for masking without a bound, or that mean nothing.
+fn masking(liar: &mut Liar, said: u64) -> Value {
+    let amount = liar.random();
+    let most = cbor!([amount, u64::MAX, null, u16::MAX, 0]);
+    let most = most.expect("a value of plain fields");
+    let wish = match said % 4 {
+        0 => cbor!([said as u8, null, most, most, true, false]),
+        1 => cbor!([1, [amount as u16, said as u16], [null, null, null, null, null], null, false, true]),
+        2 => cbor!([amount, said]),
+        _ => cbor!("as much as there is"),
+    };
+    wish.expect("a value of plain fields")
 }
 
 /// Proofs of epochs that nobody agreed on, and digests of what nobody drew.

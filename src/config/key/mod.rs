@@ -212,7 +212,10 @@ pub(super) fn say_peer(peer: &Peer, mut line: impl FnMut(&'static str, &dyn Disp
 pub(super) fn missing_beside(setting: &Setting, is_ephemeral: Option<bool>) -> Option<&'static str> {
     match (setting.scope, is_ephemeral) {
         (Scope::Ephemeral, None | Some(false)) => Some("expected Defense = ephemeral in the same section"),
-        (Scope::Any | Scope::Limit | Scope::Masking, None) => Some("expected Defense in the same section"),
+        (Scope::Masking, None) => {
+            Some("expected Defense in the same section, such as Defense = ephemeral: masking needs packets of one size")
+        }
+        (Scope::Any | Scope::Limit, None) => Some("expected Defense in the same section"),
         (Scope::Ephemeral | Scope::Any | Scope::Limit | Scope::Masking, Some(_)) => None,
     }
 }

@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use super::super::{Defense, Endpoint, Hook, Peer, Table, format};
 use super::*;
 use crate::keys::{PresharedKey, PublicKey};
-use crate::settings::{DefenseChange, EphemeralSettings, Fraction, Limits, NegotiationPolicy, Role};
+use crate::settings::{
+    DefenseChange, DefenseOptions, EphemeralSettings, Fraction, Limits, NegotiationPolicy, Role, Scope,
+};
 
 const PRIVATE: &str = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
 const PUBLIC: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
@@ -367,6 +369,37 @@ fn what_is_wrong_with_a_defense_is_named() {
         ("DefenseMaxPaddingRate = 1", "DefenseMaxPaddingRate: expected Defense in the same section"),
     ] {
         assert_eq!(peer_error(line), message);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_masking_is_named() {
+    let modes = "\"off\", \"adaptive\", \"web\", \"video\", \"voice\", \"gaming\", \"download\" or \"mixed\"";
+    let budget = "off, or terms such as 30%,200MB/d";
+    for (key, value, expected) in [
+        ("Masking", "on", modes),
+        ("UploadRatio", "8-3%", "a band of percents, such as 3-8%"),
+        ("UploadRatio", "3-8", "a band of percents, such as 3-8%"),
+        ("MaskingBudget", "200MB", budget),
+        ("MaskingBudget", "30%,30%", budget),
+        ("PaddingBudget", "1.5GB/d", budget),
+        ("Metered", "yes", "\"on\" or \"off\""),
+        ("BatterySaver", "true", "\"on\" or \"off\""),
+    ] {
+        let error = peer_error(&format!("{key} = {value}\nDefense = front"));
+        assert_eq!(error, format!("{key}: expected {expected}, found \"{value}\""));
+    }
+    let masking = DefenseOptions::SETTINGS.iter().filter(|setting| setting.scope == Scope::Masking);
+    for (setting, example) in masking.flat_map(|setting| setting.examples.iter().map(move |example| (setting, example)))
+    {
+        let line = format!("{} = {example}", setting.key);
+        let missing =
+            "expected Defense in the same section, such as Defense = ephemeral: masking needs packets of one size";
+        assert_eq!(peer_error(&line), format!("{}: {missing}", setting.key));
+        let text = |line: &str| format!("[Interface]\nPrivateKey = {PRIVATE}\n[Peer]\nPublicKey = {PUBLIC}\n{line}\n");
+        for defense in ["front", "ephemeral", "off"] {
+            assert!(parse(text(&format!("{line}\nDefense = {defense}"))).is_ok(), "{line}");
+        }
     }
 }
 

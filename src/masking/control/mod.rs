@@ -154,8 +154,8 @@ impl Masking {
             monitor: Monitor::with_step(STEP, now),
             classifier: Classifier::new(role),
             rng,
-            masking: Budget::new(terms.masking_budget, now),
-            padding: Budget::new(terms.padding_budget, now),
+            masking: Budget::new(terms.masking_allowance(), now),
+            padding: Budget::new(terms.padding_allowance(), now),
             untold: Untold::default(),
             headers: V4_HEADERS,
             walk: None,
@@ -259,7 +259,22 @@ impl Masking {
         self.shortfall = match why {
             Drop::OverMaskingBudget => Shortfall::MaskingBudget,
             Drop::OverPaddingBudget => Shortfall::PaddingBudget,
-            _ => Shortfall::Limit,
+            Drop::QueueFull
+            | Drop::NoSession
+            | Drop::NoEndpoint
+            | Drop::SourceNotAllowed
+            | Drop::Replayed
+            | Drop::Unauthenticated
+            | Drop::Malformed
+            | Drop::Unprotected
+            | Drop::TooLarge
+            | Drop::NoRoom
+            | Drop::OverFrac
+            | Drop::OverRate
+            | Drop::OverDeviceRate
+            | Drop::Unproven
+            | Drop::Silent
+            | Drop::Suppressed => Shortfall::Limit,
         };
         self.pace.pause(now);
     }
@@ -456,7 +471,9 @@ impl Masking {
             activity: self.classifier.activity(),
             target: target.map(|target| target.name),
             band: self.band(),
-            ratio: ratio(up, down).map(|ratio| (ratio * f64::from(Band::MAX)).min(f64::from(u32::MAX)) as u32),
+            ratio: ratio(up, down)
+                .filter(|_| up.bytes + down.bytes >= SEEN)
+                .map(|ratio| (ratio * f64::from(Band::MAX)).min(f64::from(u32::MAX)) as u32),
             rates: [a_second(up), a_second(down)],
             target_rates: target.map_or([0; 2], |target| [target.rates.upload, target.rates.download]),
             is_visible: self.is_visible,

@@ -153,7 +153,7 @@ fn a_silent_tunnel_wakes_nobody_and_a_saving_one_at_most_once_a_second() {
 #[test]
 fn what_is_off_does_nothing_and_a_budget_of_all_padding_holds_without_masking() {
     let budget = Allowance { per_hour: Some(100_000), ..Allowance::NONE };
-    let mut client = End::new(Role::Client, Terms { padding_budget: budget, ..Terms::default() });
+    let mut client = End::new(Role::Client, Terms { padding_budget: Some(budget), ..Terms::default() });
     client.pass(Direction::Sent, 10, 1_400);
     assert_eq!(client.masking.next_timeout(), None);
     let mut left = 0;

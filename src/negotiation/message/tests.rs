@@ -30,7 +30,7 @@ fn longest_terms() -> Terms {
         mode: MaskingMode::Adaptive,
         band: Band::new(9_999, 10_000),
         masking_budget: allowance,
-        padding_budget: allowance,
+        padding_budget: Some(allowance),
         is_metered: true,
         saves_battery: true,
     }

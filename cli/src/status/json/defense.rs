@@ -1,11 +1,9 @@
 //! The defense of a peer as JSON.
 
-use std::collections::BTreeMap;
-
-use maybetun::settings::{DefenseStatistics, DefenseStatus, Scope, Value};
+use maybetun::settings::{DefenseStatistics, DefenseStatus, Scope};
 use serde::Serialize;
 
-use crate::status::in_force::in_force;
+use crate::status::in_force::{Members, in_force, members};
 
 /// A defense that runs.
 #[derive(Serialize)]
@@ -16,8 +14,8 @@ pub(in crate::status) struct Defense {
     max_padding_frac: f64,
     max_blocking_frac: f64,
     max_actions_per_second: u32,
-    limits: BTreeMap<&'static str, Value>,
-    masking_settings: BTreeMap<&'static str, Value>,
+    limits: Members,
+    masking_settings: Members,
     #[serde(flatten)]
     statistics: DefenseStatistics,
 }
@@ -25,7 +23,6 @@ pub(in crate::status) struct Defense {
 impl Defense {
     pub(in crate::status) fn of(running: &DefenseStatus) -> Self {
         let settings = &running.settings;
-        let said = |scope| in_force(settings, scope).map(|(setting, value)| (setting.member, value)).collect();
         Self {
             name: settings.name.clone(),
             role: settings.role.map(|role| role.to_string()),
@@ -33,8 +30,8 @@ impl Defense {
             max_padding_frac: settings.plan.max_padding_frac(),
             max_blocking_frac: settings.plan.max_blocking_frac(),
             max_actions_per_second: settings.plan.max_actions_per_second(),
-            limits: said(Scope::Limit),
-            masking_settings: said(Scope::Masking),
+            limits: members(in_force(settings, Scope::Limit)),
+            masking_settings: members(in_force(settings, Scope::Masking)),
             statistics: running.statistics,
         }
     }

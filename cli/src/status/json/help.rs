@@ -55,6 +55,19 @@ const TEXT: &str = r#"JSON schema (--json). Members may be added; `version` grow
             @padding drops@
           }
         },
+        "masking": null if this end does not mask, else {
+          "mode": "adaptive" or the profile that all is made to look like,
+          "mutual": boolean (whether the other end does its part),
+          "activity": "idle", "interactive", "browsing", "download" or "upload": what the user does,
+          "target": the profile that the traffic is made to look like at present, null if none,
+          "band": [number, number]: the upload ratio is kept in it, in percent,
+          "ratio": bytes up over bytes down of the last 10 s in percent, null if nothing came down,
+          "rates", "target_rates": [up, down] in bytes a second: of the last 10 s, and of the target,
+          "visible": boolean (whether an observer sees what the user does),
+          "shortfall": why: "none", "masking-budget", "padding-budget" or "limit",
+          "spent": bytes of masking's padding that this end has sent in the last day,
+          "allowed": bytes that it may send in a day, null if that is not bounded
+        },
         "protection": "protected", "one-sided" or "not-protected", null if not known,
         "protection_cause": null if protected or not known, else "off", "not-negotiated",
                             "negotiating", "version", "choice", "mismatch", "unknown",

@@ -2,6 +2,7 @@
 
 mod defense;
 mod help;
+mod masking;
 
 use std::time::UNIX_EPOCH;
 
@@ -11,6 +12,7 @@ use serde::Serialize;
 use super::Named;
 pub(super) use defense::Defense;
 pub(super) use help::help;
+pub(super) use masking::Masking;
 
 /// Grows when a member changes its meaning or goes away; new members may come without.
 const VERSION: u32 = 1;
@@ -46,6 +48,7 @@ struct Peer {
     role: Option<String>,
     path_mtu: Option<u32>,
     defense: Option<Defense>,
+    masking: Option<Masking>,
     #[serde(flatten)]
     agreement: Agreement,
 }
@@ -97,6 +100,7 @@ impl Peer {
             role: peer.role.map(|role| role.to_string()),
             path_mtu: peer.path_mtu,
             defense: peer.defense.as_ref().map(Defense::of),
+            masking: peer.masking.as_ref().map(Masking::of),
             agreement: Agreement::of(peer),
         }
     }
@@ -160,6 +164,11 @@ mod tests {
                 "fingerprint": "05".repeat(16), "digest": "06".repeat(32)
             }
         });
+        let masking = serde_json::json!({
+            "mode": "adaptive", "mutual": true, "activity": "interactive", "target": "video",
+            "band": [3.0, 8.0], "ratio": 5.2, "rates": [5200, 100000], "target_rates": [4000, 1200000],
+            "visible": true, "shortfall": "masking-budget", "spent": 12000000, "allowed": 20000000
+        });
         holds(
             &value,
             &serde_json::json!({
@@ -190,6 +199,7 @@ mod tests {
                         "role": null,
                         "path_mtu": null,
                         "defense": null,
+                        "masking": null,
                         "protection": "not-protected",
                         "protection_cause": "off",
                         "user_packets_leave": true,
@@ -211,6 +221,7 @@ mod tests {
                         "role": "client",
                         "path_mtu": 1400,
                         "defense": defense,
+                        "masking": masking,
                         "protection": "protected",
                         "protection_cause": null,
                         "user_packets_leave": true,
@@ -232,6 +243,8 @@ mod tests {
             &peer["dropped"],
             defense,
             &defense["limits"],
+            &defense["masking_settings"],
+            &peer["masking"],
             &defense["padding_dropped"],
             negotiation,
             &negotiation["epoch"],
