@@ -119,7 +119,10 @@ fn the_operator_allows_no_more_than_he_said() {
     let [client, relay] = statuses(&network);
     assert_eq!((client.map(|status| status.is_mutual), relay), (Some(false), None));
     assert!(network.agree(RELAY, &settings(Tier::Size, MaskingSettings::default())));
-    network.run_for(Duration::from_secs(15));
+    // A client follows its relay's word once in ten seconds, with the next traffic.
+    network.run_for(Duration::from_secs(11));
+    network.send(CLIENT, &packet(CLIENT, 0, 100));
+    network.run_for(Duration::from_secs(2));
     assert_eq!(statuses(&network).map(|status| status.map(|status| status.is_mutual)), [Some(true); 2]);
 }
 
