@@ -22,6 +22,7 @@ mod kill_switch;
 mod lab;
 mod largest;
 mod limits;
+mod masking;
 mod moving;
 mod new_network;
 mod offload;
