@@ -13,6 +13,8 @@ mod departing;
 mod endpoints;
 mod handshakes;
 mod inbound;
+#[cfg(target_os = "linux")]
+mod interface_counters;
 mod kernel_queue;
 mod lanes;
 mod log;
@@ -40,6 +42,9 @@ mod threads;
 mod too_big;
 mod way;
 mod workers;
+
+#[cfg(target_os = "linux")]
+pub use interface_counters::interface_counters;
 
 use std::io;
 use std::sync::Arc;

@@ -39,6 +39,6 @@ mod terms;
 pub use activity::{Activity, Classifier};
 pub use budget::{Budget, Purpose};
 pub use control::{Asker, MAX_GATHERING, Masking};
-pub use monitor::{Flow, HISTORY, MAX_STEP, MIN_STEP, Monitor, RECENT, Step, Window};
+pub use monitor::{Counted, Flow, HISTORY, MAX_STEP, MIN_STEP, Monitor, RECENT, Step, Window};
 pub use status::{MaskingStatus, Shortfall};
 pub use terms::{Allowance, Band, MaskingMode, Terms, Unreadable};

@@ -50,6 +50,19 @@ impl Flow {
     }
 }
 
+/// What an interface has counted since it is there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Packets that were sent.
+    pub sent_packets: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Packets that were received.
+    pub received_packets: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
+}
+
 /// What has passed in one step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Step {
@@ -71,6 +84,8 @@ pub struct Monitor {
     steps: VecDeque<Step>,
     /// The sum of the newest of them, as many as [`RECENT`] has.
     recent: Step,
+    /// What the interface had counted, where that is looked at.
+    counted: Option<Counted>,
 }
 
 impl Monitor {
@@ -89,6 +104,7 @@ impl Monitor {
             current: Step::default(),
             steps: VecDeque::new(),
             recent: Step::default(),
+            counted: None,
         }
     }
 
@@ -125,6 +141,29 @@ impl Monitor {
             user_bytes: traffic.normal_bytes as u64,
             padding_bytes: if is_padding { bytes } else { 0 },
         });
+    }
+
+    /// Takes what an interface has counted by `now`, beside a tunnel that is not ours: all that has passed it since the last time is taken
+    /// for the user's, and to have passed now. The first time says nothing; nor do counters that have gone back, because they began anew
+    /// or have wrapped.
+    pub fn count(&mut self, counted: Counted, now: Instant) {
+        self.pass(now);
+        let Some(before) = self.counted.replace(counted) else { return };
+        let flow = |packets: Option<u64>, bytes: Option<u64>| match packets.zip(bytes) {
+            Some((packets, bytes)) => {
+                Flow { datagrams: packets, bytes, user_packets: packets, user_bytes: bytes, padding_bytes: 0 }
+            }
+            None => Flow::default(),
+        };
+        let sent = [(counted.sent_packets, before.sent_packets), (counted.sent_bytes, before.sent_bytes)];
+        let received =
+            [(counted.received_packets, before.received_packets), (counted.received_bytes, before.received_bytes)];
+        let since = |ways: [(u64, u64); 2]| {
+            let [packets, bytes] = ways.map(|(now, before)| now.checked_sub(before));
+            flow(packets, bytes)
+        };
+        self.current.sent.add(&since(sent));
+        self.current.received.add(&since(received));
     }
 
     /// Lets time pass: steps that have ended by `now` are over. An instant that is before the last is taken for that.
@@ -275,6 +314,22 @@ mod tests {
         monitor.observe(&datagram(Kind::Padding, Direction::Sent, 1_452, start + 100 * MS));
         monitor.pass(start + 200 * MS);
         assert_eq!(monitor.steps().next().unwrap().sent.padding_bytes, 1_500);
+    }
+
+    #[test]
+    fn an_interfaces_counters_are_what_has_passed_between_two_readings() {
+        let start = Instant::now();
+        let mut monitor = Monitor::new(start);
+        // They go on, begin anew with another interface, and wrap.
+        let readings = [(100, 10_000), (110, 11_000), (5, 500), (6, 600), (u64::MAX, u64::MAX), (1, 100)];
+        for (number, (packets, bytes)) in (0..).zip(readings) {
+            let counted =
+                Counted { sent_packets: packets, sent_bytes: bytes, received_packets: packets, received_bytes: bytes };
+            monitor.count(counted, start + number * MAX_STEP);
+        }
+        monitor.pass(start + 6 * MAX_STEP);
+        let steps: Vec<_> = monitor.steps().map(|step| (step.sent.user_packets, step.received.bytes)).collect();
+        assert_eq!(steps, [(0, 0), (u64::MAX - 6, u64::MAX - 600), (1, 100), (0, 0), (10, 1_000), (0, 0)]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::hosts::Settings;
 use crate::on_all_cores;
 use crate::tunnels::client;
 use crate::workload::{
-    Access, MAX_BYTES, Plan, Run, Session, Site, Stream, bulk_down, call, camera, chatter, messaging, video,
+    Access, MAX_BYTES, Plan, Request, Run, Session, Site, Stream, bulk_down, call, camera, chatter, messaging, video,
 };
 
 /// The windows in which the ratio is looked at.
@@ -35,7 +35,7 @@ pub enum Scenario {
     Video,
     /// Files that come one behind another.
     Download,
-    /// The same, and a call beside it.
+    /// Such files, and a call beside them.
     Busy,
     /// A phone's own chatter.
     Idle,
@@ -72,8 +72,14 @@ impl Scenario {
             Self::Video => whole(video(time, 4_000_000, seed)),
             Self::Download => (0..10_000).map(|_| (bulk_down(MAX_BYTES), Duration::ZERO)).collect(),
             Self::Busy => {
-                let both = call(time).with(&bulk_down(MAX_BYTES), Duration::ZERO).expect("a request and a stream");
-                whole(both)
+                let file = |number: usize| Request {
+                    after: number.checked_sub(1).into_iter().collect(),
+                    up: 300,
+                    down: MAX_BYTES,
+                    ..Request::default()
+                };
+                let files = Plan::new((0..1_000).map(file).collect(), vec![]).expect("files one behind another");
+                whole(call(time).with(&files, Duration::ZERO).expect("files and a stream"))
             }
             Self::Idle => whole(chatter(time, seed)),
             Self::Day => {

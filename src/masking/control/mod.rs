@@ -24,7 +24,10 @@ use crate::traffic::{Direction, Drop, Kind, Layer, Traffic, V4_HEADERS, V6_HEADE
 const STEP: Duration = Duration::from_millis(100);
 const LONG_STEP: Duration = Duration::from_secs(1);
 
-/// Where in the band the relay's padding brings the ratio, and the client's: parts of its upper and its lower end.
+/// Where the ratio is so near to the ends of the band that padding sets in, and where that brings it: parts of the upper end, which is the
+/// relay's, and of the lower, the client's.
+const TOO_NEAR_BELOW: f64 = 0.97;
+const TOO_NEAR_ABOVE: f64 = 1.03;
 const AIM_BELOW: f64 = 0.8;
 const AIM_ABOVE: f64 = 1.15;
 
@@ -383,12 +386,12 @@ impl Masking {
     fn lacks(&self, band: Band, up: Flow, down: Flow) -> f64 {
         let (up, down) = (up.bytes as f64, down.bytes as f64);
         let (lacks, is_out) = match self.role {
-            Role::Relay => (up / (AIM_BELOW * band.high()) - down, up > band.high() * down),
+            Role::Relay => (up / (AIM_BELOW * band.high()) - down, up > TOO_NEAR_BELOW * band.high() * down),
             Role::Client if up + down < SEEN as f64 => return 0.0,
-            Role::Client => (AIM_ABOVE * band.low() * down - up, up < band.low() * down),
+            Role::Client => (AIM_ABOVE * band.low() * down - up, up < TOO_NEAR_ABOVE * band.low() * down),
         };
-        // Less than a datagram is one, where it matters.
-        if is_out { lacks.max(self.pace.size() as f64) } else { lacks.max(0.0) }
+        // What is within costs nothing; of what is not, less than a datagram is one.
+        if is_out { lacks.max(self.pace.size() as f64) } else { 0.0 }
     }
 
     /// Returns what went up, and what came down.
