@@ -29,6 +29,8 @@
 //! ```
 
 mod activity;
+mod allowance;
+mod band;
 mod budget;
 mod control;
 mod monitor;
@@ -37,8 +39,10 @@ mod status;
 mod terms;
 
 pub use activity::{Activity, Classifier};
+pub use allowance::Allowance;
+pub use band::Band;
 pub use budget::{Budget, Purpose};
 pub use control::{Asker, MAX_GATHERING, Masking};
 pub use monitor::{Counted, Flow, HISTORY, MAX_STEP, MIN_STEP, Monitor, RECENT, Step, Window};
 pub use status::{MaskingStatus, Shortfall};
-pub use terms::{Allowance, Band, MaskingMode, Terms, Unreadable};
+pub use terms::{MaskingMode, Terms, Unreadable};

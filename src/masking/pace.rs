@@ -9,6 +9,9 @@ use rand_core::{RngCore as _, SeedableRng as _};
 const GROWTH: f64 = 1.5;
 const LEAST_GROWTH: f64 = 50_000.0;
 
+/// What is left of what it had grown to, from one look to the next, while less is wanted: a pause of a moment begins nothing anew.
+const LEFT: f64 = 0.9;
+
 /// Padding of one instant, at most: what comes due in this time leaves at once.
 const QUANTUM: Duration = Duration::from_millis(2);
 
@@ -33,8 +36,9 @@ pub(super) struct Pace {
     rng: ChaCha20Rng,
     /// Bytes of a datagram.
     size: u64,
-    /// Bytes a second.
+    /// Bytes a second, and what they may grow to by the next look.
     rate: f64,
+    reach: f64,
     /// Bytes that are due.
     due: f64,
     /// When the rate was last looked at.
@@ -46,7 +50,7 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(seed: [u8; 32], size: u64, now: Instant) -> Self {
         let rng = ChaCha20Rng::from_seed(seed);
-        Self { rng, size, rate: 0.0, due: 0.0, at: now, next: None, paused_until: None }
+        Self { rng, size, rate: 0.0, reach: 0.0, due: 0.0, at: now, next: None, paused_until: None }
     }
 
     /// Says how large a datagram is.
@@ -66,7 +70,7 @@ impl Pace {
     /// Notes that nothing can leave for now.
     pub(super) fn pause(&mut self, now: Instant) {
         self.stop();
-        self.paused_until = Some(now + PAUSE);
+        (self.reach, self.paused_until) = (0.0, Some(now + PAUSE));
     }
 
     /// Asks anew where it was paused.
@@ -82,11 +86,12 @@ impl Pace {
             return;
         }
         self.paused_until = None;
-        if wanted <= 0.0 {
+        self.rate = wanted.clamp(0.0, (self.reach * GROWTH).max(self.reach + LEAST_GROWTH));
+        self.reach = self.rate.max(self.reach * LEFT);
+        if self.rate <= 0.0 {
             self.stop();
             return;
         }
-        self.rate = wanted.min((self.rate * GROWTH).max(self.rate + LEAST_GROWTH));
         let most = self.rate * KEPT.as_secs_f64() + self.size as f64;
         self.due = (self.due + self.rate * passed.as_secs_f64()).min(most);
         if self.is_due() && self.next.is_none() {

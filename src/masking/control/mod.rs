@@ -14,6 +14,7 @@ use maybetun_machines::profile::{ProfileName, Rates, Walk};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
+use super::band::WHOLE;
 use super::budget::{Budget, Purpose};
 use super::pace::{Batching, Pace};
 use super::{Activity, Band, Classifier, Flow, MaskingMode, MaskingStatus, Monitor, RECENT, Shortfall, Terms};
@@ -124,6 +125,8 @@ pub struct Masking {
     /// What has come down of the user's since datagrams of his left, less what pays for those, in bytes; and when the last such left.
     paid: i64,
     sent: Option<Instant>,
+    /// Whether the ratio lacks something, and padding makes up for it.
+    is_lacking: bool,
     is_visible: bool,
     shortfall: Shortfall,
 }
@@ -170,6 +173,7 @@ impl Masking {
             background: None,
             paid: 0,
             sent: None,
+            is_lacking: false,
             is_visible: false,
             shortfall: Shortfall::None,
         };
@@ -361,7 +365,12 @@ impl Masking {
         let is_silent = up.bytes + down.bytes == 0;
         let newest = self.monitor.window(NEWEST);
         let newest = self.by_direction(newest.sent, newest.received);
-        let lacks = self.lacks(band, up, down).max(self.lacks(band, newest.0, newest.1));
+        let lacks = [(up, down), newest].map(|(up, down)| self.lacks(band, up, down));
+        // Once it sets in it goes on until the ratio is where it is to be brought.
+        let is_out = [(up, down), newest].iter().any(|(up, down)| self.is_out(band, *up, *down));
+        let lacks = lacks[0].max(lacks[1]);
+        self.is_lacking = lacks > 0.0 && (self.is_lacking || is_out);
+        let lacks = if self.is_lacking { lacks } else { 0.0 };
         let of_ratio = lacks / PAY.as_secs_f64();
         let of_target = self.missing(band, up, down);
         let wanted = of_ratio.max(of_target).min(self.link());
@@ -382,16 +391,25 @@ impl Masking {
         self.plan_background(is_silent, activity, now);
     }
 
-    /// Returns the bytes that this end's direction lacks for the ratio of what went up and came down.
+    /// Returns the bytes that this end's direction lacks until the ratio of what went up and came down is where it is to be brought: less than
+    /// a datagram is one.
     fn lacks(&self, band: Band, up: Flow, down: Flow) -> f64 {
         let (up, down) = (up.bytes as f64, down.bytes as f64);
-        let (lacks, is_out) = match self.role {
-            Role::Relay => (up / (AIM_BELOW * band.high()) - down, up > TOO_NEAR_BELOW * band.high() * down),
-            Role::Client if up + down < SEEN as f64 => return 0.0,
-            Role::Client => (AIM_ABOVE * band.low() * down - up, up < TOO_NEAR_ABOVE * band.low() * down),
+        let lacks = match self.role {
+            Role::Relay => up / (AIM_BELOW * band.high()) - down,
+            Role::Client if up + down < SEEN as f64 => 0.0,
+            Role::Client => AIM_ABOVE * band.low() * down - up,
         };
-        // What is within costs nothing; of what is not, less than a datagram is one.
-        if is_out { lacks.max(self.pace.size() as f64) } else { 0.0 }
+        if lacks > 0.0 { lacks.max(self.pace.size() as f64) } else { 0.0 }
+    }
+
+    /// Tells whether the ratio is so near to the end of its band, or beyond, that padding sets in.
+    fn is_out(&self, band: Band, up: Flow, down: Flow) -> bool {
+        let (up, down) = (up.bytes as f64, down.bytes as f64);
+        match self.role {
+            Role::Relay => up > TOO_NEAR_BELOW * band.high() * down,
+            Role::Client => up < TOO_NEAR_ABOVE * band.low() * down,
+        }
     }
 
     /// Returns what went up, and what came down.
@@ -476,7 +494,7 @@ impl Masking {
             band: self.band(),
             ratio: ratio(up, down)
                 .filter(|_| up.bytes + down.bytes >= SEEN)
-                .map(|ratio| (ratio * f64::from(Band::MAX)).min(f64::from(u32::MAX)) as u32),
+                .map(|ratio| (ratio * f64::from(WHOLE)).min(f64::from(u32::MAX)) as u32),
             rates: [a_second(up), a_second(down)],
             target_rates: target.map_or([0; 2], |target| [target.rates.upload, target.rates.download]),
             is_visible: self.is_visible,
