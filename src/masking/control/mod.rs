@@ -27,9 +27,9 @@ const LONG_STEP: Duration = Duration::from_secs(1);
 
 /// Where the ratio is so near to the ends of the band that padding sets in, and where that brings it: parts of the upper end, which is the
 /// relay's, and of the lower, the client's.
-const TOO_NEAR_BELOW: f64 = 0.97;
+const TOO_NEAR_BELOW: f64 = 0.95;
 const TOO_NEAR_ABOVE: f64 = 1.03;
-const AIM_BELOW: f64 = 0.8;
+const AIM_BELOW: f64 = 0.9;
 const AIM_ABOVE: f64 = 1.15;
 
 /// Up to where machines may pad the upload: half of the band's upper end, which leaves room for the user's own.
