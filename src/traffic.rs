@@ -86,6 +86,8 @@ pub enum Drop {
     Silent,
     /// Padding of machines would take the upload ratio out of its band, or makes what passes no more plausible.
     Suppressed,
+    /// A gate would have held padding of masking.
+    Gated,
     /// Padding of masking would be more than its budget.
     OverMaskingBudget,
     /// Padding would be more than the budget of all padding.

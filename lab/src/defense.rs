@@ -114,10 +114,13 @@ impl Defense {
         }
     }
 
-    /// Returns how the traffic is masked by an end that is told to.
+    /// Returns how the traffic is masked by an end; a relay that its client asks allows as much as that.
     pub fn masking(&self, role: Role) -> Option<MaskingSettings> {
         let Self::Masked(defense, masking) = self else { return None };
-        (role == Role::Client || matches!(**defense, Self::Named(_))).then_some(*masking)
+        let is_asked = role == Role::Relay && !matches!(**defense, Self::Named(_));
+        let MaskingSettings { masking_budget, padding_budget, .. } = *masking;
+        let allowed = MaskingSettings { masking_budget, padding_budget, ..MaskingSettings::default() };
+        Some(if is_asked { allowed } else { *masking })
     }
 
     /// Returns what an end is told to run; `None` is nothing.
@@ -214,7 +217,7 @@ mod tests {
         for name in ["padding/medium+adaptive", "front+video"] {
             let masked = Defense::parse(name).unwrap();
             assert_eq!(masked.name(), name);
-            assert_eq!(masked.masking(Role::Relay).is_some(), name.starts_with("front"));
+            assert_eq!(masked.masking(Role::Relay).unwrap().mode.is_some(), name.starts_with("front"));
         }
         for name in ["", "fornt", "padding/most", "padding", "front+vdieo", "+adaptive"] {
             assert!(Defense::parse(name).is_err(), "{name}");

@@ -59,7 +59,7 @@ fn peer_status(peer: &Peer, allowed_ips: Vec<IpNet>, now: Instant, clock: System
             .zip(tunnel.defense_statistics(now))
             .map(|(settings, statistics)| DefenseStatus { settings, statistics }),
         negotiation: tunnel.negotiation_status(now),
-        masking: tunnel.masking_status(),
+        masking: tunnel.masking_status(now),
         protection: Some(tunnel.protection()),
         path_mtu: tunnel.path_mtu().and_then(|mtu| u32::try_from(mtu).ok()),
     }

@@ -151,15 +151,15 @@ impl Budget {
         self.now.max(now.saturating_duration_since(self.start))
     }
 
-    /// Notes that a datagram passes, either way: `user` bytes of the user's in `bytes` of the IP packet.
+    /// Notes that something passes, either way: `user` bytes of the user's, and `bytes` of IP packets that are no padding.
     pub fn note(&mut self, user: u64, bytes: u64, now: Instant) {
         self.now = self.time(now);
         self.user = self.user.saturating_add(user);
         self.fastest.add(bytes, self.now);
     }
 
-    /// Tells whether `bytes` more may be spent for this.
-    pub fn fits(&self, bytes: u64, purpose: Purpose, now: Instant) -> bool {
+    /// Tells whether `bytes` more may be spent for this, where `user` bytes of the user's have passed that were not noted yet.
+    pub fn fits(&self, bytes: u64, user: u64, purpose: Purpose, now: Instant) -> bool {
         let now = self.time(now);
         let Allowance { per_second, per_hour, per_day, of_user, of_link } =
             self.allowance.part(purpose.twentieths(), 20);
@@ -168,7 +168,7 @@ impl Budget {
             (second, per_second),
             (hour, per_hour),
             (day, per_day),
-            (self.spent, of_user.map(|share| part(share, self.user))),
+            (self.spent, of_user.map(|share| part(share, self.user.saturating_add(user)))),
             (second, of_link.map(|share| part(share, self.fastest.get(now)))),
         ];
         bounds.into_iter().all(|(spent, most)| most.is_none_or(|most| spent.saturating_add(bytes) <= most))
@@ -194,8 +194,8 @@ impl Budget {
     }
 
     /// Returns the bytes of the last day, a quarter of an hour more at most.
-    pub fn spent_in_a_day(&self) -> u64 {
-        self.windows[2].sum
+    pub fn spent_in_a_day(&self, now: Instant) -> u64 {
+        self.windows[2].at(self.time(now))
     }
 }
 
@@ -215,7 +215,7 @@ mod tests {
     /// Spends 1,480 bytes as often as fits, and returns how many bytes that were.
     fn spend_all(budget: &mut Budget, purpose: Purpose, now: Instant) -> u64 {
         let mut spent = 0;
-        while spent < 1_000 * MB && budget.fits(1_480, purpose, now) {
+        while spent < 1_000 * MB && budget.fits(1_480, 0, purpose, now) {
             budget.spend(1_480, now);
             spent += 1_480;
         }
@@ -239,26 +239,26 @@ mod tests {
     fn a_share_of_the_users_bytes_is_saved_up_and_less_of_it_holds_at_once() {
         let start = Instant::now();
         let mut budget = Budget::new(Allowance::MASKING, start);
-        assert!(!budget.fits(1, Purpose::Ratio, start));
+        assert!(!budget.fits(1, 0, Purpose::Ratio, start));
         budget.note(100 * MB, 110 * MB, start);
         let spent = spend_all(&mut budget, Purpose::Ratio, start + HOUR);
         assert!((29 * MB..=30 * MB).contains(&spent), "{spent}");
         budget.allow(Allowance::MASKING.part(1, 4));
         budget.note(200 * MB, 200 * MB, start + HOUR);
-        assert!(!budget.fits(1_480, Purpose::Ratio, start + HOUR), "a quarter of 90 MB was spent already");
+        assert!(!budget.fits(1_480, 0, Purpose::Ratio, start + HOUR), "a quarter of 90 MB was spent already");
         budget.note(200 * MB, 200 * MB, start + HOUR);
-        assert!(budget.fits(1_480, Purpose::Ratio, start + HOUR));
+        assert!(budget.fits(1_480, 0, Purpose::Ratio, start + HOUR));
     }
 
     #[test]
     fn a_share_of_the_link_is_one_of_the_fastest_second() {
         let start = Instant::now();
         let mut budget = Budget::new(Allowance { of_link: Some(1_000), ..Allowance::NONE }, start);
-        assert!(!budget.fits(1_480, Purpose::Ratio, start), "no link was seen yet");
+        assert!(!budget.fits(1_480, 0, Purpose::Ratio, start), "no link was seen yet");
         (0..10).for_each(|tenth| budget.note(MB, MB, start + tenth * SECOND / 10));
         let spent = spend_all(&mut budget, Purpose::Ratio, start + 2 * SECOND);
         assert!((MB - 1_480..=MB).contains(&spent), "{spent}");
-        assert!(!budget.fits(1_480, Purpose::Ratio, start + 2 * HOUR), "it is forgotten after an hour");
+        assert!(!budget.fits(1_480, 0, Purpose::Ratio, start + 2 * HOUR), "it is forgotten after an hour");
     }
 
     proptest! {
@@ -281,7 +281,7 @@ mod tests {
                 let told = if number == cut { start - HOUR } else { start + at };
                 budget.note(of_the_user, of_the_user, told);
                 user += of_the_user;
-                if budget.fits(bytes, Purpose::Ratio, told) {
+                if budget.fits(bytes, 0, Purpose::Ratio, told) {
                     budget.spend(bytes, told);
                     spent.push((at, bytes));
                     let all: u64 = spent.iter().map(|(_, bytes)| bytes).sum();

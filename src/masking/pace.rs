@@ -18,6 +18,9 @@ const QUANTUM: Duration = Duration::from_millis(2);
 /// What comes due in this time is kept, at most, if it cannot leave; and no pause between two is longer.
 const KEPT: Duration = Duration::from_secs(1);
 
+/// The most that is between two datagrams of a burst.
+const BURST_PAUSE: Duration = Duration::from_millis(4);
+
 /// How long nothing is asked for after nothing could leave.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -41,6 +44,8 @@ pub(super) struct Pace {
     reach: f64,
     /// Bytes that are due.
     due: f64,
+    /// Datagrams of a burst that are left, whatever else is wanted.
+    burst: u64,
     /// When the rate was last looked at.
     at: Instant,
     next: Option<Instant>,
@@ -50,7 +55,7 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(seed: [u8; 32], size: u64, now: Instant) -> Self {
         let rng = ChaCha20Rng::from_seed(seed);
-        Self { rng, size, rate: 0.0, reach: 0.0, due: 0.0, at: now, next: None, paused_until: None }
+        Self { rng, size, rate: 0.0, reach: 0.0, due: 0.0, burst: 0, at: now, next: None, paused_until: None }
     }
 
     /// Says how large a datagram is.
@@ -64,11 +69,13 @@ impl Pace {
 
     /// Asks for nothing any more.
     pub(super) fn stop(&mut self) {
-        (self.rate, self.due, self.next) = (0.0, 0.0, None);
+        (self.rate, self.due) = (0.0, 0.0);
+        self.next = self.next.filter(|_| self.burst > 0);
     }
 
     /// Notes that nothing can leave for now.
     pub(super) fn pause(&mut self, now: Instant) {
+        self.burst = 0;
         self.stop();
         (self.reach, self.paused_until) = (0.0, Some(now + PAUSE));
     }
@@ -79,7 +86,7 @@ impl Pace {
     }
 
     /// Lets the rate grow towards `wanted`, in bytes a second, and has what came due since the last look leave from `now` on.
-    pub(super) fn ask(&mut self, wanted: f64, now: Instant) {
+    pub(super) fn ask(&mut self, wanted: f64, batching: Batching, now: Instant) {
         let passed = now.saturating_duration_since(self.at).min(KEPT);
         self.at = self.at.max(now);
         if self.paused_until.is_some_and(|until| now < until) {
@@ -95,14 +102,17 @@ impl Pace {
         let most = self.rate * KEPT.as_secs_f64() + self.size as f64;
         self.due = (self.due + self.rate * passed.as_secs_f64()).min(most);
         if self.is_due() && self.next.is_none() {
-            self.next = Some(now);
+            // Not at the look itself, unless that is what is waited for.
+            self.next = Some(match batching {
+                Batching::Second => now,
+                Batching::None => now + self.interval().mul_f64(self.part()),
+            });
         }
     }
 
-    /// Has so many datagrams leave at once.
+    /// Has so many datagrams leave one soon behind the other.
     pub(super) fn burst(&mut self, datagrams: u64, now: Instant) {
-        self.due = datagrams.saturating_mul(self.size) as f64;
-        (self.rate, self.next) = (self.due, Some(now));
+        (self.burst, self.next) = (datagrams, Some(now));
     }
 
     fn is_due(&self) -> bool {
@@ -111,31 +121,45 @@ impl Pace {
 
     /// Takes the next datagram that leaves by `now`; `false` if there is none.
     pub(super) fn take(&mut self, batching: Batching, now: Instant) -> bool {
-        if self.next.take_if(|at| *at <= now).is_none() || !self.is_due() {
+        if self.next.take_if(|at| *at <= now).is_none() {
+            return false;
+        }
+        if self.burst > 0 {
+            self.burst -= 1;
+            self.next = (self.burst > 0 || self.is_due()).then(|| now + BURST_PAUSE.mul_f64(self.part()));
+            return true;
+        }
+        if !self.is_due() {
             return false;
         }
         self.due -= self.size as f64;
-        self.next = self.after(batching, now);
+        self.next = self.is_due().then(|| now + self.after(batching));
         true
     }
 
-    fn after(&mut self, batching: Batching, now: Instant) -> Option<Instant> {
-        if !self.is_due() {
-            return None;
+    /// Returns the time in which a datagram comes due, at most [`KEPT`].
+    fn interval(&self) -> Duration {
+        Duration::from_secs_f64((self.size as f64 / self.rate).min(KEPT.as_secs_f64()))
+    }
+
+    /// Draws a part of a whole.
+    fn part(&mut self) -> f64 {
+        f64::from(self.rng.next_u32()) / f64::from(u32::MAX)
+    }
+
+    /// Draws how long after one datagram the next leaves.
+    fn after(&mut self, batching: Batching) -> Duration {
+        let pause = self.interval();
+        match batching {
+            Batching::Second => Duration::ZERO,
+            Batching::None if pause < QUANTUM => {
+                // So many leave at once, on average.
+                let at_once = (QUANTUM.as_secs_f64() / pause.as_secs_f64()) as u64;
+                let is_last = self.rng.next_u64().is_multiple_of(at_once.max(1));
+                if is_last { QUANTUM } else { Duration::ZERO }
+            }
+            Batching::None => pause.mul_f64(0.5 + self.part()),
         }
-        let quantum = match batching {
-            Batching::Second => return Some(now),
-            Batching::None => QUANTUM.as_secs_f64(),
-        };
-        let pause = self.size as f64 / self.rate;
-        if pause < quantum {
-            // So many leave at once, on average.
-            let at_once = (quantum / pause) as u64;
-            let is_last = self.rng.next_u64().is_multiple_of(at_once.max(1));
-            return Some(if is_last { now + QUANTUM } else { now });
-        }
-        let part = f64::from(self.rng.next_u32()) / f64::from(u32::MAX);
-        Some(now + Duration::from_secs_f64((pause * (0.5 + part)).min(KEPT.as_secs_f64())))
     }
 
     /// Returns when the next datagram leaves.
@@ -157,7 +181,7 @@ mod tests {
         let (mut all, mut most) = (0, 0);
         for step in 0..steps {
             let mut at = start + step * STEP;
-            pace.ask(wanted(step), at);
+            pace.ask(wanted(step), Batching::None, at);
             while let Some(next) = pace.next_timeout().filter(|next| *next < start + (step + 1) * STEP) {
                 at = at.max(next);
                 let at_once = std::iter::from_fn(|| pace.take(Batching::None, at).then_some(())).count() as u64;
@@ -199,7 +223,7 @@ mod tests {
             prop_assert!(all as f64 * 1_480.0 <= most + 1_480.0, "{all} of {most} bytes");
             let moved = Duration::from_secs(jump);
             let at = if back { start - moved } else { start + moved };
-            pace.ask(1e6, at);
+            pace.ask(1e6, Batching::None, at);
             let taken = (0..100_000).filter(|_| pace.take(Batching::Second, at + Duration::from_secs(1))).count();
             prop_assert!(taken as f64 * 1_480.0 <= 5e6 + 1_480.0);
         }

@@ -47,6 +47,9 @@ impl FromStr for MaskingMode {
     }
 }
 
+/// The least upper end of a band that a relay is asked for: two in a hundred. A narrower one asks for a download without end.
+const LEAST_HIGH: f64 = 0.02;
+
 /// The part of masking's budget that holds on a metered network: a quarter.
 const METERED: (u64, u64) = (1, 4);
 
@@ -102,6 +105,7 @@ impl Terms {
     #[must_use]
     pub fn within(self, own: &Self) -> Self {
         Self {
+            band: self.band.filter(|band| band.high() >= LEAST_HIGH),
             masking_budget: self.masking_allowance().and(own.masking_allowance()),
             padding_budget: Some(self.padding_allowance().and(own.padding_allowance())),
             is_metered: false,

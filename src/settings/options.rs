@@ -469,11 +469,6 @@ impl MaskingSettings {
             saves_battery: self.battery_saver.unwrap_or(usual.saves_battery),
         }
     }
-
-    /// Returns what a relay that is told this allows whoever asks: as much as he likes, where nothing is said.
-    pub fn allows(&self) -> Terms {
-        Terms { masking_budget: self.masking_budget.unwrap_or(Allowance::NONE), ..self.terms() }
-    }
 }
 
 impl Limits {

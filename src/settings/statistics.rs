@@ -169,6 +169,9 @@ counters! {
         /// Masking kept it from leaving: the upload ratio would have left its band, or the user downloads and it hides nothing.
         suppressed: u64, "packets", "maybetun_defense_padding_dropped_suppressed",
             Told::Among("padding not sent", "suppressed by masking");
+        /// Masking asked for it while outgoing traffic was blocked: it does not wait.
+        gated: u64, "packets", "maybetun_defense_padding_dropped_gated",
+            Told::Among("padding not sent", "of masking, while traffic was blocked");
         /// It would have been more than `masking_budget`.
         over_masking_budget: u64, "packets", "maybetun_defense_padding_dropped_over_masking_budget",
             Told::Among("padding not sent", "over the budget of masking");
@@ -218,6 +221,7 @@ impl Statistics {
                     | Drop::Unproven
                     | Drop::Silent
                     | Drop::Suppressed
+                    | Drop::Gated
                     | Drop::OverMaskingBudget
                     | Drop::OverPaddingBudget => return,
                 };
@@ -277,6 +281,7 @@ impl PaddingDrops {
             Drop::Unproven => &mut self.unproven,
             Drop::Silent => &mut self.silent,
             Drop::Suppressed => &mut self.suppressed,
+            Drop::Gated => &mut self.gated,
             Drop::OverMaskingBudget => &mut self.over_masking_budget,
             Drop::OverPaddingBudget => &mut self.over_padding_budget,
             Drop::NoEndpoint

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::defense::{Controller, Effect, Engine, Gate};
-use crate::masking::{Asker, Masking};
+use crate::masking::Masking;
 use crate::traffic::{Drop, Traffic};
 
 /// One beside the machines.
@@ -20,16 +20,6 @@ pub(super) enum Origin {
     Masking,
     /// The one that joined as this.
     Joined(usize),
-}
-
-impl Origin {
-    /// Returns whose padding it is to budgets.
-    pub(super) fn asker(self) -> Asker {
-        match self {
-            Self::Masking => Asker::Masking,
-            Self::Machines | Self::Joined(_) => Asker::Machines,
-        }
-    }
 }
 
 /// What controls one tunnel: its machines, which each agreement makes anew, and the others, which outlive that.
@@ -63,8 +53,13 @@ impl Controllers {
     }
 
     /// Has this one mask, or none.
-    pub(super) fn set_masking(&mut self, masking: Option<Masking>) {
-        self.masking = masking.map(Box::new);
+    pub(super) fn set_masking(&mut self, masking: Option<Box<Masking>>) {
+        self.masking = masking;
+    }
+
+    /// Returns what masks, which does not any more.
+    pub(super) fn take_masking(&mut self) -> Option<Box<Masking>> {
+        self.masking.take()
     }
 
     /// Puts other machines in the place of those that run, at `now`: the bound on blocking, and all else that controls, goes on.

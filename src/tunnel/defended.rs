@@ -189,6 +189,7 @@ impl Tunnel {
     /// Ends the defense: what waited for the end of blocking leaves, and packets have their own sizes again.
     fn stop_defense(&mut self, now: Instant, out: &mut DatagramBatch) {
         let Some(defended) = &mut self.defended else { return };
+        self.kept_masking = defended.controllers.take_masking();
         defended.controllers.open();
         self.queue.drop_padding();
         self.release_held(out);

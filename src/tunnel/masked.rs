@@ -19,18 +19,19 @@ impl Tunnel {
     }
 
     /// Returns how far masking got; `None` where nothing masks.
-    pub fn masking_status(&self) -> Option<MaskingStatus> {
-        self.masking().filter(|masking| masking.terms().mode != MaskingMode::Off).map(Masking::status)
+    pub fn masking_status(&self, now: Instant) -> Option<MaskingStatus> {
+        self.masking().filter(|masking| masking.terms().mode != MaskingMode::Off).map(|masking| masking.status(now))
     }
 
     /// Masks by what holds now: the settings, or what was agreed on. What was spent before counts on.
     pub(super) fn renew_masking(&mut self, now: Instant) {
         let Some(DefenseSettings { role, masking, .. }) = self.defense() else { return };
-        let (role, own, allowed) = (role.unwrap_or(Role::Client), masking.terms(), masking.allows());
-        let asked = self.agreed().filter(|agreed| agreed.capabilities.contains(Capabilities::MASKING));
+        let (role, own) = (role.unwrap_or(Role::Client), masking.terms());
+        let is_offered = is_offered(masking, role);
+        let asked = self.agreed().filter(|agreed| is_offered && agreed.capabilities.contains(Capabilities::MASKING));
         let asked = asked.and_then(|agreed| agreed.masking);
         let terms = match (asked, role) {
-            (Some(asked), Role::Relay) => asked.within(&allowed),
+            (Some(asked), Role::Relay) => asked.within(&own),
             (Some(_) | None, _) => own,
         };
         let is_mutual = asked.is_some();
@@ -38,18 +39,16 @@ impl Tunnel {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
         let Some(defended) = &mut self.defended else { return };
-        match defended.controllers.masking_mut().filter(|masking| masking.role() == role) {
-            // Where there is nothing to do for now its books are kept: who switches it off and on spends no more.
-            Some(masking) => masking.set_terms(if has_use { terms } else { Terms::default() }, is_mutual),
-            None => {
-                let begun = has_use.then(|| {
-                    let mut masking = Masking::new(role, terms, seed, now);
-                    masking.set_terms(terms, is_mutual);
-                    masking
-                });
-                defended.controllers.set_masking(begun);
-            }
-        }
+        // Where there is nothing to do for now its books are kept: who switches it off and on spends no more.
+        let kept = defended.controllers.take_masking().or_else(|| self.kept_masking.take());
+        let kept = kept.filter(|masking| masking.role() == role);
+        let mut masking = match kept {
+            Some(masking) => masking,
+            None if has_use => Box::new(Masking::new(role, terms, seed, now)),
+            None => return,
+        };
+        masking.set_terms(if has_use { terms } else { Terms::default() }, is_mutual);
+        defended.controllers.set_masking(Some(masking));
         self.note_path();
     }
 

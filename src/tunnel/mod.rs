@@ -89,6 +89,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use crate::keys::{PresharedKey, PrivateKey, PublicKey};
+use crate::masking::Masking;
 use crate::settings::{Cause, Protection, Statistics};
 use crate::traffic::{Drop, Kind, Layer, Traffic};
 use defended::Defended;
@@ -174,6 +175,8 @@ pub struct Tunnel {
     padding: Padding,
     timers: Timers,
     defended: Option<Box<Defended>>,
+    /// What masked before the defense was switched off, for the sake of its books.
+    kept_masking: Option<Box<Masking>>,
     negotiated: Option<Box<Negotiated>>,
     /// What the ends say to each other of an agreement, or of one that is over.
     talk: Option<Box<Talk>>,
@@ -212,6 +215,7 @@ impl Tunnel {
             padding: Padding::new(config.padding_rate),
             timers: Timers::default(),
             defended: None,
+            kept_masking: None,
             negotiated: None,
             talk: None,
             told: Protection::NotProtected(Cause::Off),

@@ -36,12 +36,26 @@ impl Tunnel {
             // The peer wants no defense: what joined the machines may ask, and gets nothing.
             return;
         }
-        let Asked { bypass, replace, .. } = asked;
-        let is_slot = bypass == Bypass::Yes && replace == Replace::Yes && self.gate() == Gate::Bypassable;
+        let is_slot = self.is_slot(asked);
         let before = out.len();
         self.pad_now(asked, now, out);
         if let Some(defended) = self.defended.as_mut().filter(|_| is_slot) {
             defended.is_slot_owed = out.len() == before;
+        }
+    }
+
+    /// Tells whether an action gives a slot of bypassable blocking.
+    fn is_slot(&self, asked: Asked) -> bool {
+        let Asked { bypass, replace, .. } = asked;
+        bypass == Bypass::Yes && replace == Replace::Yes && self.gate() == Gate::Bypassable
+    }
+
+    /// Returns whose padding an action asks for.
+    fn asker(&self, asked: Asked) -> Asker {
+        match asked.origin {
+            Origin::Masking => Asker::Masking,
+            Origin::Machines | Origin::Joined(_) if self.is_slot(asked) => Asker::Slot,
+            Origin::Machines | Origin::Joined(_) => Asker::Machines,
         }
     }
 
@@ -81,7 +95,12 @@ impl Tunnel {
         }
         let is_served = replace == Replace::Yes && !self.queue.is_empty() && self.agreement() == Agreement::Free;
         if is_served {
-            // What may leave by itself does, and what waits for the gate will.
+            // What may leave by itself does, what waits for company leaves now, and what waits for the gate will.
+            if self.is_gathering() {
+                self.stop_gathering();
+                self.flush_queue(now, out);
+                return;
+            }
             let is_for_slot = |class| !self.may_pass(class) && self.may_pass_in(bypass, class);
             if self.queue.first().is_some_and(is_for_slot) {
                 self.seal_in_slot(asked, now, out);
@@ -93,13 +112,17 @@ impl Tunnel {
 
     /// Sends a padding packet, or has it wait, or leaves it out.
     fn pad_by_itself(&mut self, asked: Asked, now: Instant, out: &mut DatagramBatch) {
-        match self.padding_departure(asked.origin.asker(), asked.bypass, now) {
+        match self.padding_departure(self.asker(asked), asked.bypass, now) {
             Departure::Now if out.has_padding_room() => {
                 self.take_padding(asked, now);
                 self.seal_padding(now, out);
             }
             // Later it would be at another instant.
             Departure::Now => self.refuse_padding(asked, Drop::NoRoom, now),
+            // Masking makes up for what passes now: behind a gate it would be in the user's way.
+            Departure::Held | Departure::NotBefore(_) if asked.origin == Origin::Masking => {
+                self.refuse_padding(asked, Drop::Gated, now);
+            }
             Departure::Held | Departure::NotBefore(_) => self.queue_padding(asked, now),
             Departure::Never(over) => {
                 if let Some(over) = over {
@@ -117,7 +140,7 @@ impl Tunnel {
             self.refuse_padding(asked, Drop::NoSession, now);
             return;
         }
-        match self.padding_over(asked.origin.asker(), now) {
+        match self.padding_over(self.asker(asked), now) {
             _ if asked.replace == Replace::Yes && !self.queue.is_empty() => {}
             None => self.queue_padding(asked, now),
             Some(over) => {
@@ -165,10 +188,10 @@ impl Tunnel {
 
     /// Counts padding of the one size against the limits.
     fn take_padding(&mut self, asked: Asked, now: Instant) {
-        let bytes = self.size() + DATA_OVERHEAD;
+        let (bytes, asker) = (self.size() + DATA_OVERHEAD, self.asker(asked));
         self.padding.take(bytes, self.remote(), now);
         if let Some(masking) = self.masking_mut() {
-            masking.spend(asked.origin.asker(), bytes, now);
+            masking.spend(asker, bytes, now);
         }
     }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use maybetun::defense::Event as MachineEvent;
 use maybetun::masking::{Allowance, MaskingMode, MaskingStatus};
-use maybetun::settings::{EphemeralSettings, MaskingSettings, NegotiationPolicy, Protection};
+use maybetun::settings::{
+    DefenseChange, DefenseSettings, EphemeralSettings, MaskingSettings, NegotiationPolicy, Protection, Role,
+};
 use maybetun_lab::tunnels::{TwoEnds, number, packet};
 use maybetun_machines::{Strength, Tier};
 
@@ -42,7 +44,7 @@ fn both(tier: Tier, masking: [MaskingSettings; 2]) -> TwoEnds {
 }
 
 fn statuses(network: &TwoEnds) -> [Option<MaskingStatus>; 2] {
-    network.tunnels.each_ref().map(|tunnel| tunnel.masking_status())
+    network.tunnels.each_ref().map(|tunnel| tunnel.masking_status(network.instant()))
 }
 
 fn is_protected(network: &TwoEnds) -> bool {
@@ -175,7 +177,8 @@ fn padding_that_is_kept_from_leaving_is_told_to_machines_as_sent_and_counted() {
 fn a_relay_adds_the_download_that_an_upload_lacks() {
     let budget = Allowance { per_second: Some(5_000_000), ..Allowance::NONE };
     let masking = MaskingSettings { masking_budget: Some(budget), ..adaptive() };
-    let mut network = both(Tier::Size, [masking, MaskingSettings::default()]);
+    let operator = MaskingSettings { masking_budget: Some(budget), ..MaskingSettings::default() };
+    let mut network = both(Tier::Size, [masking, operator]);
     let mut from = network.seen.len();
     for second in 0..30 {
         if second == 5 {
@@ -253,4 +256,59 @@ fn packets_arrive_in_order_whatever_waits_for_what() {
     network.run_for(100 * MS);
     let numbers: Vec<_> = network.delivered[RELAY][before..].iter().map(|packet| number(packet)).collect();
     assert_eq!(numbers, (0..300).collect::<Vec<u32>>());
+}
+
+/// Has both ends run Tamaraw and mask, and the user send a packet now and then; returns how many datagrams of the client's left within
+/// 100 µs of a packet, of how many, and the longest that a packet took.
+fn slotted(masking: MaskingSettings) -> (usize, usize, Duration) {
+    let tamaraw = maybetun_machines::find("tamaraw").unwrap();
+    let mut network = TwoEnds::connected();
+    for (side, role) in [Role::Client, Role::Relay].into_iter().enumerate() {
+        let change = DefenseChange::On(DefenseSettings::of(tamaraw, role).masked(masking));
+        network.act(side, |tunnel, now, out| tunnel.set_defense(change, role, [side as u8; 32], now, out).unwrap());
+    }
+    let (from, mut at_once, mut longest) = (network.seen.len(), 0, Duration::ZERO);
+    for count in 0..200u64 {
+        let arrived = network.delivered[RELAY].len();
+        let at = network.now();
+        network.send(CLIENT, &packet(CLIENT, 0, 1_000));
+        at_once += usize::from(network.seen.iter().rev().any(|seen| seen.from == CLIENT && seen.at == at));
+        let until = at + Duration::from_micros(40_000 + 137 * count);
+        while network.now() < until {
+            network.run_for(MS);
+            if network.delivered[RELAY].len() > arrived && longest < network.now() - at {
+                longest = longest.max(if network.delivered[RELAY].len() == arrived + 1 {
+                    network.now() - at
+                } else {
+                    longest
+                });
+                break;
+            }
+        }
+        network.run_until(until);
+    }
+    (at_once, sent(&network, from)[CLIENT], longest)
+}
+
+#[test]
+fn slots_of_blocking_stay_slots_where_the_tunnel_masks() {
+    let (at_once, sent, _) = slotted(adaptive());
+    assert!(at_once < 20 && sent > 200, "{at_once} of {sent} left as the user's packets came");
+}
+
+#[test]
+fn masking_waits_behind_no_gate() {
+    let budget = MaskingSettings { masking_budget: Some(Allowance::NONE), ..adaptive() };
+    let mut network = both(Tier::Blocking, [budget, budget]);
+    let mut gated = 0;
+    for _ in 0..2_000 {
+        network.send(CLIENT, &packet(CLIENT, 0, 1_000));
+        network.run_for(5 * MS);
+        let now = network.instant();
+        gated = network.tunnels[RELAY].defense_statistics(now).unwrap().padding_dropped.gated;
+    }
+    let by_cause = network.tunnels[RELAY].padding_by_cause(network.instant());
+    assert!(by_cause[1].1 > gated, "{by_cause:?}, {gated}");
+    network.run_for(Duration::from_secs(5));
+    assert_eq!(network.delivered[RELAY].len(), 2_001);
 }

@@ -185,8 +185,9 @@ fn session(options: &MaskingOptions, scenario: Scenario, number: usize) -> Maske
         }
         (run.longest, run.after) = (left, after.min(left));
         session.set_times(run.longest, run.after);
-        let load =
-            session.load_seen(plan, WINDOW, &mut |tunnels| tally.see(tunnels.map(|tunnel| tunnel.masking_status())));
+        let load = session.load_seen(plan, WINDOW, &mut |now, tunnels| {
+            tally.see(tunnels.map(|tunnel| tunnel.masking_status(now)));
+        });
         tally.add(&load, after);
     }
     tally.into_masked(scenario, band)

@@ -202,11 +202,11 @@ impl<'a> Session<'a> {
 
     /// Runs a plan: from now on until it is done, and [`Run::after`]. Then its connections end, before the next begins.
     pub fn load(&mut self, plan: Plan) -> Load {
-        self.load_seen(plan, Duration::MAX, &mut |_| {})
+        self.load_seen(plan, Duration::MAX, &mut |_, _| {})
     }
 
     /// Does the same, and shows the ends' tunnels, the client's first, each time that so much has passed.
-    pub fn load_seen(&mut self, plan: Plan, every: Duration, see: &mut dyn FnMut([&Tunnel; 2])) -> Load {
+    pub fn load_seen(&mut self, plan: Plan, every: Duration, see: &mut dyn FnMut(Instant, [&Tunnel; 2])) -> Load {
         self.loads += 1;
         let Self { run: Run { seed, longest, after, access, .. }, loads, star } = self;
         let (seed, after) = (*seed ^ *loads << 32, *after);
@@ -227,7 +227,7 @@ impl<'a> Session<'a> {
                     star.network.run_while(next.min(until), |network| is_missing(&network.host(client(0)).inside));
                 if star.network.now() >= next {
                     seen = next;
-                    see([client(0), RELAY].map(|end| star.network.host(end).tunnel(0)));
+                    see(star.network.instant(), [client(0), RELAY].map(|end| star.network.host(end).tunnel(0)));
                 }
                 if is_over || star.network.now() >= until {
                     return is_over;

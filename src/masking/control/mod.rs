@@ -92,6 +92,8 @@ const PARTS: (u64, u64, u64) = (1, 9, 10);
 pub enum Asker {
     /// The machines of a defense, or another controller.
     Machines,
+    /// The same, by a slot of bypassable blocking: it leaves in any case, for what waits would else leave at an instant of its own.
+    Slot,
     /// Masking itself.
     Masking,
 }
@@ -108,16 +110,17 @@ pub struct Masking {
     /// What masking's padding may cost at this end, and all padding.
     masking: Budget,
     padding: Budget,
-    /// What the budgets were not told yet: the user's bytes, all bytes, and those of them that are neither the user's nor padding that
-    /// was asked for here.
+    /// What the budgets were not told yet, and when they were told last.
     untold: Untold,
+    told: Instant,
     headers: usize,
     walk: Option<Target>,
     /// What is asked for, and what it is for.
     pace: Pace,
     purpose: Purpose,
-    /// Bytes since the last look.
+    /// Bytes since the last look, and whether they have brought the next one near.
     since_step: u64,
+    is_soon: bool,
     next_step: Option<Instant>,
     /// When the user's last packet passed, and when the next burst in the background begins.
     user: Option<Instant>,
@@ -131,10 +134,14 @@ pub struct Masking {
     shortfall: Shortfall,
 }
 
+/// Bytes that have passed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Untold {
+    /// The user's.
     user: u64,
+    /// All but padding.
     all: u64,
+    /// What is neither the user's nor padding that was asked for here.
     other: u64,
 }
 
@@ -163,11 +170,13 @@ impl Masking {
             masking: Budget::new(terms.masking_allowance(), now),
             padding: Budget::new(terms.padding_allowance(), now),
             untold: Untold::default(),
+            told: now,
             headers: V4_HEADERS,
             walk: None,
             pace: Pace::new(pace, USUAL_SIZE, now),
             purpose: Purpose::Ratio,
             since_step: 0,
+            is_soon: false,
             next_step: None,
             user: None,
             background: None,
@@ -224,27 +233,28 @@ impl Masking {
     pub fn over(&self, asker: Asker, bytes: usize, now: Instant) -> Option<Drop> {
         let bytes = self.outer(bytes);
         let purpose = match asker {
-            Asker::Machines => Purpose::Machines,
+            Asker::Machines | Asker::Slot => Purpose::Machines,
             Asker::Masking => self.purpose,
         };
-        if !self.padding.fits(bytes + self.untold.other, purpose, now) {
+        let Untold { user, other, .. } = self.untold;
+        if !self.padding.fits(bytes + other, user, purpose, now) {
             return Some(Drop::OverPaddingBudget);
         }
         match asker {
             Asker::Machines if self.is_on() && self.suppresses(bytes) => Some(Drop::Suppressed),
-            Asker::Masking if !self.masking.fits(bytes, purpose, now) => Some(Drop::OverMaskingBudget),
-            Asker::Machines | Asker::Masking => None,
+            Asker::Masking if !self.masking.fits(bytes, user, purpose, now) => Some(Drop::OverMaskingBudget),
+            Asker::Machines | Asker::Slot | Asker::Masking => None,
         }
     }
 
     /// Notes that padding of `bytes` of UDP payload leaves, or waits.
     pub fn spend(&mut self, asker: Asker, bytes: usize, now: Instant) {
+        self.tell_budgets(now);
         let bytes = self.outer(bytes);
         self.pace.set_size(bytes);
         self.padding.spend(bytes, now);
         if asker == Asker::Masking {
             self.masking.spend(bytes, now);
-            self.shortfall = Shortfall::None;
         }
     }
 
@@ -281,7 +291,8 @@ impl Masking {
             | Drop::OverDeviceRate
             | Drop::Unproven
             | Drop::Silent
-            | Drop::Suppressed => Shortfall::Limit,
+            | Drop::Suppressed
+            | Drop::Gated => Shortfall::Limit,
         };
         self.pace.pause(now);
     }
@@ -318,7 +329,8 @@ impl Masking {
 
     fn tell_budgets(&mut self, now: Instant) {
         let Untold { user, all, other } = std::mem::take(&mut self.untold);
-        if all > 0 {
+        self.told = self.told.max(now);
+        if all > 0 || other > 0 {
             self.masking.note(user, all, now);
             self.padding.note(user, all, now);
             self.padding.spend(other, now);
@@ -349,6 +361,16 @@ impl Masking {
         }
     }
 
+    fn batching(&self) -> Batching {
+        if self.terms.saves_battery { Batching::Second } else { Batching::None }
+    }
+
+    /// Returns when the next look is: about so long after `now`, never like clockwork. Who saves battery waits rather longer.
+    fn next_look(&mut self, about: Duration, now: Instant) -> Instant {
+        let part = f64::from(self.rng.next_u32()) / f64::from(u32::MAX);
+        now + about.mul_f64(if self.terms.saves_battery { 1.0 + part } else { 0.5 + part })
+    }
+
     fn step_length(&self) -> Duration {
         if self.terms.saves_battery { LONG_STEP } else { STEP }
     }
@@ -362,7 +384,8 @@ impl Masking {
         let (up, down) = self.by_direction(recent.sent, recent.received);
         let band = self.band();
         self.follow(self.target(activity, now), now);
-        let is_silent = up.bytes + down.bytes == 0;
+        // What the ends say to each other alone is nothing to make up for: they would never fall silent.
+        let is_absent = recent.sent.user_packets + recent.received.user_packets == 0;
         let newest = self.monitor.window(NEWEST);
         let newest = self.by_direction(newest.sent, newest.received);
         let lacks = [(up, down), newest].map(|(up, down)| self.lacks(band, up, down));
@@ -370,25 +393,25 @@ impl Masking {
         let is_out = [(up, down), newest].iter().any(|(up, down)| self.is_out(band, *up, *down));
         let lacks = lacks[0].max(lacks[1]);
         self.is_lacking = lacks > 0.0 && (self.is_lacking || is_out);
-        let lacks = if self.is_lacking { lacks } else { 0.0 };
+        let lacks = if self.is_lacking && !is_absent { lacks } else { 0.0 };
         let of_ratio = lacks / PAY.as_secs_f64();
         let of_target = self.missing(band, up, down);
         let wanted = of_ratio.max(of_target).min(self.link());
         self.purpose = if of_ratio >= of_target { Purpose::Ratio } else { Purpose::Cover };
-        self.pace.ask(wanted, now);
+        self.pace.ask(wanted, self.batching(), now);
         self.note_visible(activity, band, up, down);
-        self.since_step = 0;
-        self.next_step = if !is_silent {
+        (self.since_step, self.is_soon) = (0, false);
+        self.next_step = if !is_absent {
             let latest = self.monitor.latest();
             let is_little = wanted == 0.0 && latest.sent.bytes + latest.received.bytes < LITTLE;
-            Some(now + if is_little { LONG_STEP } else { self.step_length() })
+            Some(self.next_look(if is_little { LONG_STEP } else { self.step_length() }, now))
         } else if activity != Activity::Idle {
             // Until it is clear that he does nothing.
-            Some(now + LONG_STEP)
+            Some(self.next_look(LONG_STEP, now))
         } else {
             None
         };
-        self.plan_background(is_silent, activity, now);
+        self.plan_background(is_absent, activity, now);
     }
 
     /// Returns the bytes that this end's direction lacks until the ratio of what went up and came down is where it is to be brought: less than
@@ -467,11 +490,11 @@ impl Masking {
     }
 
     /// Plans the next burst in the background, where the user does nothing but did so lately.
-    fn plan_background(&mut self, is_silent: bool, activity: Activity, now: Instant) {
+    fn plan_background(&mut self, is_absent: bool, activity: Activity, now: Instant) {
         let is_late = self.user.is_none_or(|user| now.saturating_duration_since(user) > BACKGROUND_TIME);
         if self.role != Role::Relay || self.terms.saves_battery || !self.is_on() || is_late {
             self.background = None;
-        } else if is_silent && activity == Activity::Idle && self.background.is_none() {
+        } else if is_absent && activity == Activity::Idle && self.background.is_none() {
             self.background = Some(now + Duration::from_millis(self.drawn(BACKGROUND_PAUSES)));
         }
     }
@@ -481,7 +504,7 @@ impl Masking {
     }
 
     /// Returns how far it got.
-    pub fn status(&self) -> MaskingStatus {
+    pub fn status(&self, now: Instant) -> MaskingStatus {
         let recent = self.monitor.recent();
         let (up, down) = self.by_direction(recent.sent, recent.received);
         let a_second = |flow: Flow| flow.bytes / RECENT.as_secs();
@@ -499,7 +522,7 @@ impl Masking {
             target_rates: target.map_or([0; 2], |target| [target.rates.upload, target.rates.download]),
             is_visible: self.is_visible,
             shortfall: self.shortfall,
-            spent: self.masking.spent_in_a_day(),
+            spent: self.masking.spent_in_a_day(now),
             allowed: self.masking.allowance().per_day,
         }
     }
@@ -526,8 +549,13 @@ impl Controller for Masking {
         };
         self.monitor.observe(traffic);
         let (user, bytes) = (traffic.normal_bytes as u64, self.outer(traffic.bytes));
+        if traffic.at.saturating_duration_since(self.told) >= STEP {
+            self.tell_budgets(traffic.at);
+        }
         self.untold.user += user;
-        self.untold.all += bytes;
+        if traffic.kind != Kind::Padding {
+            self.untold.all += bytes;
+        }
         // Padding that leaves was counted when it was asked for.
         if !(is_sent && traffic.kind == Kind::Padding) {
             self.untold.other += bytes.saturating_sub(user);
@@ -546,25 +574,30 @@ impl Controller for Masking {
             self.sent = Some(traffic.at);
         }
         self.since_step += bytes;
-        let soon = traffic.at + if self.since_step < LITTLE { LONG_STEP } else { self.step_length() };
-        if self.next_step.is_none_or(|at| at > soon) {
-            self.background = None;
-            self.next_step = Some(soon);
+        let is_looked_for = self.next_step.is_some();
+        if traffic.packets > 0 && !is_looked_for || is_looked_for && !self.is_soon && self.since_step >= LITTLE {
+            if traffic.packets > 0 {
+                self.background = None;
+            }
+            self.is_soon = self.since_step >= LITTLE;
+            let length = if self.is_soon { self.step_length() } else { LONG_STEP };
+            let at = self.next_look(length, traffic.at);
+            self.next_step = Some(self.next_step.map_or(at, |before| before.min(at)));
         }
     }
 
     fn poll(&mut self, now: Instant) -> Option<Effect> {
         if self.background.is_some_and(|at| at <= now) {
-            self.background = None;
             self.purpose = Purpose::Cover;
             let datagrams = self.drawn(BACKGROUND_DATAGRAMS);
             self.pace.burst(datagrams, now);
+            self.background = None;
+            self.plan_background(true, Activity::Idle, now);
         }
         if self.next_step.is_some_and(|at| at <= now) {
             self.step(now);
         }
-        let batching = if self.terms.saves_battery { Batching::Second } else { Batching::None };
-        let asks = self.pace.take(batching, now);
+        let asks = self.pace.take(self.batching(), now);
         asks.then_some(Effect::Pad { bypass: Bypass::No, replace: Replace::No })
     }
 

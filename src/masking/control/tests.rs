@@ -19,13 +19,22 @@ struct End {
     now: Instant,
     asked: u64,
     left: u64,
+    /// When it left.
+    instants: Vec<Instant>,
     wakeups: u64,
 }
 
 impl End {
     fn new(role: Role, terms: Terms) -> Self {
         let now = Instant::now() + Duration::from_secs(1_000_000);
-        Self { masking: Masking::new(role, terms, [7; 32], now), now, asked: 0, left: 0, wakeups: 0 }
+        Self {
+            masking: Masking::new(role, terms, [7; 32], now),
+            now,
+            asked: 0,
+            left: 0,
+            instants: Vec::new(),
+            wakeups: 0,
+        }
     }
 
     /// Has datagrams with packets of the user's pass.
@@ -50,6 +59,7 @@ impl End {
                         self.masking.spend(Asker::Masking, PAYLOAD, self.now);
                         self.masking.observe(&Traffic::datagram(Kind::Padding, Direction::Sent, PAYLOAD, self.now));
                         self.left += 1;
+                        self.instants.push(self.now);
                     }
                     Some(why) => self.masking.refused(why, self.now),
                 }
@@ -66,7 +76,7 @@ fn a_relay_pads_the_download_until_the_ratio_is_in_its_band() {
         relay.pass(Direction::Received, 5, 1_400);
         relay.run(100 * MS);
     }
-    let status = relay.masking.status();
+    let status = relay.masking.status(relay.now);
     let ratio = f64::from(status.ratio.unwrap()) / 100.0;
     assert!((5.0..8.0).contains(&ratio), "{ratio} %");
     assert_eq!((status.activity, status.is_visible, status.shortfall), (Activity::Upload, false, Shortfall::None));
@@ -80,7 +90,7 @@ fn where_the_budget_is_used_up_the_class_is_visible_and_nothing_more_is_asked_fo
         relay.pass(Direction::Received, 5, 1_400);
         relay.run(100 * MS);
     }
-    let status = relay.masking.status();
+    let status = relay.masking.status(relay.now);
     assert!(status.is_visible && status.shortfall == Shortfall::MaskingBudget, "{status:?}");
     // Nine tenths of 30 % of 3,000 packets.
     let most = 3_000.0 * 1_400.0 * 0.27 / 1_480.0;
@@ -97,7 +107,7 @@ fn a_client_pads_the_upload_where_too_little_goes_up_and_keeps_machines_from_mor
         client.pass(Direction::Received, 40, 1_400);
         client.run(100 * MS);
     }
-    let ratio = f64::from(client.masking.status().ratio.unwrap()) / 100.0;
+    let ratio = f64::from(client.masking.status(client.now).ratio.unwrap()) / 100.0;
     assert!((3.0..=4.0).contains(&ratio), "{ratio} %");
     // While he downloads a quarter of what the user has sent is plausible: nothing.
     assert_eq!(suppressed(&client), Some(Drop::Suppressed));
@@ -128,10 +138,11 @@ fn a_call_is_made_to_look_like_a_video_where_the_budget_allows_it() {
         relay.pass(Direction::Sent, 1, 200);
         relay.run(20 * MS);
     }
-    let status = relay.masking.status();
+    let status = relay.masking.status(relay.now);
     assert_eq!((status.activity, status.target), (Activity::Interactive, Some(ProfileName::Video)));
     assert!(!status.is_visible && relay.left > 10_000, "{status:?}, {}", relay.left);
-    assert!(End::new(Role::Relay, on(Allowance::NONE)).masking.status().target.is_none());
+    let idle = End::new(Role::Relay, on(Allowance::NONE));
+    assert!(idle.masking.status(idle.now).target.is_none());
 }
 
 #[test]
@@ -167,6 +178,87 @@ fn what_is_off_does_nothing_and_a_budget_of_all_padding_holds_without_masking() 
 }
 
 #[test]
+fn a_budget_of_all_padding_grows_with_what_the_user_moves_and_is_there_again_after_its_time() {
+    let share = Allowance { of_user: Some(3_000), per_hour: Some(50_000), ..Allowance::NONE };
+    let mut client = End::new(Role::Client, Terms { padding_budget: Some(share), ..Terms::default() });
+    let spend_all = |client: &mut End| {
+        let mut left = 0;
+        while client.masking.over(Asker::Machines, PAYLOAD, client.now).is_none() {
+            client.masking.spend(Asker::Machines, PAYLOAD, client.now);
+            left += 1;
+        }
+        left
+    };
+    assert_eq!(spend_all(&mut client), 0, "the user has moved nothing");
+    client.pass(Direction::Received, 500, 1_400);
+    let first = spend_all(&mut client);
+    assert!(first > 0, "{first}");
+    client.run(7_200 * SECOND);
+    client.pass(Direction::Received, 1, 1_400);
+    client.run(SECOND);
+    client.pass(Direction::Received, 1, 1_400);
+    assert!(spend_all(&mut client) > 20, "an hour is over");
+}
+
+#[test]
+fn nothing_that_masking_does_is_like_clockwork() {
+    let mut firsts = Vec::new();
+    for seed in 0..50 {
+        let now = Instant::now();
+        let budget = Allowance { per_second: Some(10_000_000), ..Allowance::NONE };
+        let masking = Masking::new(Role::Relay, on(budget), [seed; 32], now);
+        let mut relay = End { masking, now, asked: 0, left: 0, instants: Vec::new(), wakeups: 0 };
+        relay.pass(Direction::Received, 20, 1_400);
+        relay.run(2 * SECOND);
+        firsts.push(relay.instants[0].duration_since(now).as_millis());
+    }
+    firsts.sort_unstable();
+    let (least, most) = (firsts[0], firsts[firsts.len() - 1]);
+    firsts.dedup();
+    assert!(firsts.len() > 25 && most - least > 50, "{firsts:?}");
+}
+
+#[test]
+fn what_the_ends_say_to_each_other_alone_is_not_made_up_for() {
+    let mut relay = End::new(Role::Relay, on(Allowance { per_second: Some(10_000_000), ..Allowance::NONE }));
+    relay.pass(Direction::Received, 20, 1_400);
+    relay.run(120 * SECOND);
+    let left = relay.left;
+    assert!(left > 0);
+    for _ in 0..60 {
+        let keepalive = Traffic::datagram(Kind::Keepalive, Direction::Received, PAYLOAD, relay.now);
+        relay.masking.observe(&keepalive);
+        relay.run(25 * SECOND);
+    }
+    let most = 15 * 32;
+    assert!(relay.left - left <= most, "bursts in the background alone: {}", relay.left - left);
+    let left = relay.left;
+    relay.run(3_600 * SECOND);
+    assert_eq!((relay.left, relay.masking.next_timeout()), (left, None));
+}
+
+#[test]
+fn bursts_in_the_background_are_as_large_as_they_were_drawn() {
+    let mut relay = End::new(Role::Relay, on(Allowance { per_day: Some(10_000_000), ..Allowance::NONE }));
+    relay.pass(Direction::Received, 1, 100);
+    relay.run(12 * SECOND);
+    let mut bursts = Vec::new();
+    for _ in 0..100 {
+        let before = relay.left;
+        relay.run(5 * SECOND);
+        bursts.extend((relay.left > before).then_some(relay.left - before));
+    }
+    assert!(bursts.len() > 2 && bursts.iter().all(|burst| (16..=32).contains(burst)), "{bursts:?}");
+}
+
+#[test]
+fn a_slot_of_blocking_is_kept_from_nobody() {
+    let client = End::new(Role::Client, on(Allowance::NONE));
+    assert_eq!(client.masking.over(Asker::Machines, PAYLOAD, client.now), Some(Drop::Suppressed));
+    assert_eq!(client.masking.over(Asker::Slot, PAYLOAD, client.now), None);
+}
+
+#[test]
 fn a_metered_network_has_a_quarter_of_the_budget_from_the_next_padding_on() {
     let allowance = Allowance { per_day: Some(10_000_000), ..Allowance::NONE };
     let mut relay = End::new(Role::Relay, on(allowance));
@@ -174,13 +266,13 @@ fn a_metered_network_has_a_quarter_of_the_budget_from_the_next_padding_on() {
         relay.pass(Direction::Received, 500, 100);
         relay.run(SECOND);
     }
-    let spent = relay.masking.status().spent;
+    let spent = relay.masking.status(relay.now).spent;
     assert!(spent > 3_000_000, "{spent}");
     relay.masking.set_terms(Terms { is_metered: true, ..on(allowance) }, true);
-    assert_eq!(relay.masking.status().allowed, Some(2_250_000));
+    assert_eq!(relay.masking.status(relay.now).allowed, Some(2_250_000));
     relay.pass(Direction::Received, 500, 100);
     relay.run(10 * SECOND);
-    assert_eq!(relay.masking.status().spent, spent);
+    assert_eq!(relay.masking.status(relay.now).spent, spent);
 }
 
 #[test]
@@ -216,6 +308,7 @@ proptest! {
         mode in prop::sample::select(vec![MaskingMode::Adaptive, MaskingMode::Profile(ProfileName::Video), MaskingMode::Profile(ProfileName::Gaming)]),
     ) {
         let allowance = Allowance { per_day: Some(day), per_hour: hour, of_user: share, ..Allowance::NONE };
+        let part = if role == Role::Client { 1 } else { 9 };
         let mut end = End::new(role, Terms { mode, ..on(allowance) });
         let mut user = 0u64;
         for (what, datagrams, wait) in steps {
@@ -234,10 +327,23 @@ proptest! {
             }
             user += if what < 2 { datagrams as u64 * 1_400 } else if what == 2 { datagrams as u64 * 60 } else { 0 };
             end.run(Duration::from_millis(wait));
-            let spent = end.masking.status().spent;
-            let part = if role == Role::Client { 1 } else { 9 };
-            prop_assert!(spent <= day * part / 10);
             prop_assert!(share.is_none_or(|share| end.left * 1_480 <= u64::from(share) * part / 10 * user / 10_000 + 1_500));
         }
+        // What left is summed again, by the instants.
+        for (span, most) in [(3_600 * SECOND, hour), (24 * 3_600 * SECOND, Some(day))] {
+            let Some(most) = most else { continue };
+            for (first, from) in end.instants.iter().enumerate() {
+                let within = end.instants[first..].iter().take_while(|at| **at < *from + span).count() as u64;
+                prop_assert!(within * 1_480 <= most * part / 10, "{within} of {most} in {span:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_band_of_each_profile_is_one() {
+    for name in ProfileName::ALL {
+        let (low, high) = name.profile().upload_ratio();
+        assert!(Band::new(low, high).is_some(), "{name}");
     }
 }

@@ -3,7 +3,7 @@
 //! Keys that a later version adds are passed over, and so is what follows the message: zeros, to the one size of packets.
 
 use maybetun_machines::{Defense, Strength, Tier, pool_digest};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::path::Token;
 use super::{Capabilities, Reason};
@@ -78,8 +78,14 @@ pub(super) struct Hello {
     #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
     pub(super) mtu: Option<u16>,
     /// What the traffic is to look like, if like anything.
-    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none", deserialize_with = "known")]
     pub(super) masking: Option<Terms>,
+}
+
+/// Reads terms; such as this version does not know are none, and keep nobody from agreeing.
+fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Terms>, D::Error> {
+    let value = ciborium::Value::deserialize(deserializer)?;
+    Ok(value.deserialized().ok())
 }
 
 /// What the relay agrees to.
