@@ -95,10 +95,15 @@ impl Tunnel {
         }
         let is_served = replace == Replace::Yes && !self.queue.is_empty() && self.agreement() == Agreement::Free;
         if is_served {
-            // What may leave by itself does, what waits for company leaves now, and what waits for the gate will.
+            // What may leave by itself does, what waits for company leaves now if padding may, and what waits for the gate will.
             if self.is_gathering() {
-                self.stop_gathering();
-                self.flush_queue(now, out);
+                match self.padding_departure(self.asker(asked), bypass, now) {
+                    Departure::Never(Some(over)) => self.refuse_padding(asked, over.into(), now),
+                    Departure::Now | Departure::NotBefore(_) | Departure::Held | Departure::Never(None) => {
+                        self.stop_gathering();
+                        self.flush_queue(now, out);
+                    }
+                }
                 return;
             }
             let is_for_slot = |class| !self.may_pass(class) && self.may_pass_in(bypass, class);
