@@ -8,7 +8,7 @@
 //! - [`seed`]: the seed that both peers share, and its streams of random numbers.
 //! - [`negotiation`]: how both ends agree on a defense that only they know.
 //! - [`config`]: wg-quick files.
-//! - [`masking`]: what the throughput of a tunnel says of the user's activity.
+//! - [`masking`]: padding that follows the user's traffic: what the throughput says of it, what is asked for, and what that may cost.
 //! - [`traffic`]: what passes through a tunnel, told once as it happens.
 //! - [`settings`] and [`keys`]: what the layers tell each other.
 //!

@@ -46,6 +46,10 @@ const PAY: Duration = Duration::from_millis(500);
 const LINK: f64 = 0.5;
 const LEAST_LINK: f64 = 125_000.0;
 
+/// The part of the fastest second from which on the user is taken to fill the link, and the part of what passes that padding may be beside him.
+const FULL: f64 = 0.4;
+const BESIDE_FULL: f64 = 0.03;
+
 /// The part of what a second may have that is asked for.
 const JUST_BELOW: f64 = 0.9;
 
@@ -401,11 +405,11 @@ impl Masking {
         self.pace.ask(wanted, self.batching(), now);
         self.note_visible(activity, band, up, down);
         (self.since_step, self.is_soon) = (0, false);
-        self.next_step = if !is_absent {
+        self.next_step = if !is_absent || wanted > 0.0 {
             let latest = self.monitor.latest();
             let is_little = wanted == 0.0 && latest.sent.bytes + latest.received.bytes < LITTLE;
             Some(self.next_look(if is_little { LONG_STEP } else { self.step_length() }, now))
-        } else if activity != Activity::Idle {
+        } else if activity != Activity::Idle || self.walk.is_some() {
             // Until it is clear that he does nothing.
             Some(self.next_look(LONG_STEP, now))
         } else {
@@ -460,8 +464,7 @@ impl Masking {
     /// Returns the bytes a second that the target has in this end's direction beyond what passes.
     fn missing(&self, band: Band, up: Flow, down: Flow) -> f64 {
         let Some(target) = &self.walk else { return 0.0 };
-        let latest = self.monitor.latest().sent;
-        let passes = latest.bytes.saturating_sub(latest.padding_bytes) as f64 / (2.0 * STEP.as_secs_f64());
+        let passes = self.passes();
         match self.role {
             Role::Relay => (target.rates.download as f64 - passes).max(0.0),
             // Never so much that the ratio leaves its band.
@@ -474,9 +477,22 @@ impl Masking {
 
     /// Returns the bytes a second that the link carries beside the user's, as far as it was seen.
     fn link(&self) -> f64 {
+        let (fastest, passes) = (self.masking.fastest() as f64, self.passes());
+        // What a call or an upload has is no measure of the link.
+        let is_measure = !matches!(self.classifier.activity(), Activity::Interactive | Activity::Upload);
+        if is_measure && passes > FULL * fastest {
+            // He has it for himself: what is missing can come when he is done.
+            return BESIDE_FULL * passes;
+        }
         // Who says what a second may have knows the link.
         let said = self.masking.most_a_second().map(|most| JUST_BELOW * most as f64);
-        said.unwrap_or_else(|| (LINK * self.masking.fastest() as f64).max(LEAST_LINK))
+        said.unwrap_or_else(|| (LINK * fastest).max(LEAST_LINK))
+    }
+
+    /// Returns the bytes a second in this end's direction of late that are no padding.
+    fn passes(&self) -> f64 {
+        let latest = self.monitor.latest().sent;
+        latest.bytes.saturating_sub(latest.padding_bytes) as f64 / (2.0 * STEP.as_secs_f64())
     }
 
     fn note_visible(&mut self, activity: Activity, band: Band, up: Flow, down: Flow) {

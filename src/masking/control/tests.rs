@@ -259,6 +259,22 @@ fn a_slot_of_blocking_is_kept_from_nobody() {
 }
 
 #[test]
+fn a_link_that_the_user_fills_is_his() {
+    let mut relay = End::new(Role::Relay, on(Allowance::NONE));
+    for _ in 0..300 {
+        // 500 kB a second down, and too much up.
+        relay.pass(Direction::Sent, 34, 1_400);
+        relay.pass(Direction::Received, 6, 1_400);
+        relay.run(100 * MS);
+    }
+    let beside = relay.left;
+    assert!(beside <= 300 * 34 / 20, "{beside} datagrams beside {}", 300 * 34);
+    relay.pass(Direction::Received, 1, 60);
+    relay.run(10 * SECOND);
+    assert!(relay.left > 5 * beside.max(100), "what was missing comes when he is done: {}", relay.left);
+}
+
+#[test]
 fn a_metered_network_has_a_quarter_of_the_budget_from_the_next_padding_on() {
     let allowance = Allowance { per_day: Some(10_000_000), ..Allowance::NONE };
     let mut relay = End::new(Role::Relay, on(allowance));
