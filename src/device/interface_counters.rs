@@ -71,22 +71,24 @@ fn by_netlink(interface: &str) -> io::Result<Counted> {
     let mut answer = Vec::with_capacity(MAX_ANSWER);
     socket.recv(&mut answer, MsgFlags::MSG_DONTWAIT.bits())?;
     let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(io::Error::other)?;
-    match answer.payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-            let counted = link.attributes.iter().find_map(|attribute| match attribute {
-                LinkAttribute::Stats64(counted) => Some(Counted {
-                    sent_packets: counted.tx_packets,
-                    sent_bytes: counted.tx_bytes,
-                    received_packets: counted.rx_packets,
-                    received_bytes: counted.rx_bytes,
-                }),
-                _ => None,
-            });
-            counted.ok_or_else(|| io::Error::other("the kernel tells of the interface, but not what it has counted"))
-        }
-        NetlinkPayload::Error(error) => Err(error.to_io()),
-        _ => Err(io::Error::other("expected an interface, and the kernel says something else")),
+    if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.payload {
+        let counted = link.attributes.iter().find_map(counted_of);
+        return counted.ok_or_else(|| io::Error::other("the kernel tells of it, but not what it has counted"));
     }
+    let NetlinkPayload::Error(error) = answer.payload else {
+        return Err(io::Error::other(format!("expected an interface, but the kernel says {answer:?}")));
+    };
+    Err(error.to_io())
+}
+
+fn counted_of(attribute: &LinkAttribute) -> Option<Counted> {
+    let LinkAttribute::Stats64(counted) = attribute else { return None };
+    Some(Counted {
+        sent_packets: counted.tx_packets,
+        sent_bytes: counted.tx_bytes,
+        received_packets: counted.rx_packets,
+        received_bytes: counted.rx_bytes,
+    })
 }
 
 #[cfg(test)]
