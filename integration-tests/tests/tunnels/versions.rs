@@ -69,7 +69,7 @@ fn a_newer_client_that_still_speaks_this_version_agrees() {
     client.hello([1, 2], nonce);
     let answer = client.hear("a");
     let said = (number(&answer, "v"), number(&answer, "c"));
-    assert_eq!(said, (Some(1), Some(0b1_1111)), "what both know, and no more");
+    assert_eq!(said, (Some(1), Some(0b11_1111)), "what both know, and no more");
 
     let seed = client.initiator.seed(&Nonces { client: nonce, relay: bytes_of(&answer, "n").unwrap() });
     let drawn = Choice::draw(&seed, Choice::new(Tier::Size, Strength::Low)).unwrap();
