@@ -72,6 +72,7 @@ fn new(end: usize, sends_machines: bool) -> Negotiation {
         capabilities: Capabilities::BUNDLES.with(Capabilities::PATHS).with(Capabilities::RENEWAL),
         mtu: 1_420,
         choice: Choice { tier: 0, strength: 1, pool: [0; 32] },
+        masking: None,
         renewal: DEFAULT_RENEWAL,
         draw: Arc::new(move |seed, _| {
             // Where the ends disagree, one has to fetch from the other.
