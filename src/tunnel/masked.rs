@@ -36,15 +36,17 @@ impl Tunnel {
         };
         let is_mutual = asked.is_some();
         let has_use = !terms.ask_for_nothing() && self.one_size().is_some();
-        let mut seed = [0; 32];
-        self.rng.fill_bytes(&mut seed);
         let Some(defended) = &mut self.defended else { return };
         // Where there is nothing to do for now its books are kept: who switches it off and on spends no more.
         let kept = defended.controllers.take_masking().or_else(|| self.kept_masking.take());
         let kept = kept.filter(|masking| masking.role() == role);
         let mut masking = match kept {
             Some(masking) => masking,
-            None if has_use => Box::new(Masking::new(role, terms, seed, now)),
+            None if has_use => {
+                let mut seed = [0; 32];
+                self.rng.fill_bytes(&mut seed);
+                Box::new(Masking::new(role, terms, seed, now))
+            }
             None => return,
         };
         masking.set_terms(if has_use { terms } else { Terms::default() }, is_mutual);

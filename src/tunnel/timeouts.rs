@@ -143,13 +143,13 @@ impl Tunnel {
 
     /// Keeps the books for a datagram that authenticated, and shows where the peer is.
     pub(super) fn received_from(&mut self, length: usize, from: Endpoint, now: Instant) {
-        if self.remote() != Some(from.remote) {
+        let is_elsewhere = self.remote() != Some(from.remote);
+        if is_elsewhere {
             // An answer that was held was for another place.
             self.drop_held();
             self.push_event(Event::EndpointChanged(from.remote));
             self.path.moved(self.full_size());
         }
-        let is_elsewhere = self.remote() != Some(from.remote);
         self.endpoint = Some(from);
         if is_elsewhere {
             self.note_path();

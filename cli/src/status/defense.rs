@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::block::{Block, bytes, counts, span};
 use super::in_force::in_force;
-use super::json::{Agreement, Defense, Masking};
+use super::json::{Agreement, Defense, Masking, render_peers};
 use super::masking;
 use super::paint::Paint;
 
@@ -32,13 +32,6 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
   }"#;
 
 #[derive(Serialize)]
-struct Document<'a> {
-    version: u32,
-    interface: &'a str,
-    peers: Vec<Peer>,
-}
-
-#[derive(Serialize)]
 struct Peer {
     public_key: String,
     role: Option<String>,
@@ -57,8 +50,7 @@ pub(crate) fn render_json(interface: &str, peers: &[&PeerStatus]) -> serde_json:
         masking: peer.masking.as_ref().map(Masking::of),
         agreement: Agreement::of(peer),
     };
-    let document = Document { version: VERSION, interface, peers: peers.iter().map(peer).collect() };
-    serde_json::to_string_pretty(&document).map(|text| text + "\n")
+    render_peers(VERSION, interface, peers.iter().map(peer).collect())
 }
 
 /// Renders the defenses of peers as text.

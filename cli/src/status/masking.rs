@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::block::{Block, decimal};
 use super::in_force::{Members, in_force_of, members};
-use super::json::Masking;
+use super::json::{Masking, render_peers};
 use super::paint::Paint;
 
 /// Grows when a member changes its meaning or goes away; new members may come without.
@@ -24,13 +24,6 @@ pub(crate) const HELP: &str = r#"JSON schema (--json). Members may be added; `ve
       "masking": null if this end does not mask, else as in `maybetun status --help`
     }]
   }"#;
-
-#[derive(Serialize)]
-struct Document<'a> {
-    version: u32,
-    interface: &'a str,
-    peers: Vec<Peer>,
-}
 
 #[derive(Serialize)]
 struct Peer {
@@ -51,8 +44,7 @@ pub(crate) fn render_json(interface: &str, peers: &[&PeerStatus]) -> serde_json:
         }),
         masking: peer.masking.as_ref().map(Masking::of),
     };
-    let document = Document { version: VERSION, interface, peers: peers.iter().map(peer).collect() };
-    serde_json::to_string_pretty(&document).map(|text| text + "\n")
+    render_peers(VERSION, interface, peers.iter().map(peer).collect())
 }
 
 /// Renders how peers are masked as text: how far it got, and what was said of it.

@@ -176,15 +176,14 @@ fn session(options: &MaskingOptions, scenario: Scenario, number: usize) -> Maske
     let both = defense.clone().masked(*masking).both();
     let whole = if scenario == Scenario::Day { *time * 24 } else { *time };
     let mut tally = Tally::default();
-    let mut run = Run { tcp, defense: both, longest: whole, ..Run::new(access, None, seed_of(*seed, number)) };
+    let run = Run { tcp, defense: both, longest: whole, ..Run::new(access, None, seed_of(*seed, number)) };
     let mut session = Session::new(&run);
     for (plan, after) in scenario.plans(*time, *seed) {
         let left = whole.saturating_sub(tally.lasted);
         if left.is_zero() {
             break;
         }
-        (run.longest, run.after) = (left, after.min(left));
-        session.set_times(run.longest, run.after);
+        session.set_times(left, after.min(left));
         let load = session.load_seen(plan, WINDOW, &mut |now, tunnels| {
             tally.see(tunnels.map(|tunnel| tunnel.masking_status(now)));
         });

@@ -391,11 +391,10 @@ impl Masking {
         // What the ends say to each other alone is nothing to make up for: they would never fall silent.
         let is_absent = recent.sent.user_packets + recent.received.user_packets == 0;
         let newest = self.monitor.window(NEWEST);
-        let newest = self.by_direction(newest.sent, newest.received);
-        let lacks = [(up, down), newest].map(|(up, down)| self.lacks(band, up, down));
+        let looked_at = [(up, down), self.by_direction(newest.sent, newest.received)];
+        let lacks = looked_at.map(|(up, down)| self.lacks(band, up, down)).into_iter().fold(0.0, f64::max);
         // Once it sets in it goes on until the ratio is where it is to be brought.
-        let is_out = [(up, down), newest].iter().any(|(up, down)| self.is_out(band, *up, *down));
-        let lacks = lacks[0].max(lacks[1]);
+        let is_out = looked_at.into_iter().any(|(up, down)| self.is_out(band, up, down));
         self.is_lacking = lacks > 0.0 && (self.is_lacking || is_out);
         let lacks = if self.is_lacking && !is_absent { lacks } else { 0.0 };
         let of_ratio = lacks / PAY.as_secs_f64();

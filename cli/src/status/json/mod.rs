@@ -53,6 +53,23 @@ struct Peer {
     agreement: Agreement,
 }
 
+/// What a command tells of an interface's peers.
+#[derive(Serialize)]
+struct OfPeers<'a, P> {
+    version: u32,
+    interface: &'a str,
+    peers: Vec<P>,
+}
+
+/// Renders what a command tells of an interface's peers, in this version of its schema, as a JSON document with a line end.
+pub(super) fn render_peers<P: Serialize>(version: u32, interface: &str, peers: Vec<P>) -> serde_json::Result<String> {
+    pretty(&OfPeers { version, interface, peers })
+}
+
+fn pretty(document: &impl Serialize) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(document).map(|text| text + "\n")
+}
+
 /// How far the ends got with their agreement.
 #[derive(Serialize)]
 pub(super) struct Agreement {
@@ -65,7 +82,7 @@ pub(super) struct Agreement {
 /// Renders the document, with a line end.
 pub(super) fn render(interfaces: &[Named]) -> serde_json::Result<String> {
     let document = Document { version: VERSION, interfaces: interfaces.iter().map(Interface::of).collect() };
-    serde_json::to_string_pretty(&document).map(|text| text + "\n")
+    pretty(&document)
 }
 
 impl Interface {
